@@ -47,6 +47,7 @@ from portal.sessions.upkeep import StoreUpkeep
 from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
 from portal.stores.store import Store
+from portal.tenancy.available_presets import available_presets
 from portal.tenancy.model import Tenant
 from portal.tenancy.registry import Registry
 from portal.tenant_upkeep import TenantUpkeep
@@ -165,6 +166,7 @@ def _load_registry(settings: Settings) -> Registry:
         allow_private_networks=settings.allow_private_networks,
         reserved_hosts=(settings.public_host,),
         max_removed_percent=settings.max_removed_percent,
+        presets=available_presets(settings.presets),
     )
     registry.load()
     return registry

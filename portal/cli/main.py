@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from portal.cli import preset as preset_commands
 from portal.cli import store as store_commands
 from portal.cli.options import config_option, settings_of
+from portal.cli.tenant_checks import check_tenants, show_checked
 from portal.errors import ConfigurationError, PortalError, Problem, StartupError
 
 if TYPE_CHECKING:
-    from portal.config.settings import Settings
-    from portal.tenancy.checks.files import CheckedFile
-
-_PRESETS = ("auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "zitadel", "generic")
+    pass
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -90,9 +89,9 @@ def check(paths: tuple[Path, ...], claims_file: str | None, config: Path | None)
         from portal.cli.claims_report import claims_reporter
 
         try_claims = claims_reporter(claims_file)
-    checked = _check(paths or (settings.tenants,), settings)
+    checked = check_tenants(paths or (settings.tenants,), settings)
     for file in checked:
-        _show_checked(file, settings, hints=len(checked) == 1)
+        show_checked(file, settings, hints=len(checked) == 1)
         for line in try_claims(file.tenant) if try_claims and file.tenant else ():
             click.echo(f"  {line}")
     bad = sum(1 for file in checked if file.problems)
@@ -114,7 +113,7 @@ def list_tenants(config: Path | None) -> int:
     table = Table(
         "tenant", "name", "provider", "issuer", "API", box=None, header_style="bold", pad_edge=False
     )
-    checked = _check((settings.tenants,), settings)
+    checked = check_tenants((settings.tenants,), settings)
     for file in checked:
         live = file.tenant
         if live is None or file.problems:
@@ -132,7 +131,11 @@ def list_tenants(config: Path | None) -> int:
 @tenant.command()
 @click.argument("slug")
 @click.option(
-    "--preset", type=click.Choice(_PRESETS), default="generic", show_default=True, help="Kind of provider."
+    "--preset",
+    default="generic",
+    show_default=True,
+    metavar="NAME",
+    help="Kind of provider; `portal preset list` prints the names.",
 )
 @config_option
 def new(slug: str, preset: str, config: Path | None) -> int:
@@ -145,14 +148,15 @@ def new(slug: str, preset: str, config: Path | None) -> int:
     if not is_slug(slug):
         message = "is not a valid tenant name: use lower-case letters, digits and hyphens, at most 63"
         raise ConfigurationError([Problem(slug, message)])
-    folder = settings_of(config).tenants
+    settings = settings_of(config)
+    kind, folder = preset_commands.find_preset(preset, settings), settings.tenants
     path = folder / f"{slug}.yaml"
     for present in (path, path.with_suffix(".yml")):
         if present.exists():
             raise ConfigurationError([Problem(str(present), "exists already; nothing was written")])
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_new(path, tenant_template(slug, preset))
+        _write_new(path, tenant_template(slug, kind))
         if not (folder / SCHEMA_NAME).exists():
             _write_new(folder / SCHEMA_NAME, tenant_schema_text())
     except OSError as error:
@@ -177,11 +181,13 @@ def reload_tenants(accept_removals: bool, config: Path | None) -> int:
 
 
 @tenant.command()
-def schema() -> int:
+@config_option
+def schema(config: Path | None) -> int:
     """Print the JSON Schema of tenant files, for use in editors."""
+    from portal.tenancy.available_presets import available_presets
     from portal.tenancy.reference import tenant_schema_text
 
-    click.echo(tenant_schema_text(), nl=False)
+    click.echo(tenant_schema_text(available_presets(settings_of(config).presets)), nl=False)
     return 0
 
 
@@ -275,7 +281,7 @@ def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, co
         lines = client_keys_report(settings, jwks=jwks or as_json)
     else:
         file = next(
-            (file for file in _check((settings.tenants,), settings) if file.path.stem == tenant), None
+            (file for file in check_tenants((settings.tenants,), settings) if file.path.stem == tenant), None
         )
         if file is None:
             raise ConfigurationError([Problem(tenant, f"has no tenant file in {settings.tenants}")])
@@ -331,6 +337,7 @@ def remove(kid: str, config: Path | None) -> int:
 
 
 cli.add_command(store_commands.store)
+cli.add_command(preset_commands.preset)
 key.add_command(store_commands.adopt)
 
 
@@ -361,38 +368,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print_error(text: str) -> None:
     click.secho(text, err=True, fg="red")
-
-
-def _check(paths: Sequence[Path], settings: Settings) -> list[CheckedFile]:
-    from portal.tenancy.checks.files import check_files
-
-    return check_files(
-        paths,
-        allow_private_networks=settings.allow_private_networks,
-        environ=os.environ,
-        reserved_hosts=(settings.public_host,),
-    )
-
-
-def _show_checked(file: CheckedFile, settings: Settings, *, hints: bool) -> None:
-    from portal.cli.source_lines import source_lines
-
-    if file.problems or file.tenant is None:
-        click.secho(f"✗ {file.path}", fg="red")
-    else:
-        from portal.cli.key_report import redirect_uri_lines
-
-        click.secho(f"✓ {file.path}  {file.tenant.name}", fg="green")
-        for line in redirect_uri_lines(settings, file.tenant):
-            click.echo(f"  {line}")
-    for problem in file.problems:
-        click.echo(f"  {problem}")
-        for line in source_lines(problem):
-            click.echo(f"    {line}")
-    for warning in file.warnings:
-        click.secho(f"  {warning.place}: warning: {warning.message}", fg="yellow")
-    for hint in file.hints if hints and not file.problems else ():
-        click.secho(f"  {hint.place}: hint: {hint.message}", dim=True)
 
 
 def _write_new(path: Path, text: str) -> None:

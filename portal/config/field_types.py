@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -28,6 +29,13 @@ _COLOR = re.compile(r"#([0-9a-f]{3}|[0-9a-f]{6})")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}")
 _PARAM = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _NOT_IN_URLS = re.compile(r'[<>"\\^`{|}]')  # RFC 3986 2
+_IN_ANGLE_BRACKETS = re.compile(r"<[^<>]+>")
+_PLACEHOLDER = re.compile(
+    r"<.+>|\{.*\}|\$\{?\w+\}?|\.\.\.|…|x{3,}|changeme|todo"
+    r"|(the |your |my )?(client|application|app)[ _-]?(id|identifier)"
+    r"|your[ _-].*|insert[ _-].*|replace[ _-].*",
+    re.IGNORECASE,
+)
 _API_PATH = re.compile(r"/(?!/)[A-Za-z0-9\-._~:/?@!$&'()*+,;=%]{0,500}")
 _KINDS_OF_ADDRESSES = ("private", "loopback", "link-local", "multicast", "unspecified", "reserved")
 _LONGEST_DURATION = 366 * 86400.0
@@ -41,6 +49,11 @@ def expected(what: str) -> PydanticCustomError:
 def refused(sentence: str, *, key: str | None = None) -> PydanticCustomError:
     """Make the error `<key> <sentence>`, reported at the inner `key` of the value when given."""
     return PydanticCustomError("refused", "{sentence}", {"sentence": sentence, "key": key})
+
+
+def unknown_word(words: Sequence[str]) -> PydanticCustomError:
+    """Make the error for a word that is none of `words`, with the nearest of them."""
+    return PydanticCustomError("unknown_word", "{words}", {"words": list(words)})
 
 
 def parse_duration(text: object) -> float:
@@ -98,7 +111,15 @@ def _base_url(text: str, info: ValidationInfo) -> str:
     return text.rstrip("/")
 
 
+def _client_id(text: str) -> str:
+    if _PLACEHOLDER.fullmatch(text):
+        raise refused("still has a placeholder; write the client id that the provider issued")
+    return text
+
+
 def _plain_url(text: str, info: ValidationInfo) -> str:
+    if _IN_ANGLE_BRACKETS.search(text):
+        raise refused("still has a placeholder in < >; replace it, and the brackets, with your own value")
     if _NOT_IN_URLS.search(text):
         raise refused('must be a URL without any of < > " \\ ^ ` { | }')
     return outbound_url(text, info)
@@ -133,6 +154,8 @@ def _host_name(text: str) -> str:
 
 
 def _domain(text: str) -> str:
+    if _IN_ANGLE_BRACKETS.search(text):
+        raise refused("still has a placeholder in < >; replace it, and the brackets, with your own value")
     if "://" in text or "/" in text:
         raise expected("a host name alone, such as acme.eu.auth0.com; write a whole URL as issuer")
     return _host_name(text)
@@ -203,6 +226,7 @@ Duration = Annotated[
 Slug = Annotated[str, AfterValidator(_slug), _text(title="slug", pattern=f"^{_SLUG.pattern}$")]
 Name = Annotated[str, _line(100), _text(minLength=1, maxLength=100)]
 Text = Annotated[str, _line(500), _text(minLength=1, maxLength=500)]
+ClientId = Annotated[str, _line(500), AfterValidator(_client_id), _text(minLength=1, maxLength=500)]
 IssuerUrl = Annotated[str, AfterValidator(_issuer), _text(title="URL", format="uri", pattern="^https?://")]
 OutboundUrl = Annotated[
     str, AfterValidator(_plain_url), _text(title="URL", format="uri", pattern="^https?://")

@@ -25,8 +25,12 @@ class SecretFiles:
     def path(self, name: str) -> Path:
         """Where the file is that the tenant file calls `name`."""
         path = self._folder / Path(name)
-        self._named.append(path)
+        self.note(path)
         return path
+
+    def note(self, path: Path) -> None:
+        """Add a file that the tenant depends on in another way, such as that of its preset."""
+        self._named.append(path)
 
 
 @dataclass(frozen=True, slots=True)

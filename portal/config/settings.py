@@ -71,6 +71,8 @@ class Settings:
     listen: str = "127.0.0.1:8080"
     """`host:port` (no host: every address of this machine) or `unix:/path`."""
     tenants: Path = Path("tenants")
+    presets: Path | None = None
+    """The folder of the operator's presets."""
     max_removed_percent: int = 50
     """Of the tenants; when the files of more tenants disappear at once, all these tenants stay."""
     database: str = field(default="sqlite:///var/portal.db", repr=False)
@@ -198,6 +200,9 @@ class SettingsFile(FileModel):
         default="127.0.0.1:8080", description="Where the portal listens: host:port or unix:/path."
     )
     tenants: Text = Field(default="./tenants", description="The folder of tenant files, one per tenant.")
+    presets: Text | None = Field(
+        default=None, description="A folder of presets, in addition to the built-in ones; null: none."
+    )
     max_removed_percent: Annotated[int, Field(ge=0, le=100)] = Field(
         default=50,
         description=(
@@ -273,6 +278,7 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path]) -> Settings:
         public_url=made.public_url,
         listen=made.listen,
         tenants=folders.get("tenants", Path()) / made.tenants,
+        presets=folders.get("presets", Path()) / made.presets if made.presets else None,
         max_removed_percent=made.max_removed_percent,
         database=_database_in(folders.get("database", Path()), made.database),
         keys=folders.get("keys", Path()) / made.keys,
@@ -335,7 +341,7 @@ def _value(path: KeyPath, text: str, name: str) -> object:
     annotation = SettingsFile.model_fields[str(path[0])].annotation
     if path == ("trusted_proxies",):
         return [part.strip() for part in text.split(",") if part.strip()]
-    if path == ("metrics_listen",) and text in ("", "null"):
+    if path in (("metrics_listen",), ("presets",)) and text in ("", "null"):
         return None
     if (
         path[0] == "limits"

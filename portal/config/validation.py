@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -148,18 +148,23 @@ def _expectation(kind: str, context: Mapping[str, Any], details: Mapping[str, An
     if kind in _WORDS:
         return f"must be {_WORDS[kind]}, found {describe(value)}{_form(kind, value)}"
     if kind == "literal_error":
-        words = re.findall(r"'([^']*)'", context["expected"])
-        hint = nearest(value, words) if isinstance(value, str) else ""
-        every = ", ".join(words) + ("" if hint.startswith("; expected") else hint)
-        if isinstance(value, str) and _misspelt(value, words):
-            return f'is "{value}"; expected one of: {every}'
-        return f"must be one of: {every}"
+        return _one_of(value, re.findall(r"'([^']*)'", context["expected"]))
+    if kind == "unknown_word":
+        return _one_of(value, context["words"])
     if kind in _LIMITS:
         limit, count = _LIMITS[kind]
         return f"must {limit.format(**context)}" + (f", found {context[count]}" if count else "")
     if kind == "expected":
         return f"must be {context['what']}, found {describe(value)}"
     return f"cannot be used ({kind})"
+
+
+def _one_of(value: object, words: Sequence[str]) -> str:
+    hint = nearest(value, words) if isinstance(value, str) else ""
+    every = ", ".join(words) + ("" if hint.startswith("; expected") else hint)
+    if isinstance(value, str) and _misspelt(value, words):
+        return f'is "{value}"; expected one of: {every}'
+    return f"must be one of: {every}"
 
 
 def _form(kind: str, value: object) -> str:

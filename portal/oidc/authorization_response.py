@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from portal.oidc.abnf import VSCHAR, one_to
 from portal.oidc.errors import ProviderDenied, ResponseIssuerRejected, ResponseMalformed, ResponseModeRejected
 from portal.oidc.provider import Provider, ProviderMetadata, ResponseMode
-from portal.oidc.provider_errors import denial
+from portal.oidc.provider_errors import advice_about, denial
 from portal.oidc.quoting import kind_of, length_of, mismatch
 from portal.oidc.signed_response import unverified_state
 from portal.secret import Secret
@@ -108,7 +108,7 @@ def accept_response(response: Response, provider: Provider, metadata: ProviderMe
     _check_issuer(parameters["iss"], provider, metadata)
     error = parameters["error"]
     if error is not None:
-        raise _denial(response, error)
+        raise _denial(response, error, provider)
     code = parameters["code"]
     if code is None:
         raise ResponseMalformed("the response has neither a code nor an error")
@@ -129,9 +129,14 @@ def single(response: Response, name: str) -> str | None:
     return values[0] if values else None
 
 
-def _denial(response: Response, error: str) -> ProviderDenied:
+def _denial(response: Response, error: str, provider: Provider) -> ProviderDenied:
     sent_values = [value for name in ("code", "state") for value in response.get(name, ())]
-    return denial(error, single(response, "error_description"), sent_values=sent_values)
+    description = single(response, "error_description")
+    if provider.translate_error is not None:
+        error = provider.translate_error(error, (description or "")[:_LONGEST_OTHER]) or error
+    denied = denial(error, description, sent_values=sent_values)
+    denied.detail += advice_about(provider, denied.error, denied.explanation or "")
+    return denied
 
 
 def _check_issuer(iss: str | None, provider: Provider, metadata: ProviderMetadata) -> None:

@@ -96,9 +96,14 @@ def credentials(
                 raise _missing(provider, "a client certificate")
             # RFC 8705 2: the client_id identifies the client of the certificate
             return Credentials(fields=(("client_id", provider.client_id),))
-    if provider.client_secret is None:
+    secret = provider.client_secret
+    if provider.secret_signer is not None:
+        secret = provider.secret_signer.client_secret(
+            client_id=provider.client_id, audience=provider.issuer, now=clock()
+        )
+    if secret is None:
         raise _missing(provider, "a client secret")
-    return _with_secret(provider, provider.client_secret.reveal(), audience, clock)
+    return _with_secret(provider, secret.reveal(), audience, clock)
 
 
 def _with_secret(provider: Provider, secret: str, audience: str | None, clock: Clock) -> Credentials:

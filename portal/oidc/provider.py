@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from portal.oidc.interaction import Interaction
 from portal.oidc.issuer import IssuerTemplate
+from portal.oidc.signed_client_secret import SecretSigner
 from portal.outbound.tls import ClientCertificate, Tls
 from portal.secret import Secret
 
@@ -105,6 +106,8 @@ class Provider:
     issuer: str
     client_id: str
     client_secret: Secret | None = None
+    secret_signer: SecretSigner | None = None
+    """Signs a client secret for each request, in place of `client_secret` (Apple)."""
     client_auth: ClientAuth = ClientAuth.CLIENT_SECRET_BASIC
     scopes: tuple[str, ...] = ("openid", "profile", "email", "offline_access")
     audience: str | None = None
@@ -162,6 +165,10 @@ class Provider:
     """Whether a login requests a refresh token, by `offline_access` or as its preset defines."""
     issuer_template: IssuerTemplate | None = None
     """For providers whose tokens have the issuer of a directory; `issuer` is then only used for discovery."""
+    translate_error: Callable[[str, str], str | None] | None = field(default=None, repr=False, compare=False)
+    """Returns the registered code for an error code and a description of this provider; None to keep it."""
+    error_advice: Callable[[str], str | None] | None = field(default=None, repr=False, compare=False)
+    """Returns what an administrator can do about `code: description` of this provider; None if unknown."""
     frontchannel_without_issuer: bool = False
     """Whether front-channel logout requests of this kind of provider have `sid` and no `iss`."""
 

@@ -10,10 +10,12 @@ from urllib.parse import quote, quote_plus
 from portal.display_text import display_text
 from portal.oidc.abnf import NQSCHAR, one_to
 from portal.oidc.errors import ProviderDenied
+from portal.oidc.provider import Provider
 
 LONGEST_DESCRIPTION = 300
 _LONGEST_READ = 4_096
 """Characters of a description that are read; only 300 are shown, so a secret cut here is never visible."""
+_LONGEST_SEARCHED = 500
 _CODE = one_to(128, NQSCHAR)  # RFC 6749 A.7
 _PERHAPS_A_SECRET = re.compile(r"[A-Za-z0-9_.~+/=%-]{40,}")
 """As long as the portal's states, nonces and verifiers, and tokens; support identifiers are shorter."""
@@ -102,6 +104,17 @@ def denial(error: str, description: str | None, *, sent_values: Sequence[str] = 
         advice=page.advice,
         status=page.status,
     )
+
+
+def advice_about(provider: Provider, error: str, description: str) -> str:
+    """Return what the administrator can do about an error of the provider, to append to `detail`.
+
+    Empty if the preset does not know the error.
+    Parameters: error and description, as they are logged; only their first 500 characters are searched.
+    """
+    text = f"{error}: {description}"[:_LONGEST_SEARCHED]
+    advice = provider.error_advice(text) if provider.error_advice else None
+    return f"; {advice}" if advice else ""
 
 
 def error_code(value: object) -> str:

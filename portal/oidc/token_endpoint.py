@@ -14,7 +14,7 @@ from portal.oidc.errors import TokenRequestRejected, TokenResponseMalformed
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import WRITE_SECONDS, post_form
-from portal.oidc.provider_errors import LONGEST_DESCRIPTION, error_code, redacted
+from portal.oidc.provider_errors import LONGEST_DESCRIPTION, advice_about, error_code, redacted
 from portal.oidc.quoting import address, double_encoding_remark
 from portal.oidc.token_response import read_refreshed, read_token_set
 from portal.outbound.client import OutboundClient, OutboundResponse
@@ -172,7 +172,7 @@ async def send_form(
     if provider.client_secret is not None:
         sent.append(provider.client_secret.reveal())
     sent += client_credentials.secrets()
-    raise _rejection(url, response, sent)
+    raise _rejection(url, response, sent, provider)
 
 
 async def _send_with_nonce(
@@ -226,7 +226,9 @@ def _wants_nonce(response: OutboundResponse) -> bool:
         return False
 
 
-def _rejection(url: str, response: OutboundResponse, sent: Sequence[str]) -> TokenRequestRejected:
+def _rejection(
+    url: str, response: OutboundResponse, sent: Sequence[str], provider: Provider
+) -> TokenRequestRejected:
     """Return the error of a response (RFC 6749 5.2), with the sent values removed."""
     responded = f"{address(url)} responded with {response.status}"
     if response.status == 400 and not response.body:
@@ -241,10 +243,12 @@ def _rejection(url: str, response: OutboundResponse, sent: Sequence[str]) -> Tok
     detail = f"{responded}, error={error}"
     if error not in _REGISTERED_ERRORS and _is_http_error(response.status, error):
         error = "unknown_error"
-    description = document.get("error_description")
-    if isinstance(description, str):
-        detail += f": {display_text(redacted(description, sent), LONGEST_DESCRIPTION)}"
-    return TokenRequestRejected(error, detail)
+    stated_description = document.get("error_description")
+    description = ""
+    if isinstance(stated_description, str):
+        description = display_text(redacted(stated_description, sent), LONGEST_DESCRIPTION)
+        detail += f": {description}"
+    return TokenRequestRejected(error, detail + advice_about(provider, error, description))
 
 
 def _is_http_error(status: int, error: str) -> bool:

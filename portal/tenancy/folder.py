@@ -1,7 +1,7 @@
 """A folder of tenant files; only changed files are read again.
 
-A file has changed if its inode, size or modification time differs, or that of a secret file it names. This
-detects an editor's save as well as a mounted volume that is replaced through a symbolic link.
+A file has changed if its inode, size or modification time differs, or that of a secret or preset that it
+names. This detects an editor's save as well as a mounted volume that is replaced through a symbolic link.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from portal.clock import Clock
 from portal.errors import ConfigurationError
 from portal.tenancy.loading import SUFFIXES, LoadedTenant, TenantFileRejected, read_tenant
+from portal.tenancy.presets import Presets
 from portal.time_slices import in_turns
 
 Signature = tuple[int, int, int]
@@ -72,6 +73,7 @@ class TenantFolder:
         allow_private_networks: bool,
         environ: Mapping[str, str],
         clock: Clock = time.time,
+        presets: Presets | None = None,
     ) -> None:
         self.path = path
         self.files: dict[str, TenantFile] = {}
@@ -79,6 +81,7 @@ class TenantFolder:
         self._private = allow_private_networks
         self._environ = environ
         self._clock = clock
+        self._presets = presets
 
     def names(self) -> set[str]:
         """Return the names of the existing files. Raises OSError if the folder cannot be read."""
@@ -150,7 +153,12 @@ class TenantFolder:
         loaded: LoadedTenant | None = None
         error: TenantFileRejected | None = None
         try:
-            loaded = read_tenant(path, allow_private_networks=self._private, environ=self._environ)
+            loaded = read_tenant(
+                path,
+                allow_private_networks=self._private,
+                environ=self._environ,
+                presets=self._presets,
+            )
             secret_files = loaded.secret_files
         except TenantFileRejected as rejected:
             error, secret_files = rejected, rejected.secret_files

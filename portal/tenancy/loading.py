@@ -12,7 +12,7 @@ from typing import cast
 
 from portal.access.rules import AccessRules
 from portal.config.field_types import is_slug
-from portal.config.load_context import LoadContext, SecretFiles
+from portal.config.load_context import SecretFiles
 from portal.config.validation import validate
 from portal.config.yaml_document import Document, KeyPath, read_document
 from portal.errors import ConfigurationError, Problem
@@ -21,14 +21,16 @@ from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provi
 from portal.tenancy.checks.hints import find_hints
 from portal.tenancy.checks.warnings import find_warnings, unverified_email_rules
 from portal.tenancy.model import Api, Branding, ClaimNames, SessionLimits, Tenant
-from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS, Preset
+from portal.tenancy.presets import OFFLINE_ACCESS, Preset, Presets, built_in
 from portal.tenancy.public_issuers import missing_access_message, public_name
 from portal.tenancy.schema.access import AccessFile, hosted_domain_rule
 from portal.tenancy.schema.api import ApiFile
+from portal.tenancy.schema.preset import TenantContext
 from portal.tenancy.schema.provider import ProviderFile
 from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile, TenantBase, model_for
 
 SUFFIXES = (".yaml", ".yml")
+_PLAIN_SCOPES = ("openid", "profile", "email")
 ONLY_PROVIDER = "default"
 """Id of the provider of a tenant file without `providers`."""
 
@@ -64,17 +66,19 @@ def read_tenant(
     *,
     allow_private_networks: bool = False,
     environ: Mapping[str, str] | None = None,
+    presets: Presets | None = None,
 ) -> LoadedTenant:
     """Read and check one tenant file; the slug is the file name without `.yaml`.
 
     Parameters: allow_private_networks, as in the portal's settings; environ, for `${NAME}` references
-    (default: the environment of this process).
+    (default: the environment of this process); presets, that the file can name (default: the built-in ones).
     Raises: TenantFileRejected with every problem and its file, line and column.
     """
-    context = LoadContext(
+    context = TenantContext(
         SecretFiles(path.parent),
         environ=os.environ if environ is None else environ,
         allow_private_networks=allow_private_networks,
+        presets=presets or built_in(),
     )
     try:
         return _read(path, context)
@@ -82,7 +86,7 @@ def read_tenant(
         raise TenantFileRejected(error.problems, context.secret_files.named) from None
 
 
-def _read(path: Path, context: LoadContext) -> LoadedTenant:
+def _read(path: Path, context: TenantContext) -> LoadedTenant:
     slug = slug_of(path)
     document = read_document(path)
     file: TenantBase = validate(
@@ -113,7 +117,7 @@ def _read(path: Path, context: LoadContext) -> LoadedTenant:
             now=time.time(),
             api_mtls=mtls,
         )
-        found_hints += find_hints(document, provider_path, provider_file, provider)
+        found_hints += find_hints(document, provider_path, provider_file, provider, context.presets)
     if isinstance(file, ManyProvidersTenantFile) and file.access is not None:
         warnings += [
             Problem(document.place(at), message) for at, message in unverified_email_rules(file.access)
@@ -138,11 +142,12 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
     api = _api(file.api) if file.api else None
     mtls = api is not None and api.mtls
     providers = {id_: _provider(slug, id_, _provider_file(file, id_)[1], mtls=mtls) for id_ in ids}
+    presets = [_provider_file(file, id_)[1].kind for id_ in ids]
     return Tenant(
         slug=slug,
         name=file.name,
         providers=providers,
-        revision=_revision(digest, providers.values(), api),
+        revision=_revision(digest, providers.values(), api, presets),
         api=api,
         hosts=tuple(dict.fromkeys(file.hosts)),
         email_domains=tuple(dict.fromkeys(file.email_domains)),
@@ -188,12 +193,15 @@ def _check_access(tenant: Tenant, file: TenantBase, document: Document) -> None:
     problems = []
     for provider in tenant.providers.values():
         provider_path, provider_file = _provider_file(file, provider.id)
-        name = public_name(provider)
+        name = public_name(provider, provider_file.kind)
         stated = any(one.states_who_may_sign_in for one in _access_files(file, provider_file))
         if name is not None and provider_file.hosted_domain is None and not stated:
             place = document.place((*provider_path, "access" if provider_file.access else "preset"))
             problems.append(
-                Problem(place, missing_access_message(name, hosted_domain=provider_file.preset == "google"))
+                Problem(
+                    place,
+                    missing_access_message(name, hosted_domain="hosted_domain" in provider_file.kind.fields),
+                )
             )
     if problems:
         raise ConfigurationError(problems)
@@ -207,19 +215,19 @@ def _provider_file(file: TenantBase, provider: str) -> tuple[KeyPath, ProviderFi
 
 
 def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provider:
-    preset = PRESETS[file.preset]
-    issuer = preset.issuer(file.domain, file.issuer)
-    scopes = tuple(dict.fromkeys(file.scopes)) if file.scopes else preset.scopes
-    auth = ClientAuth(file.client.auth) if file.client.auth else preset.client_auth
+    preset, issuer = file.kind, file.determined_issuer
+    scopes = tuple(dict.fromkeys(file.scopes or _PLAIN_SCOPES))
+    auth = ClientAuth(file.client.auth or preset.client_auth)
     certificate = file.client.tls_certificate()
     signs = file.client.signing_key == "certificate"
-    params = _authorize_params(preset, file)
+    params = _authorize_params(file)
     return Provider(
         tenant=tenant,
         id=id_,
         issuer=issuer,
         client_id=file.client.id,
         client_secret=file.client.secret,
+        secret_signer=file.client.signed_secret.signer() if file.client.signed_secret else None,
         client_auth=auth,
         scopes=scopes,
         audience=file.audience,
@@ -248,18 +256,21 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
         tls_authorities=file.tls.ca.reveal() if file.tls.ca else None,
         id_token_encryption=_id_token_encryption(preset, file),
         dpop=file.dpop,
-        userinfo=file.uses_userinfo,
+        userinfo=bool(file.userinfo),
         userinfo_algs=tuple(dict.fromkeys(file.userinfo_algs)) if file.userinfo_algs else None,
-        refresh_tokens=OFFLINE_ACCESS in scopes or OFFLINE_ACCESS not in preset.scopes,
+        refresh_tokens=preset.refresh_tokens
+        and (OFFLINE_ACCESS in scopes or OFFLINE_ACCESS not in preset.scopes),
         issuer_template=_issuer_template(preset, issuer, file.tenant_ids),
-        frontchannel_without_issuer=preset.frontchannel_without_issuer,
+        translate_error=preset.error_translation,
+        error_advice=preset.error_advice,
+        frontchannel_without_issuer=preset.logout.frontchannel_without_issuer,
     )
 
 
-def _authorize_params(preset: Preset, file: ProviderFile) -> dict[str, str]:
+def _authorize_params(file: ProviderFile) -> dict[str, str]:
     """Return additional authorization parameters, possibly with `acr_values`."""
     hosted_domain = {} if file.hosted_domain is None else {"hd": file.hosted_domain}
-    return {**dict(preset.authorize_params), **file.authorize_params, **hosted_domain}
+    return {**file.authorize_params, **hosted_domain}
 
 
 def _issuer_template(
@@ -278,18 +289,21 @@ def _id_token_encryption(preset: Preset, file: ProviderFile) -> IdTokenEncryptio
         return None
     logout_tokens = registered.logout_tokens
     if logout_tokens is None:
-        logout_tokens = preset.encrypts_logout_tokens
+        logout_tokens = preset.logout.encrypts_tokens
     return IdTokenEncryption(registered.alg, registered.enc, logout_tokens)
 
 
 def _logout_template_wins(preset: Preset, file: ProviderFile) -> bool:
     """The file overrides the preset, which overrides the provider's metadata."""
-    return file.logout.url is not None or (preset.logout_form_wins and file.endpoints.end_session is None)
+    return file.logout.url is not None or (
+        preset.logout.overrides_metadata and file.endpoints.end_session is None
+    )
 
 
-def _revision(digest: str, providers: Iterable[Provider], api: Api | None) -> str:
+def _revision(digest: str, providers: Iterable[Provider], api: Api | None, presets: Iterable[Preset]) -> str:
     fingerprint = hashlib.sha256(digest.encode())
     elsewhere = [text for provider in providers for text in _read_from_elsewhere(provider)]
+    elsewhere += [preset.digest for preset in presets]
     for text in (*elsewhere, (api and api.tls_authorities) or ""):
         fingerprint.update(hashlib.sha256(text.encode()).digest())
     return fingerprint.hexdigest()
@@ -298,6 +312,8 @@ def _revision(digest: str, providers: Iterable[Provider], api: Api | None) -> st
 def _read_from_elsewhere(provider: Provider) -> tuple[str, ...]:
     """Contents of other files and the environment: secret, certificate, key, authorities."""
     secret = provider.client_secret.reveal() if provider.client_secret else ""
+    signer = provider.secret_signer
+    signing_key = signer.private_key.reveal() if signer else ""
     certificate = provider.client_certificate or provider.signing_certificate
     pair = (certificate.chain, certificate.private_key.reveal()) if certificate else ("", "")
-    return (secret, *pair, provider.tls_authorities or "")
+    return (secret, signing_key, *pair, provider.tls_authorities or "")

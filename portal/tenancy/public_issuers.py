@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from portal.oidc.provider import Provider
-from portal.tenancy.presets import PERSONAL_ACCOUNTS
+from portal.tenancy.presets import Preset
+from portal.tenancy.presets.entra_hooks import PERSONAL_ACCOUNTS
 
 _MICROSOFT = "https://login.microsoftonline.com"
 PUBLIC_ISSUERS: Mapping[str, str] = MappingProxyType(
@@ -34,8 +35,10 @@ PUBLIC_ISSUERS: Mapping[str, str] = MappingProxyType(
 """Issuer without a trailing slash, and the name of the provider."""
 
 
-def public_name(provider: Provider) -> str | None:
+def public_name(provider: Provider, preset: Preset) -> str | None:
     """Return the name of a provider that offers accounts to the general public, otherwise None."""
+    if preset.public_accounts:
+        return preset.title
     template = provider.issuer_template
     if template is not None and template.tenant_ids is None:
         return "Microsoft"

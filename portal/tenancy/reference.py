@@ -9,7 +9,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from portal.config.reference import NOTE, PlainSchema, sections
-from portal.tenancy.presets import PRESETS
+from portal.tenancy.presets import Preset, Presets, built_in
 from portal.tenancy.schema.provider import ProviderFile
 from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile
 
@@ -25,13 +25,19 @@ number or a value that begins with `#`, needs quotes. YAML anchors, aliases and 
 [Who may sign in](access.md) explains `access`."""
 
 
-def tenant_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of tenant files, for editors and other programs."""
+def tenant_json_schema(presets: Presets | None = None) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of tenant files, for editors and other programs.
+
+    Parameters: presets, that tenant files can name (default: the built-in ones).
+    """
     models = (OneProviderTenantFile, ManyProvidersTenantFile)
     refs, schema = models_json_schema(
         [(model, "validation") for model in models], schema_generator=PlainSchema
     )
     one, many = (refs[model, "validation"] for model in models)
+    for definition in schema["$defs"].values():
+        if "preset" in definition["properties"]:
+            definition["properties"]["preset"] |= {"enum": (presets or built_in()).names()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tenant",
@@ -84,24 +90,27 @@ def _presets() -> Iterator[str]:
     yield from (
         "## Presets",
         "",
-        "The defaults for each kind of provider, which the file can override.",
+        "The defaults for each kind of provider, which the file can override. Each has a page with the steps "
+        "in the provider's console: see [Providers](../providers/README.md). An operator can add presets: "
+        "[Write a preset](../guides/write-a-preset.md).",
         "",
     )
     yield "| preset | issuer | scopes | client auth | |"
     yield "|---|---|---|---|---|"
-    for preset in PRESETS.values():
-        issuer = preset.fixed_issuer or preset.issuer_form
-        if preset.domain_form:
-            issuer = f"`{preset.domain_form.replace('{domain}', '<domain>')}`, or `issuer`"
-        else:
-            issuer = f"`{issuer}`"
-        cells = (preset.name, issuer, " ".join(preset.scopes), preset.client_auth.value, preset.note)
-        yield (
-            "| " + " | ".join(cell.replace("<", "&lt;") if "`" not in cell else cell for cell in cells) + " |"
-        )
+    for preset in built_in().all():
+        link = f"[{preset.name}](../providers/{preset.name}.md)"
+        notes = " ".join(preset.notes).replace("<", "&lt;")
+        yield f"| {link} | {_issuer(preset)} | {' '.join(preset.scopes)} | {preset.client_auth} | {notes} |"
     yield ""
 
 
-def tenant_schema_text() -> str:
-    """Return the JSON Schema of tenant files as the text of its file."""
-    return json.dumps(tenant_json_schema(), indent=2, ensure_ascii=False) + "\n"
+def _issuer(preset: Preset) -> str:
+    if preset.issuer_needs == ["domain"]:
+        form = str(preset.provider["issuer"]).replace("{domain}", "<domain>")
+        return f"`{form}`, or `issuer`"
+    return f"`{preset.default_issuer or preset.issuer_rules.example}`"
+
+
+def tenant_schema_text(presets: Presets | None = None) -> str:
+    """Return the JSON Schema of tenant files as the text of its file. Parameters: as `tenant_json_schema`."""
+    return json.dumps(tenant_json_schema(presets), indent=2, ensure_ascii=False) + "\n"

@@ -23,6 +23,7 @@ from portal.tenancy.folder import TenantFolder
 from portal.tenancy.live_tenants import LiveTenants, slug_of_name, slugs_of
 from portal.tenancy.model import Tenant
 from portal.tenancy.ownership import Owned
+from portal.tenancy.presets import Presets, built_in
 from portal.tenancy.removals import Removals, acceptance_key
 from portal.time_slices import in_slices, in_turns
 
@@ -60,19 +61,25 @@ class Registry:
         environ: Mapping[str, str] | None = None,
         clock: Clock = time.time,
         max_removed_percent: int = 50,
+        presets: Presets | None = None,
     ) -> None:
         """Create an empty registry; `load` reads the folder.
 
         Parameters: folder, with the tenant files; reserved_hosts, host names that no tenant may have (that
         of the portal's public URL); environ, for secrets (default: the environment of this process); clock,
-        seconds since the epoch; max_removed_percent, how many of the tenants may be removed at once.
+        seconds since the epoch; max_removed_percent, how many of the tenants may be removed at once;
+        presets, that tenant files can name (default: the built-in ones).
         """
         self._folder = TenantFolder(
             folder,
             allow_private_networks=allow_private_networks,
             environ=os.environ if environ is None else environ,
             clock=clock,
+            presets=presets,
         )
+        self.presets = presets or built_in()
+        """What tenant files can name; read-only."""
+        self._preset_problems: Mapping[str, ConfigurationError] = {}
         self._live = LiveTenants(self._folder, reserved_hosts)
         self._removals = Removals(max_removed_percent)
         self._lock = threading.Lock()
@@ -134,6 +141,9 @@ class Registry:
 
         Raises: ConfigurationError if the folder is missing or cannot be read.
         """
+        unreadable = self.presets.problems().get("")
+        if unreadable is not None:
+            raise unreadable
         try:
             self._refresh(self._folder.missing())
         except OSError as error:
@@ -275,10 +285,11 @@ class Registry:
     async def _watch_files(self, stop: asyncio.Event) -> None:
         from watchfiles import awatch
 
+        folders = [self._folder.path, *([self.presets.folder] if self.presets.folder else [])]
         while not stop.is_set():
             try:
                 async for changes in awatch(
-                    self._folder.path, stop_event=stop, debounce=400, step=200, recursive=False
+                    *folders, stop_event=stop, debounce=400, step=200, recursive=False
                 ):
                     self._changed_paths.update(path for _, path in changes)
                     self._wake.set()
@@ -289,6 +300,7 @@ class Registry:
     def _refresh(self, removable: Collection[str], names: Collection[str] | None = None) -> Collection[str]:
         """Check all files; return the slugs of the tenants that changed. Raises OSError."""
         with self._lock:
+            self._report_presets(self.presets.problems())
             changed = self._folder.refresh(removable, names=names)
             readable_again = self._folder_path in self._live.problems
             return self._live.publish(changed) if changed or readable_again else ()
@@ -301,6 +313,17 @@ class Registry:
         with self._lock:
             changed = self._folder.refresh_changed(paths)
             return self._live.publish(changed) if changed else changed
+
+    def _report_presets(self, problems: Mapping[str, ConfigurationError]) -> None:
+        """Log each preset that cannot be used once, and when it can be used again."""
+        before, self._preset_problems = self._preset_problems, problems
+        for name, error in problems.items():
+            if name not in before or before[name].problems != error.problems:
+                self._log.error(
+                    "preset_rejected", preset=name, problems=[str(problem) for problem in error.problems]
+                )
+        for name in before.keys() - problems.keys():
+            self._log.info("preset_accepted", preset=name)
 
 
 async def _wait_for_any(*events: asyncio.Event, seconds: float) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from portal.tenancy.presets import PRESETS, Preset
-
-_DOMAINS = {"auth0": "{slug}.eu.auth0.com", "okta": "{slug}.okta.com", "gitlab": "gitlab.{slug}.example"}
+from portal.tenancy.presets import Preset
 
 
-def tenant_template(slug: str, preset_name: str) -> str:
+def tenant_template(slug: str, preset: Preset) -> str:
     """Return a commented tenant file for a slug and a preset, with values to fill in."""
-    preset = PRESETS[preset_name]
-    variable = f"{slug.upper().replace('-', '_')}_CLIENT_SECRET"
+    secret = f"${{{slug.upper().replace('-', '_')}_CLIENT_SECRET}}      # or file:/run/secrets/{slug}"
     return f"""\
 # yaml-language-server: $schema=./tenant.schema.json
 # The tenant {slug}. Check this file with: portal tenant check
@@ -23,8 +20,7 @@ name: {slug.replace("-", " ").title()}
 preset: {preset.name}
 {_address(slug, preset)}
 client:
-  id: "the client id"
-  secret: ${{{variable}}}      # or file:/run/secrets/{slug}
+{_client(preset, secret)}
 scopes: [{", ".join(preset.scopes)}]
 
 # Who may sign in with an account at the provider.
@@ -42,8 +38,20 @@ api:
 """
 
 
+def _client(preset: Preset, secret: str) -> str:
+    """Return the keys of `client` that the preset asks for."""
+    lines = []
+    for one in preset.fields.values():
+        if one.key[0] != "client" or one.optional:
+            continue
+        value = {"id": '"the client id"', "secret": secret}.get(one.key[-1], one.example)
+        lines += [f"{'  ' * depth}{key}:" for depth, key in enumerate(one.key[1:-1], 1)]
+        lines.append(f"{'  ' * (len(one.key) - 1)}{one.key[-1]}: {value}")
+    return "\n".join(lines)
+
+
 def _access(slug: str, preset: Preset) -> str:
-    if preset.name == "google":
+    if "hosted_domain" in preset.fields:
         return f"hosted_domain: {slug}.example      # the organisation's domain at Google Workspace"
     return f"""\
 # access:
@@ -52,8 +60,15 @@ def _access(slug: str, preset: Preset) -> str:
 
 
 def _address(slug: str, preset: Preset) -> str:
-    if preset.name in _DOMAINS:
-        return f"domain: {_DOMAINS[preset.name].format(slug=slug)}"
-    if preset.fixed_issuer:
-        return f"# issuer: {preset.fixed_issuer} (set by the preset)"
-    return f"issuer: {preset.issuer_form}"
+    if preset.default_issuer:
+        lines = [f"# issuer: {preset.default_issuer} (set by the preset)"]
+    elif preset.issuer_needs == ["domain"] and "issuer" not in preset.fields:
+        lines = [f"domain: {preset.fields['domain'].example.replace('acme', slug)}"]
+    else:
+        lines = [f"issuer: {preset.issuer_rules.example}"]
+    values = [
+        f'{name}: "<{one.label}>"'
+        for name, one in preset.fields.items()
+        if one.key == ("fields", name) and not one.optional and name not in preset.issuer_needs
+    ]
+    return "\n".join([*lines, *([f"fields: {{{', '.join(values)}}}"] if values else [])])

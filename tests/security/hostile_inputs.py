@@ -10,7 +10,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -51,6 +51,8 @@ from portal.sessions import credentials
 from portal.sessions.login_size import MAX_LOGIN_BYTES
 from portal.tenancy import index
 from portal.tenancy.index import Index
+from portal.tenancy.presets import built_in
+from portal.tenancy.presets.entra_hooks import EntraHooks
 from portal.web import cards, cookies, forms, markup, origin, problems, return_to, sites
 from portal.web import client_address as peer
 from portal.web.api_proxy import response as api_response
@@ -419,6 +421,8 @@ def read_head(fields: str, target: str = "/") -> object:
     return parser.read_head()
 
 
+ADVISED = [replace(HS256, error_advice=preset.error_advice) for preset in built_in().all()]
+"""A provider of each preset, whose patterns search for known errors."""
 PARSERS = (
     Parser(
         json_reading.read_object,
@@ -512,6 +516,18 @@ PARSERS = (
     Parser(
         provider_errors.denial,
         lambda text: provider_errors.denial(text, text, sent_values=[text]),
+        TEXT,
+        65_536,
+    ),
+    Parser(
+        EntraHooks.error_code,
+        lambda text: EntraHooks().error_code(text, text),
+        TEXT,
+        4_096,  # authorization_response passes on no more
+    ),
+    Parser(
+        provider_errors.advice_about,
+        lambda text: [provider_errors.advice_about(one, text, text) for one in ADVISED],
         TEXT,
         65_536,
     ),

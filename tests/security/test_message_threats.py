@@ -35,11 +35,13 @@ RULE = {
 PROVIDER = {
     "label": "Staff",
     "preset": "generic",
+    "fields": {"region": "eu-west-1"},
     "domain": "login.acme.example",
     "issuer": "https://login.acme.example",
     "client": {
         "id": "portal",
         "secret": "${ACME_SECRET}",
+        "signed_secret": {"issuer": "A1B2C3D4E5", "key_id": "F6G7H8I9J0", "private_key": "file:acme.key"},
         "auth": "client_secret_basic",
         "signing_key": "shared",
         "signing_alg": "RS256",

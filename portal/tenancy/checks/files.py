@@ -11,6 +11,7 @@ from portal.tenancy.folder import tenant_files
 from portal.tenancy.loading import LoadedTenant, read_tenant
 from portal.tenancy.model import Tenant
 from portal.tenancy.ownership import Ownership
+from portal.tenancy.presets import Presets
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ def check_files(
     allow_private_networks: bool,
     environ: Mapping[str, str],
     reserved_hosts: Collection[str] = (),
+    presets: Presets | None = None,
 ) -> list[CheckedFile]:
     """Check tenant files and folders of tenant files, individually and for conflicts with each other.
 
@@ -40,7 +42,9 @@ def check_files(
     loaded: dict[str, LoadedTenant] = {}
     for path in _files(paths):
         try:
-            one = read_tenant(path, allow_private_networks=allow_private_networks, environ=environ)
+            one = read_tenant(
+                path, allow_private_networks=allow_private_networks, environ=environ, presets=presets
+            )
         except ConfigurationError as error:
             checked[path] = CheckedFile(path, problems=tuple(error.problems))
             continue

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from portal.config.yaml_document import Document, KeyPath
 from portal.errors import Problem
 from portal.oidc.provider import Provider
-from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS
+from portal.tenancy.checks.preset_warnings import recognized_preset_hints
+from portal.tenancy.presets import DEFAULT, OFFLINE_ACCESS, Presets
 from portal.tenancy.schema.provider import ProviderFile
 
 _CLAIM_KEYS = ("claims", "access")
@@ -20,16 +21,21 @@ _GROUPS = "groups"
 
 
 def find_hints(
-    document: Document, provider_path: KeyPath, provider_file: ProviderFile, provider: Provider
+    document: Document,
+    provider_path: KeyPath,
+    provider_file: ProviderFile,
+    provider: Provider,
+    presets: Presets,
 ) -> list[Problem]:
     """Return keys that one provider of a tenant file may need.
 
     Parameters: provider_path, the key path of the provider in the document; provider_file, its part of the
-    file; provider, the provider read from it.
+    file; provider, the provider read from it; presets, that the file could name.
     """
     found = [
         *_refresh_token_hints(provider_file, provider),
         *_userinfo_hints(provider_file),
+        *recognized_preset_hints(provider_file, provider, presets),
         *_group_hints(document, provider_path, provider_file),
     ]
     return [Problem(document.place((*provider_path, key)), message) for key, message in found]
@@ -39,11 +45,7 @@ def _refresh_token_hints(provider_file: ProviderFile, provider: Provider) -> Ite
     # OIDC Core 11
     prompt = dict(provider.authorize_params).get("prompt", "").split()
     requests_offline_access = OFFLINE_ACCESS in provider.scopes
-    if (
-        PRESETS[provider_file.preset].offline_needs_consent
-        and requests_offline_access
-        and "consent" not in prompt
-    ):
+    if provider_file.kind.offline_needs_consent and requests_offline_access and "consent" not in prompt:
         yield (
             "scopes",
             "offline_access: some providers issue a refresh token only with "
@@ -52,7 +54,7 @@ def _refresh_token_hints(provider_file: ProviderFile, provider: Provider) -> Ite
 
 
 def _userinfo_hints(provider_file: ProviderFile) -> Iterator[tuple[str, str]]:
-    if provider_file.preset == "generic" and provider_file.userinfo is None:
+    if provider_file.preset == DEFAULT and provider_file.userinfo is None:
         yield (
             "preset",
             "providers whose ID tokens contain neither name nor e-mail address, such as LemonLDAP::NG, need "
@@ -63,8 +65,8 @@ def _userinfo_hints(provider_file: ProviderFile) -> Iterator[tuple[str, str]]:
 def _group_hints(
     document: Document, provider_path: KeyPath, provider_file: ProviderFile
 ) -> Iterator[tuple[str, str]]:
-    preset = PRESETS[provider_file.preset]
-    if preset.groups_limit is None:
+    preset, limit = provider_file.kind, provider_file.kind.claims.groups_limit
+    if limit is None:
         return
     mappings: list[object] = [document.root]
     for step in provider_path:
@@ -74,7 +76,7 @@ def _group_hints(
     if any(map(_names_groups, named)):
         yield (
             "preset",
-            f"{preset.title} omits groups from tokens of users in more than {preset.groups_limit} groups; "
+            f"{preset.title} omits groups from tokens of users in more than {limit} groups; "
             "use app roles, or configure it to send only groups that are assigned to the application",
         )
 

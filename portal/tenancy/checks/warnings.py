@@ -11,7 +11,7 @@ from portal.config.secret_references import is_reference
 from portal.config.yaml_document import Document, KeyPath
 from portal.errors import Problem
 from portal.oidc.provider import AssertionAudience, ClientAuth, Provider
-from portal.tenancy.presets import PRESETS
+from portal.tenancy.checks.preset_warnings import api_warnings
 from portal.tenancy.schema.access import AccessFile, RuleFile
 from portal.tenancy.schema.provider import ProviderFile
 
@@ -50,6 +50,8 @@ def find_warnings(
         *_unused_key_warnings(provider_file, provider),
         *_access_warnings(provider_file),
     ]
+    if "api" in document.root:
+        found += [((key,), message) for key, message in api_warnings(provider_file, provider)]
     return [Problem(document.place((*provider_path, *keys)), message) for keys, message in found]
 
 
@@ -69,20 +71,21 @@ def _secret_warnings(text: str, provider_file: ProviderFile, provider: Provider)
 
 
 def _auth_method_warnings(provider_file: ProviderFile, provider: Provider) -> Found:
-    preset = PRESETS[provider_file.preset]
-    if preset.accepts_certificates and provider.signing_certificate is not None:
+    preset = provider_file.kind
+    assertions = preset.assertions
+    if assertions.certificates_only and provider.signing_certificate is not None:
         return
-    if provider.client_auth in _ASSERTING and not preset.accepts_assertions:
+    if provider.client_auth in _ASSERTING and not assertions.accepted:
         method = provider.client_auth.value
         alternative = (
-            ", or private_key_jwt with signing_key: certificate" if preset.accepts_certificates else ""
+            ", or private_key_jwt with signing_key: certificate" if assertions.certificates_only else ""
         )
         yield (
             ("client", "auth"),
             f"auth: {method} is not known to work with {preset.title}; use a client secret{alternative}",
         )
     elif provider.client_auth in _ASSERTING and provider.assertion_audience is AssertionAudience.ISSUER:
-        required = preset.assertion_audience
+        required = assertions.audience
         if required is not AssertionAudience.ISSUER:
             needs = "this needs signing_key: own and signing_alg: ES256 or EdDSA"
             yield (

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from portal.config.field_types import Text, refused
+from portal.config.field_types import ClientId, Text, refused
 from portal.config.secret_references import PemFile, SecretValue
 from portal.config.validation import FileModel
 from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, REGISTRATION_ALGORITHMS, AssertionAudience
+from portal.oidc.signed_client_secret import SecretSigner, load_signing_key
 from portal.outbound.tls import (
     ClientCertificate,
     PemUnusable,
@@ -39,10 +40,35 @@ _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 _PRIVATE_KEY = " PRIVATE KEY-----"
 
 
+class SignedSecretFile(FileModel):
+    """A client secret that the portal signs for each request."""
+
+    issuer: Text = Field(
+        description="The issuer of the secret; at Apple the Team ID.", examples=["A1B2C3D4E5"]
+    )
+    key_id: Text = Field(description="The id of the key at the provider.", examples=["F6G7H8I9J0"])
+    private_key: PemFile = Field(description="The key: file:/path of a PEM file, at Apple AuthKey_….p8.")
+
+    @model_validator(mode="after")
+    def _check_key(self) -> SignedSecretFile:
+        # Imported here because `cryptography` loads slowly and most tenants do not need it.
+        from portal.oidc.jose.key_material import KeyUnusable
+
+        try:
+            load_signing_key(self.private_key)
+        except KeyUnusable as error:
+            raise refused(str(error), key="private_key") from None
+        return self
+
+    def signer(self) -> SecretSigner:
+        """Return what signs the secrets."""
+        return SecretSigner(self.issuer, self.key_id, self.private_key)
+
+
 class ClientFile(FileModel):
     """The portal's client registration at the provider."""
 
-    id: Text = Field(description="The client id that the provider issued.", examples=["3gT9wQvX"])
+    id: ClientId = Field(description="The client id that the provider issued.", examples=["3gT9wQvX"])
     secret: SecretValue | None = Field(
         default=None,
         description=(
@@ -50,6 +76,10 @@ class ClientFile(FileModel):
             "folder). Required if auth is client_secret_basic, client_secret_post or client_secret_jwt; the "
             "last needs at least 32 bytes."
         ),
+    )
+    signed_secret: SignedSecretFile | None = Field(
+        default=None,
+        description="In place of secret, for Sign in with Apple: the portal signs one for each request.",
     )
     auth: AuthMethod | None = Field(
         default=None,
@@ -120,7 +150,7 @@ class ClientFile(FileModel):
         keeps_shared_key = self.signing_key == "shared" or self._needs_shared_key()
         if self.auth not in _ASSERTING or (self.auth == "private_key_jwt" and keeps_shared_key):
             return AssertionAudience.ISSUER
-        return preset.assertion_audience
+        return preset.assertions.audience
 
     def algorithm(self, preset: Preset) -> str:
         """Return the signing algorithm: from the file, otherwise one that fits the key."""
@@ -186,7 +216,9 @@ class ClientFile(FileModel):
     def _check_secret(self) -> None:
         if self.auth == "none" and self.secret is not None:
             raise refused("is not used with auth: none; remove one of the two", key="secret")
-        if self.auth not in _WITHOUT_SECRET and self.secret is None:
+        if self.signed_secret is not None:
+            self._check_signed_secret()
+        elif self.auth not in _WITHOUT_SECRET and self.secret is None:
             remedy = "write ${NAME} or file:/path, or auth: none for a public client"
             raise refused(f"is missing: {remedy}", key="secret")
         # RFC 7518 3.2
@@ -198,6 +230,12 @@ class ClientFile(FileModel):
                     "create one with openssl rand -base64 32 and register it at the provider",
                     key="secret",
                 )
+
+    def _check_signed_secret(self) -> None:
+        if self.secret is not None:
+            raise refused("is not used with signed_secret; remove one of the two", key="secret")
+        if self.auth not in {None, "client_secret_basic", "client_secret_post"}:
+            raise refused("must be client_secret_post or client_secret_basic with signed_secret", key="auth")
 
     def _check_certificate(self) -> None:
         given = {"certificate": self.certificate, "private_key": self.private_key}

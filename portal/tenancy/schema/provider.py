@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
@@ -21,7 +22,7 @@ from portal.config.field_types import (
 )
 from portal.config.validation import FileModel
 from portal.oidc.provider import REGISTERED_CLAIMS
-from portal.tenancy.presets import PRESETS, PresetName
+from portal.tenancy.presets import DEFAULT, Preset
 from portal.tenancy.schema.access import AccessOption, HostedDomain, check_contact
 from portal.tenancy.schema.client import (
     ClientFile,
@@ -29,6 +30,13 @@ from portal.tenancy.schema.client import (
     Tls,
     TlsFile,
     check_endpoint_origins,
+)
+from portal.tenancy.schema.preset import (
+    PresetName,
+    check_generic_issuer,
+    check_issuer_of_preset,
+    defaults_of_preset,
+    preset_of,
 )
 from portal.tenancy.schema.requested_claims import RequestedClaimsFile
 from portal.tenancy.schema.requests import (
@@ -143,8 +151,21 @@ class ProviderFile(FileModel):
         examples=["Staff"],
     )
     preset: PresetName = Field(
-        default="generic",
-        description="The kind of provider; sets defaults for issuer, scopes, client auth and logout.",
+        default=DEFAULT,
+        description=(
+            "The kind of provider; sets defaults for issuer, scopes, client auth and logout, and any other "
+            "key of a provider. `portal preset list` prints the names."
+        ),
+        examples=["keycloak"],
+    )
+    fields: dict[ParamName, Text] = Field(
+        default_factory=dict,
+        max_length=12,
+        description=(
+            "Values that the preset asks for and that have no key of their own, by name. "
+            "`portal preset show` lists them."
+        ),
+        examples=[{"directory_id": "72f988bf-86f1-41af-91ab-2d7cd011db47"}],
     )
     domain: ProviderDomain | None = Field(
         default=None,
@@ -228,11 +249,23 @@ class ProviderFile(FileModel):
     hosted_domain: HostedDomain = None
     access: AccessOption = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_defaults(cls, written: object, info: ValidationInfo) -> object:
+        return defaults_of_preset(written, info)
+
     @model_validator(mode="after")
     def _check_keys_together(self, info: ValidationInfo) -> ProviderFile:
-        preset = PRESETS[self.preset]
-        issuer = outbound_url(preset.issuer(self.domain, self.issuer), info, key="domain")
-        self._check_scopes()
+        preset = preset_of(self.preset, info)
+        preset.check_fields(self.fields)
+        check_issuer_of_preset(preset, self.domain, self.issuer, info)
+        found = preset.issuer(self.domain, self.issuer, self.fields)
+        issuer = outbound_url(found, info, key="domain")
+        if preset.name == DEFAULT:
+            check_generic_issuer(issuer, info, key="issuer" if self.issuer else "domain")
+        # The values of the cached properties; private attributes of pydantic take 3 µs to read.
+        self.__dict__["kind"], self.__dict__["determined_issuer"] = preset, issuer
+        self._check_scopes(preset)
         check_endpoint_origins(self.client, self.endpoints, issuer, preset)
         if not self.discovery and not (
             self.endpoints.authorization and self.endpoints.token and self.endpoints.jwks
@@ -243,15 +276,25 @@ class ProviderFile(FileModel):
         for key in ("id_token_algs", "response_algs", "userinfo_algs"):
             if self.client.secret is None and any(alg.startswith("HS") for alg in getattr(self, key) or ()):
                 raise refused("lists an HS algorithm, which needs a client secret", key=key)
-        self._check_userinfo()
-        self._check_tenant_ids()
+        self._check_userinfo(preset)
+        self._check_tenant_ids(shared=preset.issuer_template(issuer) is not None)
         if self.acr_values and "acr_values" in self.authorize_params:
             raise refused("is also in authorize_params; keep one of the two", key="acr_values")
-        self._check_access()
+        self._check_access(preset)
         return self
 
-    def _check_access(self) -> None:
-        if self.hosted_domain is not None and self.preset != "google":
+    @cached_property
+    def kind(self) -> Preset:
+        """The preset."""
+        raise AttributeError("kind is set by the validation")
+
+    @cached_property
+    def determined_issuer(self) -> str:
+        """The issuer, from this file or its preset."""
+        raise AttributeError("determined_issuer is set by the validation")
+
+    def _check_access(self, preset: Preset) -> None:
+        if self.hosted_domain is not None and "hosted_domain" not in preset.fields:
             raise refused("is only valid with preset google", key="hosted_domain")
         if self.hosted_domain is not None and "hd" in self.authorize_params:
             raise refused("is also in authorize_params as hd; remove hd there", key="hosted_domain")
@@ -260,22 +303,14 @@ class ProviderFile(FileModel):
         elif self.access is not None and not self.access.model_fields_set:
             raise refused("is anyone, but hosted_domain restricts sign-in; keep one of the two", key="access")
 
-    @property
-    def uses_userinfo(self) -> bool:
-        """Whether the portal requests UserInfo, according to this file or its preset."""
-        known = self.discovery or self.endpoints.userinfo is not None
-        return PRESETS[self.preset].uses_userinfo(self.userinfo, endpoint_known=known)
-
-    def _check_userinfo(self) -> None:
-        PRESETS[self.preset].check_userinfo(self.userinfo, self.scopes or ())
-        if self.userinfo_algs and not self.uses_userinfo:
+    def _check_userinfo(self, preset: Preset) -> None:
+        preset.check_userinfo(self.userinfo, self.scopes or ())
+        if self.userinfo_algs and not self.userinfo:
             raise refused("has no effect without userinfo: true", key="userinfo_algs")
         if self.userinfo and not self.discovery and not self.endpoints.userinfo:
             raise refused("is true, which needs endpoints with userinfo", key="userinfo")
 
-    def _check_tenant_ids(self) -> None:
-        preset = PRESETS[self.preset]
-        shared = preset.issuer_template(preset.issuer(self.domain, self.issuer)) is not None
+    def _check_tenant_ids(self, *, shared: bool) -> None:
         if shared and self.tenant_ids is None:
             remedy = "list the ids of the directories whose users may sign in, or write any for all"
             raise refused(f"is missing, but all directories share this issuer: {remedy}", key="tenant_ids")
@@ -284,7 +319,6 @@ class ProviderFile(FileModel):
                 "is only valid with preset entra and domain: organizations or common", key="tenant_ids"
             )
 
-    def _check_scopes(self) -> None:
-        preset = PRESETS[self.preset]
-        for scope in frozenset(preset.unknown_scopes).intersection(self.scopes or ()):
+    def _check_scopes(self, preset: Preset) -> None:
+        for scope in frozenset(preset.unsupported_scopes).intersection(self.scopes or ()):
             raise refused(f'has "{scope}", which {preset.title} does not support; remove it', key="scopes")

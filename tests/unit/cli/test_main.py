@@ -174,10 +174,12 @@ def test_list_prints_the_tenants(run: Run) -> None:
     ]
 
 
-def test_new_writes_a_file_that_lacks_only_its_secret(run: Run) -> None:
+def test_new_writes_a_file_that_lacks_only_client_id_and_secret(run: Run) -> None:
     outcome = run("tenant", "new", "acme-eu", "--preset", "auth0")
     assert outcome.code == 0
     assert "Wrote tenants/acme-eu.yaml" in outcome.out
+    path = Path("tenants/acme-eu.yaml")
+    path.write_text(path.read_text().replace('"the client id"', "3gT9wQvX"))
     checked = run("tenant", "check")
     assert [line.split(" ")[-1] for line in checked.out.splitlines() if "needs" in line] == ["again"]
     assert "ACME_EU_CLIENT_SECRET" in checked.out

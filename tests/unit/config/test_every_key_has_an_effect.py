@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -23,7 +23,7 @@ from portal.config.settings import Settings, SettingsFile, load_settings
 from portal.errors import ConfigurationError
 from portal.tenancy.loading import read_tenant
 from portal.tenancy.model import Tenant
-from portal.tenancy.presets import PRESETS, Preset
+from portal.tenancy.presets import Preset, built_in
 from portal.tenancy.schema.provider import ProviderFile
 from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile
 from tests.unit.config.field_reads import Field, fields_read
@@ -34,6 +34,7 @@ ROOT = Path(portal.__file__).parent
 MAKERS = ("config", "demo", "tenancy/schema", "tenancy/checks", "tenancy/loading.py")
 """Modules whose reads do not count: they make or check a field, or are not part of `portal serve`."""
 
+DIRECTORY = "72f988bf-86f1-41af-91ab-2d7cd011db47"
 RULE = {"claim": "email", "present": True}
 EQUALS = {"claim": "email", "equals": "ann@acme.example"}
 PROVIDER = {"issuer": "https://login.acme.example", "client": {"id": "portal", "secret": "s3cret"}}
@@ -68,8 +69,21 @@ class Case:
 
 
 _CERTIFIED = {"client": {"certificate": "file:certificate.pem", "private_key": "file:key.pem"}}
+_SIGNING = Case(
+    beside={
+        "client": {
+            "secret": None,
+            "signed_secret": {"issuer": "A1", "key_id": "B2", "private_key": "file:key.pem"},
+        }
+    }
+)
 _INSTEAD_OF_PRESENT = Case(without=("present",))
 CASES: dict[str, Case] = {
+    "preset": Case(values=("google", "zitadel")),
+    "fields": Case(
+        beside={"preset": "entra", "issuer": None, "fields": {"directory_id": DIRECTORY}},
+        values=({"directory_id": "11111111-2222-3333-4444-555555555555"},),
+    ),
     "domain": Case(
         beside={"preset": "cognito"},  # where issuer and domain are written together
         values=("login.acme.example",),
@@ -85,6 +99,8 @@ CASES: dict[str, Case] = {
     "client.assertion_audience": Case(beside={"client": {"auth": "client_secret_jwt", "secret": "x" * 32}}),
     "client.certificate": Case(beside=_CERTIFIED, values=("file:renewed-certificate.pem",)),
     "client.private_key": Case(beside=_CERTIFIED, values=("file:same-key.pem",)),
+    **{f"client.signed_secret.{key}": _SIGNING for key in ("issuer", "key_id")},
+    "client.signed_secret.private_key": replace(_SIGNING, values=("file:same-key.pem",)),
     "tls.ca": Case(values=("file:authority.pem",)),
     "api.tls.ca": Case(values=("file:authority.pem",)),
     "api.example_paths": Case(values=(["/orders"],)),
@@ -191,23 +207,55 @@ def test_the_name_before_the_dot_says_whose_field_is_read(tmp_path: Path) -> Non
 _FITTING: dict[str, dict[str, Any]] = {
     "auth0": {"issuer": "https://login.acme.example/"},
     "entra": {"issuer": "https://login.acme.example/v2.0"},
+    "adfs": {"issuer": "https://login.acme.example/adfs"},
+    "authentik": {"issuer": "https://login.acme.example/"},
+    "onelogin": {"issuer": "https://login.acme.example/oidc/2"},
+    **{name: {"access": {"require": [RULE]}} for name in ("google", "linkedin")},
 }
-"""Issuers of the form that a preset requires."""
+"""What a preset requires: an issuer of some form, or access."""
 
 
-@pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"generic"}))
+_OTHER_CLIENTS = frozenset({"apple", "login_gov"})
+"""Presets of clients without a secret, which test_presets_of_providers has."""
+_AS_GENERIC = frozenset({"authentik", "fusionauth", "salesforce"})
+"""Presets that only explain: the defaults of `generic` are right."""
+
+
+@pytest.mark.parametrize("preset", sorted({*built_in().names()[:-1]} - _OTHER_CLIENTS - _AS_GENERIC))
 def test_a_preset_changes_what_the_portal_reads(folder: Path, preset: str) -> None:
     base = {**BASES[OneProviderTenantFile], **_FITTING.get(preset, {})}
     changed = changes(load(folder, base), load(folder, {**base, "preset": preset}))
     assert any(set(fields) <= read_fields() for fields in changed), f"preset {preset} changes nothing"
 
 
-@pytest.mark.parametrize("name", [one.name for one in dataclasses.fields(Preset)])
+PARTS_OF_PRESETS = models(Preset)
+_SAME_FOR_ALL = frozenset({"ClaimRules.email"})
+"""A preset of an operator may differ."""
+
+
+@pytest.mark.parametrize(
+    "name", [f"{part.__name__}.{one.name}" for part in PARTS_OF_PRESETS for one in dataclasses.fields(part)]
+)
 def test_a_field_of_presets_is_read_and_differs_among_them(name: str) -> None:
-    found = any(("Preset", name) in fields for fields in reads().values())  # mostly the loader's
-    assert found, f"nothing reads Preset.{name}"
-    values = {repr(getattr(preset, name)) for preset in PRESETS.values()}
-    assert len(values) > 1, f"Preset.{name} is the same for every preset"
+    part, _, field_name = name.partition(".")
+    found = any((part, field_name) in fields for fields in reads().values())  # mostly the loader's
+    assert found, f"nothing reads {name}"
+    values = {repr(getattr(one, field_name)) for one in parts_of_presets() if type(one).__name__ == part}
+    assert len(values) > 1 or name in _SAME_FOR_ALL, f"{name} is the same for every preset"
+
+
+def parts_of_presets() -> Iterator[object]:
+    """The built-in presets, and the dataclasses in their fields."""
+    waiting: list[Any] = list(built_in().all())
+    while waiting:
+        one = waiting.pop()
+        if dataclasses.is_dataclass(one):
+            yield one
+            waiting.extend(getattr(one, inner.name) for inner in dataclasses.fields(one))
+        elif isinstance(one, tuple):
+            waiting.extend(one)
+        elif isinstance(one, Mapping):
+            waiting.extend(one.values())
 
 
 # --- what a key changes
@@ -254,7 +302,7 @@ def load(folder: Path, document: Mapping[str, Any]) -> object:
 
 @cache
 def reads() -> Mapping[Path, set[Field]]:
-    return fields_read(ROOT, [model.__name__ for model in (*MODELS, Preset)])
+    return fields_read(ROOT, [model.__name__ for model in (*MODELS, *PARTS_OF_PRESETS)])
 
 
 @cache
@@ -308,7 +356,8 @@ def _document(model: type[BaseModel], key: Key, case: Case) -> dict[str, Any]:
         if value is None:
             del holder[name]
         elif isinstance(value, dict) and name in holder:
-            holder[name] |= copy.deepcopy(value)
+            both = holder[name] | copy.deepcopy(value)
+            holder[name] = {key: one for key, one in both.items() if one is not None}
         else:
             holder[name] = copy.deepcopy(value)
     _holder(document, key)

@@ -239,7 +239,7 @@ def test_a_mistake_in_the_file_is_reported_with_its_place(tmp_path: Path, text: 
             "listen must be host:port, such as 127.0.0.1:8080, or unix:/run/portal.sock, found text",
         ),
         ("PORTAL_LOG", "{format: xml}", "log.format must be one of: console, json"),
-        ("PORTAL_PORT", "8080", 'unknown variable; did you mean "PORTAL_LOG"?'),
+        ("PORTAL_PORT", "8080", 'unknown variable; did you mean "PORTAL_PRESETS"?'),
     ],
 )
 def test_a_mistake_in_the_environment_is_reported_with_its_variable(
@@ -319,3 +319,12 @@ def test_any_environment_gives_settings_or_problems(environ: dict[str, str]) -> 
     except ConfigurationError as error:
         found = error.problems
     assert found is None or {problem.place for problem in found} <= set(environ)
+
+
+def test_the_folder_of_presets_is_relative_to_the_file_or_to_the_working_directory(tmp_path: Path) -> None:
+    path = tmp_path / "portal.yaml"
+    path.write_text("presets: ./presets\n")
+    assert load_settings(path, {}).presets == tmp_path / "presets"
+    assert load_settings(path, {"PORTAL_PRESETS": "elsewhere"}).presets == Path("elsewhere")
+    assert load_settings(path, {"PORTAL_PRESETS": ""}).presets is None
+    assert load_settings(None, {}).presets is None

@@ -8,6 +8,14 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from jose import jws
@@ -16,9 +24,11 @@ from portal.oidc.client_authentication import credentials
 from portal.oidc.client_keys import SIGNING_ALGORITHMS, ClientKeys
 from portal.oidc.errors import ClientKeyMissing, TokenRequestRejected
 from portal.oidc.jose.algorithms import public_key
+from portal.oidc.jose.key_material import KeyUnusable
 from portal.oidc.provider import ClientAuth, Endpoints, Provider, ProviderMetadata
 from portal.oidc.request_protection import push
 from portal.oidc.revocation import revoke
+from portal.oidc.signed_client_secret import SecretSigner, load_signing_key
 from portal.oidc.token_endpoint import send_form
 from portal.secret import Secret
 from tests.unit.oidc.party import acme
@@ -282,3 +292,54 @@ async def test_errors_do_not_contain_the_credentials(method: ClientAuth) -> None
     shown = f"{rejection.value} {rejection.value.detail} {rejection.value!r}"
     for secret in (LONG_SECRET.reveal(), sent.get("client_assertion"), header.removeprefix("Basic ")):
         assert not secret or secret not in shown
+
+
+# --- signed client secrets
+
+
+def secret_signer() -> tuple[SecretSigner, ec.EllipticCurvePrivateKey]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return SecretSigner("TEAM123456", "KEY1234567", Secret(pem)), key
+
+
+def test_a_signed_client_secret_is_valid_for_five_minutes_at_the_issuer() -> None:
+    signer, key = secret_signer()
+    provider = registration(
+        client_secret=None, secret_signer=signer, client_auth=ClientAuth.CLIENT_SECRET_POST
+    )
+    fields = dict(credentials(provider, clock=lambda: NOW).fields)
+    assert fields["client_id"] == CLIENT_ID
+    secret = fields["client_secret"]
+    assert jws.get_unverified_header(secret) == {"alg": "ES256", "kid": "KEY1234567", "typ": "JWT"}
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    assert json.loads(jws.verify(secret, public, "ES256")) == {
+        "iss": "TEAM123456",
+        "sub": CLIENT_ID,
+        "aud": ISSUER,
+        "iat": int(NOW),
+        "exp": int(NOW) + 300,
+    }
+
+
+def test_each_request_has_its_own_signed_client_secret() -> None:
+    signer, _ = secret_signer()
+    provider = registration(
+        client_secret=None, secret_signer=signer, client_auth=ClientAuth.CLIENT_SECRET_POST
+    )
+    first = credentials(provider, clock=lambda: NOW)
+    second = credentials(provider, clock=lambda: NOW + 1)
+    assert first.secrets() != second.secrets()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [ec.generate_private_key(ec.SECP384R1()), Ed25519PrivateKey.generate(), None],
+    ids=["P-384", "Ed25519", "no key"],
+)
+def test_only_a_key_on_p256_signs_client_secrets(key: Any) -> None:
+    pem = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+    if key is not None:
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    with pytest.raises(KeyUnusable):
+        load_signing_key(Secret(pem))

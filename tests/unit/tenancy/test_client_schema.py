@@ -160,6 +160,7 @@ SHARED_KEY_DEFAULTS = (False, "RS256", "issuer")
 def test_signing_key_algorithm_and_assertion_audience(
     tmp_path: Path, text: str, expected: tuple[bool, str, str]
 ) -> None:
+    text = text.replace("/realms/staff", "")  # as the issuers of Okta
     provider = tenant(tmp_path, text).default_provider
     found = (provider.client_key, provider.client_signing_alg, provider.assertion_audience.value)
     assert found == expected
@@ -363,3 +364,41 @@ def test_tls_settings_of_an_api_need_https(tmp_path: Path, secrets: Path, key: s
     text = ACME + PAIR + f"api: {{base_url: 'http://localhost:9', {key}}}\n"
     (problem,) = problems(tmp_path, text, private=True)
     assert f"api.{key.partition(':')[0]} has no effect without an https base_url" in problem
+
+
+SIGNED = """\
+name: Acme
+issuer: https://appleid.apple.com
+access: anyone
+client:
+  id: com.acme.portal
+  signed_secret: {issuer: TEAM123456, key_id: KEY1234567, private_key: 'file:secrets/acme.key'}
+"""
+
+
+def test_a_signed_secret_takes_the_place_of_the_secret(tmp_path: Path, secrets: Path) -> None:
+    first = read_tenant(write(tmp_path, SIGNED))
+    signer = first.tenant.default_provider.secret_signer
+    assert signer is not None
+    assert (signer.issuer, signer.key_id) == ("TEAM123456", "KEY1234567")
+    assert first.tenant.default_provider.client_secret is None
+    assert first.secret_files == (secrets / "acme.key",)
+    (secrets / "acme.key").write_text(issue("another").private_key())
+    assert read_tenant(tmp_path / "acme.yaml").tenant.revision != first.tenant.revision
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (SIGNED + "  secret: s3cret\n",
+         "7:11: client.secret is not used with signed_secret; remove one of the two"),
+        (SIGNED + "  auth: private_key_jwt\n",
+         "7:9: client.auth must be client_secret_post or client_secret_basic with signed_secret"),
+        (SIGNED.replace("acme.key", "acme.pem"),
+         "6:72: client.signed_secret.private_key cannot be read; expected a private key in PEM form"),
+        (SIGNED.replace("key_id: KEY1234567, ", ""),
+         '6:3: client.signed_secret lacks the key "key_id": the id of the key at the provider'),
+    ],
+)  # fmt: skip
+def test_a_wrong_signed_secret_is_refused(tmp_path: Path, secrets: Path, text: str, problem: str) -> None:
+    assert problems(tmp_path, text) == [f"acme.yaml:{problem}"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from portal.tenancy.loading import read_tenant
-from portal.tenancy.presets import PRESETS
 from tests.unit.tenancy.files import ENVIRON, write
+from tests.unit.tenancy.preset_examples import PRESETS, loaded
 from tests.unit.tenancy.test_presets import DIRECTORY, ISSUERS, text_of
 
 REFRESH, THIN, GROUPS = (
@@ -46,9 +46,9 @@ def test_a_generic_provider_may_need_consent_or_userinfo(
     assert kinds(tmp_path, text_of("generic", "domain: id.example", *lines)) == expected
 
 
-@pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"generic"}))
+@pytest.mark.parametrize("preset", PRESETS[:-1])
 def test_a_known_provider_causes_no_hints(tmp_path: Path, preset: str) -> None:
-    assert hints(tmp_path, text_of(preset, *ISSUERS.get(preset, ["domain: id.acme.example"]))) == []
+    assert loaded(tmp_path, preset).hints == ()
 
 
 @pytest.mark.parametrize(

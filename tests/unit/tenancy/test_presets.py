@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.logout import logout_url
-from portal.oidc.provider import ClientAuth, ProviderMetadata
-from portal.tenancy.presets import PRESETS, PresetName
+from portal.oidc.provider import AssertionAudience, ClientAuth, ProviderMetadata
 from tests.unit.tenancy.files import problems, tenant
+from tests.unit.tenancy.preset_examples import PRESETS, loaded
 
 
 def text_of(preset: str, *lines: str) -> str:
@@ -196,7 +195,11 @@ def test_keys_that_determine_no_issuer_are_refused_with_a_remedy(
 
 @pytest.mark.parametrize("preset", ["google", "cognito", "gitlab"])
 def test_a_scope_that_the_provider_rejects_is_refused(tmp_path: Path, preset: str) -> None:
-    issuer = "issuer: https://accounts.google.com"
+    issuer = {
+        "google": "issuer: https://accounts.google.com",
+        "cognito": "issuer: https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_a",
+        "gitlab": "issuer: https://gitlab.com",
+    }[preset]
     (problem,) = problems(tmp_path, text_of(preset, issuer, "scopes: [openid, offline_access]"))
     assert problem.startswith('acme.yaml:4:9: scopes has "offline_access", which ')
     scopes = tenant(tmp_path, text_of(preset, issuer)).default_provider.scopes
@@ -311,9 +314,9 @@ ISSUERS = {
 def test_userinfo_is_requested_according_to_the_file_or_the_preset(
     tmp_path: Path, preset: str, lines: list[str], requested: bool | None
 ) -> None:
-    text = text_of(preset, *ISSUERS.get(preset, ["domain: id.acme.example"]), *lines)
-    by_preset = preset in {"okta", "gitlab", "zitadel"}
-    assert tenant(tmp_path, text).default_provider.userinfo is (by_preset if requested is None else requested)
+    by_preset = preset in {"okta", "gitlab", "zitadel", "login_gov"}
+    provider = loaded(tmp_path, preset, *lines).tenant.default_provider
+    assert provider.userinfo is (by_preset if requested is None else requested)
 
 
 @pytest.mark.parametrize(
@@ -347,12 +350,51 @@ def test_only_entra_may_omit_the_issuer_in_a_frontchannel_logout(tmp_path: Path)
     leaving_out = {
         preset
         for preset in PRESETS
-        if tenant(
-            tmp_path, text_of(preset, *ISSUERS.get(preset, ["domain: id.acme.example"]))
-        ).default_provider.frontchannel_without_issuer
+        if loaded(tmp_path, preset).tenant.default_provider.frontchannel_without_issuer
     }
     assert leaving_out == {"entra"}
 
 
-def test_every_preset_can_be_written_in_a_file() -> None:
-    assert get_args(PresetName) == tuple(PRESETS)
+def test_login_gov_gets_signed_assertions_and_no_id_token_hint(tmp_path: Path) -> None:
+    provider = loaded(tmp_path, "login_gov").tenant.default_provider
+    assert provider.issuer == "https://secure.login.gov/"
+    assert (provider.client_auth, provider.client_signing_alg) == (ClientAuth.PRIVATE_KEY_JWT, "RS256")
+    assert provider.assertion_audience is AssertionAudience.TOKEN_ENDPOINT
+    assert provider.signing_certificate is not None
+    assert provider.acr_values == ("urn:acr.login.gov:auth-only",)
+    assert provider.authorize_params == (("prompt", "select_account"),)
+    assert not provider.logout_id_token_hint
+    assert not provider.refresh_tokens
+    sandbox = loaded(tmp_path, "login_gov", "domain: idp.int.identitysandbox.gov").tenant.default_provider
+    assert sandbox.issuer == "https://idp.int.identitysandbox.gov/"
+
+
+@pytest.mark.parametrize(
+    ("preset", "lines", "issuer"),
+    [
+        ("adfs", ["domain: fs.acme.example"], "https://fs.acme.example/adfs"),
+        ("onelogin", ["domain: acme.onelogin.com"], "https://acme.onelogin.com/oidc/2"),
+        ("authentik", ["domain: a.example", "fields: {application: x}"], "https://a.example/application/o/x/"),
+        ("entra", [f"fields: {{directory_id: {DIRECTORY}}}"],
+         f"https://login.microsoftonline.com/{DIRECTORY}/v2.0"),
+        ("cognito", ["fields: {region: eu-west-1, user_pool_id: eu-west-1_a}"],
+         "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_a"),
+        ("cognito", ["fields: {region: eu-west-1, user_pool_id: eu-west-1_a}", "domain: login.example"],
+         "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_a"),
+        ("linkedin", [], "https://www.linkedin.com/oauth"),
+        ("salesforce", ["domain: acme.my.salesforce.com"], "https://acme.my.salesforce.com"),
+    ],
+)  # fmt: skip
+def test_the_fields_of_a_preset_determine_the_issuer(
+    tmp_path: Path, preset: str, lines: list[str], issuer: str
+) -> None:
+    assert tenant(tmp_path, text_of(preset, *lines)).default_provider.issuer == issuer
+
+
+def test_cognito_signs_out_at_the_domain_beside_its_fields(tmp_path: Path) -> None:
+    lines = ["fields: {region: eu-west-1, user_pool_id: eu-west-1_a}", "domain: login.example"]
+    provider = tenant(tmp_path, text_of("cognito", *lines)).default_provider
+    assert provider.logout_template == (
+        "https://login.example/logout?client_id={client_id}&logout_uri={return_to}"
+    )
+    assert tenant(tmp_path, text_of("cognito", lines[0])).default_provider.logout_template is None

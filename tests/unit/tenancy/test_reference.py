@@ -12,7 +12,7 @@ import yaml
 
 from portal.config.settings import SettingsFile, settings_reference
 from portal.tenancy.loading import read_tenant
-from portal.tenancy.presets import PRESETS
+from portal.tenancy.presets import built_in
 from portal.tenancy.reference import tenant_json_schema, tenant_reference, tenant_schema_text
 from portal.tenancy.schema.tenant import SCHEMA_NAME, OneProviderTenantFile
 from portal.tenancy.template import tenant_template
@@ -118,11 +118,16 @@ def test_the_reference_has_the_actual_defaults() -> None:
         assert line in page
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("preset", built_in().names())
 def test_a_new_tenant_file_lacks_only_the_values_to_fill_in(tmp_path: Path, preset: str) -> None:
-    text = tenant_template("acme-eu", preset)
-    to_fill_in = {"entra": "issuer", "keycloak": "issuer", "cognito": "issuer"}
+    kind = built_in().find(preset)
+    assert kind is not None
+    text = tenant_template("acme-eu", kind)
+    to_fill_in = {"issuer"} if "<" in kind.issuer_rules.example else set()
+    to_fill_in |= {
+        "apple": {"client.signed_secret.private_key"},
+        "login_gov": {"client.certificate", "client.private_key"},
+    }.get(preset, set())
     found = problems(tmp_path, text, environ={"ACME_EU_CLIENT_SECRET": "x"})
-    assert [re.sub(r".*?: (\w+) .*", r"\1", one) for one in found] == [
-        key for name, key in to_fill_in.items() if name == preset
-    ]
+    keys = {re.sub(r".*?: ([\w.]+) .*", r"\1", one) for one in found}
+    assert keys == {"client.id", *to_fill_in}

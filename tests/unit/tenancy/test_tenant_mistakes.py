@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from portal.tenancy.presets import built_in
 from tests.unit.tenancy.files import ACME, problems
+
+NAMES = built_in().names()
 
 
 def added(text: str) -> str:
@@ -114,8 +117,9 @@ def added(text: str) -> str:
         # enumerated values
         (
             added("preset: keyclaok\n"),
-            'acme.yaml:6:9: preset is "keyclaok"; expected one of: auth0, okta, entra, google, '
-            'keycloak, cognito, gitlab, zitadel, generic; did you mean "keycloak"?',
+            'acme.yaml:6:9: preset is "keyclaok"; expected one of: '
+            + ", ".join(NAMES)
+            + '; did you mean "keycloak"?',
         ),
         (
             added("id_token_algs: [none]\n"),
