@@ -1,9 +1,9 @@
 """The command line: `portal serve`, `portal demo`, `portal tenant …`, `portal settings …`, `portal key …`
 and `portal store …`.
 
-Exit codes: 0 success, 1 internal error, 2 wrong usage or configuration, 3 the environment prevents it (a port
-in use, a database down), 130 ended with Ctrl-C. Commands import what they need when they run, so that each
-starts quickly.
+Exit codes: 0 success, 1 internal error or a failed live check, 2 wrong usage or configuration, 3 the
+environment prevents it (a port in use, a database down), 130 ended with Ctrl-C. Commands import what they
+need when they run, so that each starts quickly.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from portal.cli.options import config_option, settings_of
 from portal.errors import ConfigurationError, PortalError, Problem, StartupError
 
 if TYPE_CHECKING:
-    from portal.config.settings import Settings
-    from portal.tenancy.checks.files import CheckedFile
+    pass
 
 _PRESETS = ("auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "zitadel", "generic")
 
@@ -69,7 +68,7 @@ def tenant() -> None:
 
 
 @tenant.command()
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FILES OR FOLDERS]...")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FILES, FOLDERS OR TENANTS]...")
 @click.option(
     "--claims",
     "claims_file",
@@ -77,30 +76,23 @@ def tenant() -> None:
     help="Evaluate the access rules on these claims: JSON, or an ID token; - for standard input. "
     "The token is not verified.",
 )
+@click.option("--live", is_flag=True, help="Ask the providers and the API as well; takes up to 10 seconds.")
+@click.option("--json", "as_json", is_flag=True, help="With --live: print the results as a JSON list.")
 @config_option
-def check(paths: tuple[Path, ...], claims_file: str | None, config: Path | None) -> int:
+def check(
+    paths: tuple[Path, ...], claims_file: str | None, live: bool, as_json: bool, config: Path | None
+) -> int:
     """Check tenant files without serving them.
 
     Without files, checks those in the portal's tenants folder. Exits with 2 when a file is invalid, whatever
-    the result of --claims. A single file also gets hints.
+    the result of --claims, and with 1 when a live check fails. A single file also gets hints. The variables
+    of client secrets need not be set.
     """
-    settings = settings_of(config)
-    try_claims = None
-    if claims_file is not None:
-        from portal.cli.claims_report import claims_reporter
+    from portal.cli.tenant_check import check_tenants
 
-        try_claims = claims_reporter(claims_file)
-    checked = _check(paths or (settings.tenants,), settings)
-    for file in checked:
-        _show_checked(file, settings, hints=len(checked) == 1)
-        for line in try_claims(file.tenant) if try_claims and file.tenant else ():
-            click.echo(f"  {line}")
-    bad = sum(1 for file in checked if file.problems)
-    if not checked:
-        click.echo(f"No tenant file found in {', '.join(map(str, paths or (settings.tenants,)))}.")
-    elif bad:
-        click.echo(f"\n{bad} of {len(checked)} tenant files are invalid.")
-    return ConfigurationError.exit_code if bad else 0
+    if as_json and not live:
+        raise click.UsageError("--json needs --live")
+    return check_tenants(paths, settings_of(config), claims_file=claims_file, live=live, as_json=as_json)
 
 
 @tenant.command(name="list")
@@ -110,12 +102,13 @@ def list_tenants(config: Path | None) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from portal.cli.tenant_check import checked_files
+
     settings = settings_of(config)
     table = Table(
         "tenant", "name", "provider", "issuer", "API", box=None, header_style="bold", pad_edge=False
     )
-    checked = _check((settings.tenants,), settings)
-    for file in checked:
+    for file in checked_files((settings.tenants,), settings):
         live = file.tenant
         if live is None or file.problems:
             table.add_row(file.path.stem, "✗ see: portal tenant check", "", "", "", style="red")
@@ -264,6 +257,7 @@ def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, co
     For a tenant with several providers, --json and --jwks print one JSON object with an entry for each.
     """
     from portal.cli.key_report import client_keys_report, registration_report
+    from portal.cli.tenant_check import served_tenant
 
     if provider is not None and tenant is None:
         raise click.UsageError("--provider needs a tenant: portal key show TENANT --provider ID")
@@ -274,14 +268,8 @@ def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, co
     if tenant is None:
         lines = client_keys_report(settings, jwks=jwks or as_json)
     else:
-        file = next(
-            (file for file in _check((settings.tenants,), settings) if file.path.stem == tenant), None
-        )
-        if file is None:
-            raise ConfigurationError([Problem(tenant, f"has no tenant file in {settings.tenants}")])
-        if file.tenant is None or file.problems:
-            raise ConfigurationError([*file.problems])
-        lines = registration_report(settings, file.tenant, jwks=jwks, as_json=as_json, provider_id=provider)
+        served = served_tenant(tenant, settings)
+        lines = registration_report(settings, served, jwks=jwks, as_json=as_json, provider_id=provider)
     for line in lines:
         click.echo(line)
     return 0
@@ -361,34 +349,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print_error(text: str) -> None:
     click.secho(text, err=True, fg="red")
-
-
-def _check(paths: Sequence[Path], settings: Settings) -> list[CheckedFile]:
-    from portal.tenancy.checks.files import check_files
-
-    return check_files(
-        paths,
-        allow_private_networks=settings.allow_private_networks,
-        environ=os.environ,
-        reserved_hosts=(settings.public_host,),
-    )
-
-
-def _show_checked(file: CheckedFile, settings: Settings, *, hints: bool) -> None:
-    if file.problems or file.tenant is None:
-        click.secho(f"✗ {file.path}", fg="red")
-    else:
-        from portal.cli.key_report import redirect_uri_lines
-
-        click.secho(f"✓ {file.path}  {file.tenant.name}", fg="green")
-        for line in redirect_uri_lines(settings, file.tenant):
-            click.echo(f"  {line}")
-    for problem in file.problems:
-        click.echo(f"  {problem}")
-    for warning in file.warnings:
-        click.secho(f"  {warning.place}: warning: {warning.message}", fg="yellow")
-    for hint in file.hints if hints and not file.problems else ():
-        click.secho(f"  {hint.place}: hint: {hint.message}", dim=True)
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -64,17 +64,20 @@ def read_tenant(
     *,
     allow_private_networks: bool = False,
     environ: Mapping[str, str] | None = None,
+    secrets_optional: bool = False,
 ) -> LoadedTenant:
     """Read and check one tenant file; the slug is the file name without `.yaml`.
 
     Parameters: allow_private_networks, as in the portal's settings; environ, for `${NAME}` references
-    (default: the environment of this process).
+    (default: the environment of this process); secrets_optional, whether a client secret whose variable
+    is not set is only a warning: for checks that need no secret.
     Raises: TenantFileRejected with every problem and its file, line and column.
     """
     context = LoadContext(
         SecretFiles(path.parent),
         environ=os.environ if environ is None else environ,
         allow_private_networks=allow_private_networks,
+        secrets_optional=secrets_optional,
     )
     try:
         return _read(path, context)

@@ -33,6 +33,9 @@ def check_files(
 ) -> list[CheckedFile]:
     """Check tenant files and folders of tenant files, individually and for conflicts with each other.
 
+    A client secret whose environment variable is not set is a warning: who writes a tenant file, and CI, do
+    not have the portal's environment.
+
     Parameters: as those of `Registry`.
     Raises: ConfigurationError for a path that does not exist.
     """
@@ -40,7 +43,12 @@ def check_files(
     loaded: dict[str, LoadedTenant] = {}
     for path in _files(paths):
         try:
-            one = read_tenant(path, allow_private_networks=allow_private_networks, environ=environ)
+            one = read_tenant(
+                path,
+                allow_private_networks=allow_private_networks,
+                environ=environ,
+                secrets_optional=True,
+            )
         except ConfigurationError as error:
             checked[path] = CheckedFile(path, problems=tuple(error.problems))
             continue
