@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from portal.errors import OutboundFailed, OutboundRefused
 from portal.outbound.tls import Tls
-from portal.tenancy.checks.live.connection import inspected, refusal_advice
+from portal.tenancy.checks.live.connection import inspected, plain_reason, refusal_advice
 from portal.tenancy.checks.live.model import (
     Context,
     Finding,
@@ -45,7 +45,7 @@ async def check_api(context: Context) -> list[Finding]:
         return failed(error.detail, refusal_advice(error), "api.base_url")
     except OutboundFailed as error:
         advice = "check api.base_url, and whether this machine can reach that host"
-        return failed(f"{host_of(url)}: {error.detail}", advice, "api.base_url")
+        return failed(f"{host_of(url)}: {plain_reason(error)}", advice, "api.base_url")
     await stream.aclose()
     warnings = [finding for finding in connection if finding.status is Status.WARN]
     return [*_judge(api, path, stream.status), *warnings]

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit, urlunsplit
 from portal.errors import OutboundFailed
 from portal.oidc import authorization, request_protection
 from portal.oidc.client_authentication import credentials
-from portal.oidc.errors import ClientKeyMissing, PushedRequestRejected
+from portal.oidc.errors import ClientKeyMissing, MetadataRejected, PushedRequestRejected
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider_errors import error_code
 from portal.oidc.quoting import quoted
@@ -46,8 +46,8 @@ _EXPECTED = frozenset(
 """Error codes that say nothing about the request (OIDC Core 3.1.2.6, RFC 6749 4.1.2.1)."""
 _OTHER_CHECK = frozenset({"invalid_scope"})
 _REDIRECT_URI = re.compile(
-    r"redirect[ _-]?ur[il]|redirect[ _-]?mismatch|callback[ _-]?ur[il]|(?:reply|return) (?:url|address)"
-    r"|address to come back to|AADSTS50011\b",
+    r"(?<!logout[ _-])redirect[ _-]?ur[il]|redirect[ _-]?mismatch|callback[ _-]?ur[il]"
+    r"|(?:reply|return) (?:url|address)|address to come back to|AADSTS50011\b",
     re.IGNORECASE,
 )
 _CLIENT = re.compile(
@@ -78,10 +78,10 @@ async def check_authorization_request(context: Context) -> list[Finding]:
         if probe.outcome is Outcome.RETURNED and probe.issuer not in (None, context.provider.issuer):
             seen = f"the response has iss {quoted(probe.issuer)}, which is not the issuer (RFC 9207)"
             return failed(seen, "write the issuer that the provider uses", context.where("issuer"))
-        refused = probe.error and probe.error not in _EXPECTED | _OTHER_CHECK
-        if probe.outcome in (Outcome.RETURNED, Outcome.REFUSED) and refused:
-            said = f": {probe.text}" if probe.text else ""
-            seen = f"the authorization endpoint refuses the request: {context.quote(probe.error)}{said}"
+        has_error = bool(probe.error) and probe.error not in _EXPECTED | _OTHER_CHECK
+        if probe.outcome is Outcome.REFUSED or (probe.outcome is Outcome.RETURNED and has_error):
+            said = ": ".join(filter(None, (context.quote(probe.error), probe.text)))
+            seen = f"the authorization endpoint refuses the request: {said}"
             return failed(seen, _request_advice(context, probe), _request_place(context, probe))
     if any(probe.outcome is Outcome.RETURNED for probe in probes):
         return passed("the authorization endpoint finds nothing wrong in the request")
@@ -104,11 +104,21 @@ def _redirect_uri_finding(context: Context, probe: Probe) -> Finding:
             seen = f"the provider does not know the client {quoted(context.provider.client_id)}{said}"
             advice = known or "compare client.id with the client id that the provider shows"
             return Finding(Status.FAIL, seen, advice, context.where("client.id"))
-        case Outcome.CREDENTIALS:
-            seen = f"the provider refused to take the request before the redirect URI was checked{said}"
-            return Finding(Status.SKIPPED, seen, "see client_credentials")
-    seen = f"the authorization endpoint refuses the request{said or f': {probe.error}'}"
-    return Finding(Status.FAIL, seen, known or "correct the client at the provider", where)
+    return _undecided(probe)
+
+
+def _undecided(probe: Probe) -> Finding:
+    """Return the result where the provider did not get as far as the redirect URI."""
+    said = f": {probe.text}" if probe.text else ""
+    if probe.outcome is Outcome.SILENT:
+        # browsers open it, the portal does not
+        seen = f"the authorization endpoint does not respond to this machine{said}"
+        return Finding(Status.WARN, seen, "sign in once to see whether browsers reach it")
+    if probe.outcome is Outcome.CREDENTIALS:
+        seen = f"the provider refused to take the request before it looked at the redirect URI{said}"
+        return Finding(Status.SKIPPED, seen, "see client_credentials")
+    seen = "the authorization endpoint refuses the request, possibly before it looks at the redirect URI"
+    return Finding(Status.SKIPPED, seen, "see authorization_request")
 
 
 def _request_advice(context: Context, probe: Probe) -> str:
@@ -117,13 +127,16 @@ def _request_advice(context: Context, probe: Probe) -> str:
         return known
     if "code_challenge" in probe.text or "PKCE" in probe.text:
         return "the portal always uses PKCE with S256: allow it for the client"
+    if "response_type" in probe.text:
+        return "allow the authorization code flow for the client"
+    if context.provider.signed_request and probe.error in ("", "invalid_request", "invalid_request_object"):
+        return "register the portal's keys at the provider: portal key show"
     return {
         "unauthorized_client": "allow the authorization code flow for the client",
         "unsupported_response_type": "allow the authorization code flow for the client",
         "unsupported_response_mode": "choose another response_mode",
         "invalid_target": "register the API of audience or resources at the provider",
         "request_not_supported": "remove request_object: the provider does not take signed requests",
-        "invalid_request_object": "register the portal's keys at the provider: portal key show",
     }.get(probe.error, "compare authorize_params and the other keys with the client at the provider")
 
 
@@ -134,7 +147,7 @@ def _request_place(context: Context, probe: Probe) -> str:
         "request_not_supported": "request_object",
         "invalid_request_object": "request_object",
     }
-    key = keys.get(probe.error)
+    key = keys.get(probe.error) or ("request_object" if context.provider.signed_request else None)
     return context.where(key) if key else context.at_provider("client", "the settings of the client")
 
 
@@ -159,6 +172,8 @@ async def _probe(context: Context, redirect_uri: str) -> Probe:
             sent = await request_protection.push(
                 context.http, provider, metadata, sent, authenticate_client=authenticate
             )
+    except MetadataRejected:
+        raise NotPossible("the request cannot be pushed: see request_protection") from None
     except ClientKeyMissing:
         raise NotPossible("the request is signed, and there is no key ring here") from None
     except PushedRequestRejected as error:
@@ -168,8 +183,7 @@ async def _probe(context: Context, redirect_uri: str) -> Probe:
     try:
         response = await context.get(url, seconds=SECONDS, max_bytes=_PAGE_BYTES, accept="text/html")
     except OutboundFailed as error:
-        detail = f"no response of the authorization endpoint: {error.detail}"
-        return Probe(redirect_uri, Outcome.REFUSED, text=detail)
+        return Probe(redirect_uri, Outcome.SILENT, text=error.detail)
     return read_response(context, redirect_uri, url, response)
 
 

@@ -125,10 +125,22 @@ async def check_request_protection(context: Context) -> list[Finding]:
         used.append("signed requests")
     if provider.dpop:
         used.append("DPoP")
-        found += _any_of(context, "dpop_signing_alg_values_supported", ("ES256",), "dpop")
+        found += _dpop(context)
     if found or used:
         return found or passed(", ".join(used))
     return passed("neither side asks for pushed or signed requests or DPoP")
+
+
+def _dpop(context: Context) -> Iterator[Finding]:
+    # RFC 9449 5.1
+    member = "dpop_signing_alg_values_supported"
+    algorithms, where = announced(context, member), context.where("dpop")
+    if algorithms is None:
+        seen = f"{member} is missing: the provider may not support DPoP"
+        yield Finding(Status.WARN, seen, "remove dpop: true unless the provider supports it", where)
+    elif "ES256" not in algorithms:
+        seen = f"{member} is {listed(algorithms)}; the portal signs DPoP proofs with ES256"
+        yield Finding(Status.FAIL, seen, "remove dpop: true", where)
 
 
 def _signed_request(context: Context) -> Iterator[Finding]:

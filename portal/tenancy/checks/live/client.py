@@ -170,6 +170,8 @@ def _credentials_of(provider: Provider) -> tuple[str, str]:
         return "the client needs a secret or another authentication method", "client.auth"
     if provider.client_auth is ClientAuth.PRIVATE_KEY_JWT:
         return "the provider refuses the assertion of the portal's key", "client.auth"
+    if provider.client_auth is ClientAuth.CLIENT_SECRET_JWT:
+        return "the provider refuses the assertion made with the client secret", "client.auth"
     if provider.client_auth in _BY_CERTIFICATE:
         return "the provider refuses the client certificate", "client.certificate"
     return "the client secret is wrong", "client.secret"
@@ -180,6 +182,8 @@ def _advice(provider: Provider) -> str:
         return "write client.secret, or make the client a public client at the provider"
     if provider.client_auth is ClientAuth.PRIVATE_KEY_JWT:
         return f"register the portal's keys at the provider: portal key show {provider.tenant} --jwks"
+    if provider.client_auth is ClientAuth.CLIENT_SECRET_JWT:
+        return "copy the secret again, and compare auth with the method that the client has at the provider"
     if provider.client_auth in _BY_CERTIFICATE:
         return "register this certificate for the client at the provider"
     return "copy the secret again from the provider; it may have been replaced or have expired"

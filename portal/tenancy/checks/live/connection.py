@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from portal.tenancy.checks.live.model import (
     warned,
 )
 
+CONNECT_SECONDS = 3.0
 EXPIRY_NOTICE = 30 * 86_400.0
 _SHOWN_ADDRESSES = 4
 _PRIVATE_RULES = ("private", "loopback")
@@ -40,6 +43,7 @@ async def check_dns(context: Context) -> list[Finding]:
     except OutboundFailed as error:
         advice = "check the spelling of the issuer; a name of an internal network needs its name server here"
         return failed(f"{host_of(url)}: {error.detail}", advice, context.where("issuer"))
+    context.facts.resolved = True
     more = len(addresses) - _SHOWN_ADDRESSES
     listed = ", ".join(addresses[:_SHOWN_ADDRESSES]) + (f" and {more} more" if more > 0 else "")
     return passed(f"{urlsplit(url).hostname} is {listed}")
@@ -47,9 +51,16 @@ async def check_dns(context: Context) -> list[Finding]:
 
 async def check_tls(context: Context) -> list[Finding]:
     """Connect to the issuer's host, and check its certificate: chain, expiry, name."""
+    if not context.facts.resolved:
+        raise NotPossible("the host has no usable address: see dns")
     url = provider_url(context)
     try:
-        findings = await inspected(context, url, tls=context.provider.tls, key="issuer")
+        async with asyncio.timeout(CONNECT_SECONDS):
+            findings = await inspected(context, url, tls=context.provider.tls, key="issuer")
+    except TimeoutError:
+        seen = f"{host_of(url)} did not complete the connection within {CONNECT_SECONDS:g} s"
+        advice = "check the port (a server without TLS may be silent), and whether a firewall drops packets"
+        return failed(seen, advice, context.where("issuer"))
     except PortalError as error:
         return [await _without_connection(context, url, error)]
     context.facts.reachable = findings[0].status is not Status.FAIL
@@ -83,6 +94,13 @@ def refusal_advice(error: OutboundRefused) -> str:
             "allow_private_networks in portal.yaml"
         )
     return "write a public https URL"
+
+
+def plain_reason(error: PortalError) -> str:
+    """Return why there is no connection; one refused at every address of a host is named once."""
+    if f"[Errno {errno.ECONNREFUSED}]" in error.detail:
+        return "connection refused"
+    return error.detail
 
 
 def _expiry(context: Context, url: str, certificate: ServerCertificate | None) -> list[Finding]:
@@ -137,7 +155,7 @@ def _authority_advice(tls: Tls) -> str:
 
 async def _without_connection(context: Context, url: str, error: PortalError) -> Finding:
     """Return the failure to connect; say so if the server speaks the other of http and https."""
-    detail = f"{host_of(url)}: {error.detail}"
+    detail = f"{host_of(url)}: {plain_reason(error)}"
     scheme, rest = url.partition("://")[::2]
     if scheme == "https" and "no TLS connection" in error.detail:
         seen = f"{detail}: the server does not speak TLS at this port"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from portal.errors import OutboundFailed, PortalError
+from portal.errors import OutboundFailed, OutboundTimeout, PortalError
 from portal.oidc.discovery import discovery_url
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.quoting import address, quoted
@@ -65,8 +65,12 @@ async def _discovery_url_as_issuer(context: Context) -> list[Finding]:
 
 async def _no_response(context: Context, url: str, error: OutboundFailed) -> list[Finding]:
     """Return the failure; a server that speaks https may not respond to http at all."""
-    seen = f"{address(url)}: {error.detail}"
-    return failed(seen, await _https_instead(context), context.where("issuer"))
+    seen, where = f"{address(url)}: {error.detail}", context.where("issuer")
+    if advice := await _https_instead(context):
+        return failed(f"{address(url)} is not available with http", advice, where)
+    if isinstance(error, OutboundTimeout):
+        seen = f"{address(url)} did not respond within {SECONDS:g} s"
+    return failed(seen, "try again later; the provider or a firewall in front of it does not respond")
 
 
 async def _not_found(context: Context, url: str, response: OutboundResponse) -> list[Finding]:
@@ -106,8 +110,9 @@ async def _https_instead(context: Context) -> str:
         return ""
     secure = f"https:{issuer.removeprefix('http:')}"
     try:
-        await context.http.inspect(secure, tenant=context.tenant.slug, tls=context.provider.tls)
-    except PortalError:
+        async with asyncio.timeout(_CANDIDATE_SECONDS):
+            await context.http.inspect(secure, tenant=context.tenant.slug, tls=context.provider.tls)
+    except (PortalError, TimeoutError):
         return ""
     return f"the server speaks https at this port: write issuer: {quoted(secure)}"
 
@@ -132,6 +137,8 @@ def _candidates(issuer: str) -> dict[str, None]:
         paths.append(segments[: at + 2])
         if len(segments) > at + 1:
             paths.append([*segments[: at + 1], segments[at + 1].lower()])
+    if segments[:1] == ["admin"] and len(segments) > 1:  # Keycloak's Admin Console
+        paths.append(["realms", segments[1]])
     paths += [segments[:count] for count in range(len(segments) - 1, -1, -1)]
     paths += [[*segments, "v2.0"], [*segments, "oauth2", "default"]]
     urls = (urlunsplit((parts.scheme, parts.netloc, "/".join(["", *path]), "", "")) for path in paths)
@@ -157,6 +164,8 @@ def _issuer_of(url: str) -> str:
 
 
 def _find_out(context: Context) -> str:
+    if "/realms/" in context.provider.issuer:
+        return "check the name of the realm in the issuer; capital letters count"
     address_of_metadata = f"<issuer>{_WELL_KNOWN}openid-configuration"
     return f"check the issuer: {context.guide.title} publishes its metadata at {address_of_metadata}"
 

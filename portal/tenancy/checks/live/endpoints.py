@@ -11,7 +11,7 @@ from portal.oidc.discovery import read_metadata
 from portal.oidc.errors import MetadataRejected
 from portal.oidc.provider import ProviderMetadata
 from portal.outbound.tls import Tls
-from portal.tenancy.checks.live.connection import inspected, provider_url, refusal_advice
+from portal.tenancy.checks.live.connection import inspected, plain_reason, provider_url, refusal_advice
 from portal.tenancy.checks.live.model import Context, Finding, NotPossible, Status, failed, host_of, passed
 
 _URLS = tuple(
@@ -53,7 +53,7 @@ async def _host(context: Context, name: str, url: str) -> list[Finding]:
     except (OutboundFailed, PortalError) as error:
         # the user's browser opens this one; the portal itself never does
         status = Status.WARN if name == "authorization_endpoint" else Status.FAIL
-        seen = f"{name} at {host_of(url)}: {error.detail}"
+        seen = f"{name} at {host_of(url)}: {plain_reason(error)}"
         return [Finding(status, seen, "check whether this machine can reach that host", context.where(key))]
 
 

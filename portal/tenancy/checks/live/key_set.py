@@ -58,10 +58,7 @@ def _judge(context: Context, keys: KeySet, count: int) -> list[Finding]:
         seen = f"several keys for {listed(unnamed)} have no kid"  # OIDC Core 10.1
         return failed(seen, "give each key a kid at the provider", context.where("endpoints.jwks"))
     if needed and not usable:
-        seen = (
-            f"none of the {count} keys is usable for {listed(missing)}: "
-            "RSA keys need 2048 to 8192 bits and use: sig"
-        )
+        seen = f"no key of the key set is usable for {listed(missing)}; RSA keys need 2048 to 8192 bits"
         advice = "add such a key at the provider, or list the algorithms of its keys in id_token_algs"
         return failed(seen, advice, where)
     try:
@@ -73,7 +70,9 @@ def _judge(context: Context, keys: KeySet, count: int) -> list[Finding]:
         seen = f"no usable key for {listed(wanting)}; there is one for {listed(usable)}"
         advice = "remove what the provider does not use from id_token_algs"
         return [Finding(Status.WARN, seen, advice, where)]
-    return passed(f"{count} keys; usable for {listed(usable)}" if needed else f"{count} keys, none is needed")
+    if not needed:
+        return passed("ID tokens are verified with the client secret; no key is needed")
+    return passed(f"{count} {'key' if count == 1 else 'keys'}; usable for {listed(usable)}")
 
 
 def _has_usable_key(keys: KeySet, alg: str) -> bool:

@@ -86,6 +86,8 @@ class Outcome(StrEnum):
     CREDENTIALS = "credentials"
     """It refused the credentials with which the request was pushed."""
     REFUSED = "refused"
+    SILENT = "silent"
+    """There was no response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ class Facts:
     key_set: KeySet | None = None
     times: list[ServerTime] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
+    resolved: bool = False
+    """Whether the issuer's host has an address that is allowed."""
     reachable: bool = False
     """Whether the issuer's host accepts connections, with an accepted certificate."""
 

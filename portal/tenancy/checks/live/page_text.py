@@ -16,7 +16,7 @@ def visible_text(body: bytes) -> str:
     """Return the text of a page without its markup."""
     page = body[:LONGEST_PAGE].decode("utf-8", "replace")
     for name in _HIDDEN:
-        page = _without(page, f"<{name}", f"</{name}")
+        page = _without(page, name)
     pieces, place = [], 0
     while (start := page.find("<", place)) >= 0:
         pieces.append(page[place:start])
@@ -53,14 +53,18 @@ def _tags(page: str, name: str) -> list[str]:
     return tags
 
 
-def _without(page: str, begin: str, end: str) -> str:
-    """Remove what is between two markers; without an end, the rest of the page."""
-    pieces, lowered, place = [], page.lower(), 0
-    while (start := lowered.find(begin, place)) >= 0:
+def _without(page: str, name: str) -> str:
+    """Remove an element and what it contains; without an end, the rest of the page."""
+    pieces, lowered, place, start = [], page.lower(), 0, 0
+    while (start := lowered.find(f"<{name}", start)) >= 0:
+        after = start + len(name) + 1
+        if lowered[after : after + 1].isalnum():  # another element, such as <header>
+            start = after
+            continue
         pieces.append(page[place:start])
-        stop = lowered.find(end, start)
+        stop = lowered.find(f"</{name}", start)
         if stop < 0:
             return "".join(pieces)
-        place = stop + len(end)
+        start = place = stop
     pieces.append(page[place:])
     return "".join(pieces)
