@@ -19,25 +19,26 @@ from portal.keys.client_key_ring import load_client_keys
 from portal.oidc.client_keys import ClientKeys, ClientKeySet
 from portal.outbound.abandoned_lookup import lookup_in_daemon_thread
 from portal.outbound.client import OutboundClient
+from portal.tenancy.checks.files import CheckedFile
+from portal.tenancy.checks.live.guide import GENERAL, Guide
 from portal.tenancy.checks.live.model import CheckResult, Context, Status
 from portal.tenancy.checks.live.runner import run_live_checks
-from portal.tenancy.model import Tenant
+from portal.tenancy.presets import PRESETS
 
 _NAME_WIDTH = 22
 _STATUS_WIDTH = 9
 
 
-def check_live(tenants: Sequence[Tenant], settings: Settings) -> list[CheckResult]:
-    """Check the providers and APIs of these tenants; show the progress on a terminal.
+def check_live(files: Sequence[CheckedFile], settings: Settings) -> list[CheckResult]:
+    """Check the providers and APIs of the valid files; show the progress on a terminal.
 
     Raises: ConfigurationError or StartupError if the key ring cannot be read.
     """
-    client_keys = _client_keys(settings)
-    return asyncio.run(_check(tenants, settings, client_keys))
+    return asyncio.run(_check(files, settings, _client_keys(settings)))
 
 
 async def _check(
-    tenants: Sequence[Tenant], settings: Settings, client_keys: ClientKeys | None
+    files: Sequence[CheckedFile], settings: Settings, client_keys: ClientKeys | None
 ) -> list[CheckResult]:
     http = OutboundClient(
         allow_private_networks=settings.allow_private_networks, lookup=lookup_in_daemon_thread
@@ -50,8 +51,10 @@ async def _check(
             redirect_uris=redirect_uris(settings, tenant, provider.id),
             clock=now,
             client_keys=client_keys,
+            guide=_guide(file.presets[provider.id]),
         )
-        for tenant in tenants
+        for file in files
+        if (tenant := file.tenant) is not None and not file.problems
         for provider in tenant.providers.values()
     ]
     try:
@@ -59,6 +62,11 @@ async def _check(
     finally:
         await http.close()
         _show_progress("")
+
+
+def _guide(preset: str) -> Guide:
+    """Return what the preset of a provider says about its kind."""
+    return GENERAL if preset == "generic" else Guide(PRESETS[preset].title)
 
 
 def _client_keys(settings: Settings) -> ClientKeys | None:

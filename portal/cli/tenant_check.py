@@ -119,8 +119,7 @@ def _check_live(checked: Sequence[CheckedFile], settings: Settings, *, as_json: 
     """Run the live checks of every valid file, print the results; return whether one failed."""
     from portal.cli.live_report import check_live, failures, json_text, report_lines
 
-    valid = [file.tenant for file in checked if file.tenant is not None and not file.problems]
-    results = check_live(valid, settings)
+    results = check_live(checked, settings)
     if as_json:
         click.echo(json_text(results))
     for line in () if as_json else report_lines(results):

@@ -57,6 +57,8 @@ class LoadedTenant:
     """Files whose contents are part of the tenant."""
     places: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """The position of each of its `hosts`, `email_domains` and clients, by key and name."""
+    presets: Mapping[str, str] = field(default_factory=dict)
+    """The preset of each provider, by its id."""
 
 
 def read_tenant(
@@ -103,8 +105,10 @@ def _read(path: Path, context: LoadContext) -> LoadedTenant:
     }
     warnings: list[Problem] = []
     found_hints: list[Problem] = []
+    presets: dict[str, str] = {}
     for provider in tenant.providers.values():
         provider_path, provider_file = _provider_file(file, provider.id)
+        presets[provider.id] = provider_file.preset
         places["client", provider.registration] = document.place((*provider_path, "client"))
         mtls = file.api is not None and file.api.mtls
         warnings += find_warnings(
@@ -121,7 +125,9 @@ def _read(path: Path, context: LoadContext) -> LoadedTenant:
         warnings += [
             Problem(document.place(at), message) for at, message in unverified_email_rules(file.access)
         ]
-    return LoadedTenant(tenant, tuple(warnings), tuple(found_hints), context.secret_files.named, places)
+    return LoadedTenant(
+        tenant, tuple(warnings), tuple(found_hints), context.secret_files.named, places, presets
+    )
 
 
 def slug_of(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from portal.errors import ConfigurationError, Problem
@@ -22,6 +22,8 @@ class CheckedFile:
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     hints: tuple[Problem, ...] = ()
+    presets: Mapping[str, str] = field(default_factory=dict)
+    """The preset of each provider, by its id."""
 
 
 def check_files(
@@ -52,7 +54,8 @@ def check_files(
         except ConfigurationError as error:
             checked[path] = CheckedFile(path, problems=tuple(error.problems))
             continue
-        checked[path] = CheckedFile(path, one.tenant, _duplicates(path, checked), one.warnings, one.hints)
+        duplicates = _duplicates(path, checked)
+        checked[path] = CheckedFile(path, one.tenant, duplicates, one.warnings, one.hints, one.presets)
         loaded.setdefault(one.tenant.slug, one)
     conflicts = resolve_conflicts({}, loaded, reserved_hosts).problems
     return [_with_conflicts(file, conflicts) for file in checked.values()]

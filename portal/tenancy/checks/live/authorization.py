@@ -91,7 +91,7 @@ async def check_authorization_request(context: Context) -> list[Finding]:
 def _redirect_uri_finding(context: Context, probe: Probe) -> Finding:
     uri, where = probe.redirect_uri, context.at_provider("redirect_uri", "the redirect URIs of the client")
     said = f": {probe.text}" if probe.text else ""
-    known = context.guide.advice(f"{probe.error} {probe.text}")
+    known = context.guide.advice(probe.error, probe.text)
     match probe.outcome:
         case Outcome.RETURNED:
             return Finding(Status.PASS, f"the provider accepts {uri}")
@@ -122,7 +122,7 @@ def _undecided(probe: Probe) -> Finding:
 
 
 def _request_advice(context: Context, probe: Probe) -> str:
-    known = context.guide.advice(f"{probe.error} {probe.text}")
+    known = context.guide.advice(probe.error, probe.text)
     if known:
         return known
     if "code_challenge" in probe.text or "PKCE" in probe.text:

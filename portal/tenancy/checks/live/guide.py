@@ -5,25 +5,24 @@ The live checks know nothing else of presets: whoever calls them passes a guide 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Guide:
-    """How one kind of provider is called, where its console has what, and its known mistakes."""
+    """How one kind of provider is called, where its console has what, and what to do about its errors."""
 
     title: str = "the provider"
     places: Mapping[str, str] = field(default_factory=dict)
     """Where its console has the setting that belongs to a key of the tenant file, such as `client.secret`;
     `redirect_uri` for the registered redirect URIs."""
-    mistakes: tuple[tuple[re.Pattern[str], str], ...] = ()
-    """Text in an error of this provider, and what to do."""
+    error_advice: Callable[[str], str | None] | None = None
+    """Returns what to do about `code: description` of this provider; None if it is not known."""
 
-    def advice(self, error: str) -> str:
+    def advice(self, error: str, description: str = "") -> str:
         """Return what to do about an error that the provider stated; empty if it is not known."""
-        return next((advice for pattern, advice in self.mistakes if pattern.search(error)), "")
+        return (self.error_advice(f"{error}: {description}") if self.error_advice else None) or ""
 
     def place(self, key: str) -> str:
         """Return where the provider's console has what belongs to a key; empty if it is not known."""
@@ -32,3 +31,4 @@ class Guide:
 
 
 GENERAL = Guide()
+"""For a provider about which nothing is known."""

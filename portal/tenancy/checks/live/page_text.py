@@ -9,7 +9,9 @@ LONGEST_PAGE = 32_768
 """Bytes of a page that are read."""
 _LONGEST_TAG = 4_096
 _HIDDEN = ("script", "style", "head", "template", "noscript")
-_ATTRIBUTE = re.compile(r"""([a-zA-Z-]{1,40})\s{0,9}=\s{0,9}(?:"([^"]{0,4096})"|'([^']{0,4096})')""")
+_ATTRIBUTE = re.compile(
+    r"""(?<![a-zA-Z-])([a-zA-Z-]{1,40}+)\s{0,9}=\s{0,9}(?:"([^"]{0,4096})"|'([^']{0,4096})')"""
+)
 
 
 def visible_text(body: bytes) -> str:
