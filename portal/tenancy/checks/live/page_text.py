@@ -38,9 +38,10 @@ def form_fields(body: bytes) -> dict[str, str]:
     for name in ("input", "form"):
         for tag in _tags(page, name):
             found = {match[1].lower(): match[2] or match[3] or "" for match in _ATTRIBUTE.finditer(tag)}
-            key = "" if name == "form" else found.get("name", "")
-            value = found.get("action" if name == "form" else "value", "")
-            fields.setdefault(key, html.unescape(value))
+            if name == "form":
+                fields.setdefault("", html.unescape(found.get("action", "")))
+            elif "name" in found:
+                fields.setdefault(found["name"], html.unescape(found.get("value", "")))
     return fields
 
 
