@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
 import pytest
 
+from portal.clock import now
 from portal.oidc.provider import ClientAuth, Endpoints, Provider, ResponseMode
+from portal.outbound.client import OutboundClient
 from portal.secret import Secret, UnsetSecret
 from portal.tenancy.checks.live.guide import Guide
+from portal.tenancy.checks.live.model import Context
 from portal.tenancy.checks.live.page_text import LONGEST_PAGE, form_fields, visible_text
+from portal.tenancy.checks.live.runner import run_live_checks
 from portal.tenancy.model import Api
-from tests.unit.outbound.wire import Received, Response, http_response
+from tests.kit.samples import sample_provider, sample_tenant
+from tests.unit.outbound.wire import Received, Response, calling, http_response
 from tests.unit.tenancy.scripted_provider import (
     CLIENT_SECRET,
     REDIRECT_URI,
@@ -84,6 +90,11 @@ async def test_a_correct_provider_passes(log_lines: object) -> None:
             json_response(401, {"error": "invalid_client"}), ("fail", "does not know the client"), id="client"
         ),
         pytest.param(http_response(200, "AADSTS700016: x", PAGE), ("fail", "does not know"), id="Microsoft"),
+        pytest.param(
+            http_response(400, "post_logout_redirect_uris must use https", PAGE),
+            ("skipped", "before it looks at"),
+            id="another URI",
+        ),
         pytest.param(
             http_response(500, "oops", PAGE), ("skipped", "before it looks at"), id="a server error"
         ),
@@ -288,6 +299,27 @@ async def test_no_result_has_what_was_sent_even_if_the_provider_repeats_it() -> 
                 assert (request.header("Authorization") or "\0").rpartition(" ")[2] not in text
 
 
+def test_what_was_sent_and_what_looks_like_a_secret_is_removed_from_a_servers_text() -> None:
+    tenant = sample_tenant()
+    context = Context(tenant, tenant.default_provider, OutboundClient(), (), now)
+    context.secrets.append("a short code")
+    assert context.quote("no user for a short code and a+short+code") == "no user for … and …"
+    assert context.quote(f"session {'x' * 40} and {'y' * 39}") == f"session … and {'y' * 39}"
+
+
+@pytest.mark.gen_test
+async def test_everything_that_is_made_up_for_a_request_is_removed_from_texts() -> None:
+    async with scripted() as provider, calling() as http:
+        registered = replace(sample_provider(), issuer=provider.issuer, client_secret=Secret(CLIENT_SECRET))
+        tenant = replace(sample_tenant(), providers={"default": registered}, api=None)
+        context = Context(tenant, registered, http, (REDIRECT_URI,), now)
+        await run_live_checks([context])
+        asked = parameters(provider.requests("/authorize")[0])
+        exchanged = parameters(provider.requests("/token")[0])
+    made_up = {asked["state"], asked["nonce"], exchanged["code"], exchanged["code_verifier"]}
+    assert made_up <= set(context.secrets)
+
+
 # --- what the metadata announces
 
 
@@ -383,11 +415,11 @@ async def test_several_directories_with_one_issuer_state_a_template() -> None:
 )
 @pytest.mark.gen_test
 async def test_the_clock_is_read_from_the_date_header(offset: int, age: int, status: str) -> None:
-    now = 1_800_000_000.0
+    time = 1_800_000_000.0
     async with scripted() as provider:
-        headers = {"Date": formatdate(now + offset, usegmt=True), "Age": str(age)}
+        headers = {"Date": formatdate(time + offset, usegmt=True), "Age": str(age)}
         provider.responses["/jwks"] = json_response(200, {"keys": [RSA]}, **headers)
-        checked = await check(provider, clock=lambda: now)
+        checked = await check(provider, clock=lambda: time)
     assert checked.told("clock")[0] == status
 
 
