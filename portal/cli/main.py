@@ -21,7 +21,7 @@ from portal.cli.options import config_option, settings_of
 from portal.errors import ConfigurationError, PortalError, Problem, StartupError
 
 if TYPE_CHECKING:
-    pass
+    from portal.config.settings import Settings
 
 _PRESETS = ("auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "zitadel", "generic")
 
@@ -92,7 +92,10 @@ def check(
 
     if as_json and not live:
         raise click.UsageError("--json needs --live")
-    return check_tenants(paths, settings_of(config), claims_file=claims_file, live=live, as_json=as_json)
+    settings = settings_of(config)
+    if live:
+        _warn_about_default_url(config, settings)
+    return check_tenants(paths, settings, claims_file=claims_file, live=live, as_json=as_json)
 
 
 @tenant.command(name="list")
@@ -262,9 +265,8 @@ def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, co
     if provider is not None and tenant is None:
         raise click.UsageError("--provider needs a tenant: portal key show TENANT --provider ID")
     settings = settings_of(config)
-    if config is None and "PORTAL_PUBLIC_URL" not in os.environ and not jwks and (tenant or not as_json):
-        message = f"URLs use the default {settings.public_url}: pass --config or set PORTAL_PUBLIC_URL."
-        click.secho(message, err=True, fg="yellow")
+    if not jwks and (tenant or not as_json):
+        _warn_about_default_url(config, settings)
     if tenant is None:
         lines = client_keys_report(settings, jwks=jwks or as_json)
     else:
@@ -345,6 +347,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
+
+
+def _warn_about_default_url(config: Path | None, settings: Settings) -> None:
+    if config is None and "PORTAL_PUBLIC_URL" not in os.environ:
+        message = f"URLs use the default {settings.public_url}: pass --config or set PORTAL_PUBLIC_URL."
+        click.secho(message, err=True, fg="yellow")
 
 
 def _print_error(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,12 @@ class Checks:
         self.contexts: list[Context] = []
         self.results = [*RESULTS]
 
-    async def __call__(self, contexts: list[Context], **_: object) -> list[CheckResult]:
+    async def __call__(
+        self, contexts: list[Context], *, progress: Callable[[CheckResult], None]
+    ) -> list[CheckResult]:
         self.contexts += contexts
+        for result in self.results:
+            progress(result)
         return self.results if contexts else []
 
 
@@ -124,6 +129,27 @@ def test_a_name_without_a_file_and_json_without_live_are_wrong_usage(
     assert cli.main(["tenant", "check", "acme", "--json"]) == 2
     assert "--json needs --live" in capsys.readouterr().err
     assert checks.contexts == []
+
+
+def test_the_default_address_of_the_portal_is_said(
+    checks: Checks, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PORTAL_PUBLIC_URL")
+    cli.main(["tenant", "check", "acme", "--live"])
+    assert "URLs use the default http://localhost:8080" in capsys.readouterr().err
+    cli.main(["tenant", "check", "acme"])
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_is_shown_on_a_terminal(
+    checks: Checks, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    cli.main(["tenant", "check", "acme", "--live", "--json"])
+    printed = capsys.readouterr()
+    assert "checking … 2 pass, 1 warn, 1 skipped" in printed.err
+    assert printed.err.endswith("\r\033[K"), "the line is removed at the end"
+    assert len(json.loads(printed.out)) == 4
 
 
 # --- without the variable of the secret

@@ -15,7 +15,7 @@ from portal.tenancy.checks.live.capabilities import (
 from portal.tenancy.checks.live.client import check_client_credentials
 from portal.tenancy.checks.live.clock import check_clock
 from portal.tenancy.checks.live.connection import check_dns, check_tls
-from portal.tenancy.checks.live.deliveries import check_provider_logout
+from portal.tenancy.checks.live.deliveries import check_deliveries
 from portal.tenancy.checks.live.discovery import check_discovery
 from portal.tenancy.checks.live.endpoints import check_endpoints
 from portal.tenancy.checks.live.key_set import check_key_set
@@ -31,13 +31,13 @@ PROVIDER_CHECKS = (
     Check("response_mode", check_response_mode, ("discovery",)),
     Check("request_protection", check_request_protection, ("discovery",)),
     Check("client_auth", check_client_authentication_method, ("discovery",)),
-    Check("jwks", check_key_set, ("endpoints",)),
+    Check("jwks", check_key_set, ("endpoints",), seconds=4.5),
     Check("redirect_uri", check_redirect_uri, ("endpoints",), seconds=5.5),
     Check("authorization_request", check_authorization_request, ("redirect_uri",)),
     Check("scopes", check_scopes, ("redirect_uri",)),
     Check("client_credentials", check_client_credentials, ("redirect_uri",), seconds=5.5),
     Check("clock", check_clock, ("jwks", "client_credentials")),
-    Check("provider_logout", check_provider_logout),
+    Check("deliveries", check_deliveries),
 )
 """For each provider of a tenant. A name in `after` must come earlier in the list."""
 TENANT_CHECKS = (Check("api", check_api, seconds=6.0),)

@@ -7,7 +7,8 @@ import errno
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from portal.errors import OutboundFailed, OutboundRefused, PortalError
+from portal.errors import OutboundFailed, OutboundRefused, OutboundTimeout, PortalError
+from portal.oidc.quoting import address
 from portal.outbound.inspection import CertificateProblem, Inspection, ServerCertificate
 from portal.outbound.tls import Tls
 from portal.tenancy.checks.live.model import (
@@ -55,12 +56,7 @@ async def check_tls(context: Context) -> list[Finding]:
         raise NotPossible("the host has no usable address: see dns")
     url = provider_url(context)
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            findings = await inspected(context, url, tls=context.provider.tls, key="issuer")
-    except TimeoutError:
-        seen = f"{host_of(url)} did not complete the connection within {CONNECT_SECONDS:g} s"
-        advice = "check the port (a server without TLS may be silent), and whether a firewall drops packets"
-        return failed(seen, advice, context.where("issuer"))
+        findings = await inspected(context, url, tls=context.provider.tls, key="issuer")
     except PortalError as error:
         return [await _without_connection(context, url, error)]
     context.facts.reachable = findings[0].status is not Status.FAIL
@@ -72,7 +68,13 @@ async def inspected(context: Context, url: str, *, tls: Tls, key: str) -> list[F
 
     Parameters: key, of the tenant file that has the URL. Raises: OutboundRefused, OutboundFailed.
     """
-    inspection = await context.http.inspect(url, tenant=context.tenant.slug, tls=tls)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            inspection = await context.http.inspect(url, tenant=context.tenant.slug, tls=tls)
+    except TimeoutError:
+        seen = f"{host_of(url)} did not complete the connection within {CONNECT_SECONDS:g} s"
+        advice = "check the port (a server without TLS may be silent), and whether a firewall drops packets"
+        return failed(seen, advice, context.where(key))
     if inspection.problem is not None:
         return [_certificate_failure(context, url, inspection, tls=tls, key=key)]
     if urlsplit(url).scheme == "http":
@@ -101,6 +103,19 @@ def plain_reason(error: PortalError) -> str:
     if f"[Errno {errno.ECONNREFUSED}]" in error.detail:
         return "connection refused"
     return error.detail
+
+
+def no_response(
+    context: Context, url: str, error: OutboundFailed, *, seconds: float, key: str
+) -> list[Finding]:
+    """Return the failure of a request that got no usable response.
+
+    Parameters: seconds, its limit; key, of the tenant file that has the URL.
+    """
+    if isinstance(error, OutboundTimeout):
+        advice = "try again later; the provider or a firewall in front of it does not respond"
+        return failed(f"{address(url)} did not respond within {seconds:g} s", advice)
+    return failed(f"{address(url)}: {plain_reason(error)}", "", context.where(key))
 
 
 def _expiry(context: Context, url: str, certificate: ServerCertificate | None) -> list[Finding]:

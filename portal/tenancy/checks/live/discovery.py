@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Mapping
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from portal.errors import OutboundFailed, OutboundTimeout, PortalError
+from portal.errors import OutboundFailed, PortalError
 from portal.oidc.discovery import discovery_url
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.quoting import address, quoted
 from portal.outbound.client import OutboundResponse
-from portal.tenancy.checks.live.connection import require_connection
+from portal.tenancy.checks.live.connection import no_response, require_connection
 from portal.tenancy.checks.live.model import Context, Finding, failed, passed
 from portal.tenancy.checks.live.page_text import visible_text
 
@@ -65,12 +65,9 @@ async def _discovery_url_as_issuer(context: Context) -> list[Finding]:
 
 async def _no_response(context: Context, url: str, error: OutboundFailed) -> list[Finding]:
     """Return the failure; a server that speaks https may not respond to http at all."""
-    seen, where = f"{address(url)}: {error.detail}", context.where("issuer")
     if advice := await _https_instead(context):
-        return failed(f"{address(url)} is not available with http", advice, where)
-    if isinstance(error, OutboundTimeout):
-        seen = f"{address(url)} did not respond within {SECONDS:g} s"
-    return failed(seen, "try again later; the provider or a firewall in front of it does not respond")
+        return failed(f"{address(url)} is not available with http", advice, context.where("issuer"))
+    return no_response(context, url, error, seconds=SECONDS, key="issuer")
 
 
 async def _not_found(context: Context, url: str, response: OutboundResponse) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portal.errors import OutboundFailed
 from portal.oidc.errors import KeysRejected
 from portal.oidc.id_token import accepted_algorithms
 from portal.oidc.jose.algorithms import SYMMETRIC
@@ -10,6 +11,7 @@ from portal.oidc.keys import KeySet, parse_key_set
 from portal.oidc.provider import Provider
 from portal.oidc.quoting import address, listed
 from portal.tenancy.checks.live.capabilities import announced
+from portal.tenancy.checks.live.connection import no_response
 from portal.tenancy.checks.live.model import Context, Finding, NotPossible, Status, failed, passed
 
 SECONDS = 4.0
@@ -21,7 +23,10 @@ async def check_key_set(context: Context) -> list[Finding]:
     """Fetch the key set as a sign-in does, and look for a key of each accepted algorithm."""
     uri = context.metadata().jwks_uri
     where = context.where("endpoints.jwks")
-    response = await context.get(uri, seconds=SECONDS, max_bytes=_MAX_BYTES)
+    try:
+        response = await context.get(uri, seconds=SECONDS, max_bytes=_MAX_BYTES)
+    except OutboundFailed as error:
+        return no_response(context, uri, error, seconds=SECONDS, key="endpoints.jwks")
     if response.status != 200:
         seen = f"{address(uri)} responded with {response.status}"
         return failed(seen, "correct jwks_uri in the metadata of the provider", where)
