@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from portal.cli.source_lines import source_lines
 from portal.config.field_types import is_slug
 from portal.config.settings import Settings
 from portal.errors import ConfigurationError, Problem
@@ -109,6 +110,8 @@ def _show_checked(file: CheckedFile, settings: Settings, *, hints: bool) -> None
             click.echo(f"  {line}")
     for problem in file.problems:
         click.echo(f"  {problem}")
+        for line in source_lines(problem):
+            click.echo(f"    {line}")
     for warning in file.warnings:
         click.secho(f"  {warning.place}: warning: {warning.message}", fg="yellow")
     for hint in file.hints if hints and not file.problems else ():
