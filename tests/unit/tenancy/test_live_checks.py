@@ -277,28 +277,6 @@ async def test_without_its_secret_or_key_the_credentials_are_not_checked() -> No
         assert provider.requests("/token") == provider.requests("/par") == []
 
 
-@pytest.mark.gen_test
-async def test_no_result_has_what_was_sent_even_if_the_provider_repeats_it() -> None:
-    def echo(request: Received) -> Response:
-        sent = " ".join([request.target, *(value for _, value in request.headers), request.body.decode()])
-        return json_response(401, {"error": "invalid_client", "error_description": sent})
-
-    async with scripted() as provider:
-        provider.responses["/token"] = provider.responses["/authorize"] = echo
-        for auth in (
-            ClientAuth.CLIENT_SECRET_BASIC,
-            ClientAuth.CLIENT_SECRET_POST,
-            ClientAuth.CLIENT_SECRET_JWT,
-        ):
-            text = str((await check(provider, client_auth=auth)).results)
-            assert CLIENT_SECRET not in text
-            for request in (*provider.requests("/token"), *provider.requests("/authorize")):
-                sent = parameters(request)
-                names = {"code", "code_verifier", "state", "nonce", "client_assertion", "client_secret"}
-                assert not [name for name in names & sent.keys() if sent[name] in text]
-                assert (request.header("Authorization") or "\0").rpartition(" ")[2] not in text
-
-
 def test_what_was_sent_and_what_looks_like_a_secret_is_removed_from_a_servers_text() -> None:
     tenant = sample_tenant()
     context = Context(tenant, tenant.default_provider, OutboundClient(), (), now)

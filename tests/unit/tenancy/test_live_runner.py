@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import asdict, replace
 
 import pytest
@@ -24,8 +23,6 @@ from portal.tenancy.checks.live.model import (
 )
 from portal.tenancy.checks.live.runner import run_live_checks
 from tests.kit.samples import sample_provider, sample_tenant
-from tests.unit.outbound.wire import Received, conversing
-from tests.unit.tenancy.scripted_provider import check, scripted
 
 
 def context() -> Context:
@@ -118,40 +115,6 @@ async def test_a_mistake_in_a_check_is_not_hidden() -> None:
 
     with pytest.raises(LookupError):
         await run(Check("wrong", wrong))
-
-
-@pytest.mark.gen_test(timeout=20)
-async def test_a_provider_that_never_responds_takes_ten_seconds_at_most() -> None:
-    """Each endpoint in turn is silent, and so is a server that accepts connections only."""
-
-    async def silent(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
-        await asyncio.Event().wait()
-
-    async def never(_: asyncio.StreamWriter) -> None:
-        await asyncio.Event().wait()
-
-    def hold(_: Received) -> object:
-        return never
-
-    async def seconds_at(path: str) -> float:
-        async with scripted() as provider:
-            provider.responses[path] = hold  # type: ignore[assignment]
-            begun = time.monotonic()
-            checked = await check(provider)
-            assert any(result.status == "fail" or result.status == "warn" for result in checked.results), path
-            return time.monotonic() - begun
-
-    async def seconds_without_tls() -> float:
-        async with conversing(silent) as port, scripted() as provider:
-            begun = time.monotonic()
-            checked = await check(provider, issuer=f"https://localhost:{port}")
-            assert checked.told("tls")[0] == "fail"
-            assert checked.told("discovery")[0] == "skipped"
-            return time.monotonic() - begun
-
-    paths = ("/.well-known/openid-configuration", "/jwks", "/authorize", "/token")
-    taken = await asyncio.gather(seconds_without_tls(), *(seconds_at(path) for path in paths))
-    assert max(taken) < 10, taken
 
 
 @pytest.mark.gen_test

@@ -11,7 +11,6 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from urllib.parse import parse_qs, urljoin, urlsplit, urlunsplit
 
 from portal.errors import OutboundFailed
 from portal.oidc import authorization, request_protection
@@ -33,10 +32,17 @@ from portal.tenancy.checks.live.model import (
     passed,
 )
 from portal.tenancy.checks.live.page_text import form_fields, visible_text
+from portal.tenancy.checks.live.stated_urls import (
+    parameters_of,
+    redirect_target,
+    same_address,
+    split_stated,
+)
 
 SECONDS = 5.0
 _PAGE_BYTES = 2_000_000
-_LONGEST_LOCATION = 16_384
+_LONGEST_SEARCHED = 8_192
+"""Characters of a page in which an error is looked for."""
 _EXPECTED = frozenset(
     {
         *("login_required", "interaction_required", "consent_required", "account_selection_required"),
@@ -209,13 +215,13 @@ def read_response(context: Context, redirect_uri: str, url: str, response: Outbo
     Parameters: url, of the request.
     """
     if 300 <= response.status < 400:
-        target = urljoin(url, (response.header("Location") or "")[:_LONGEST_LOCATION])
-        parameters = _parameters(target)
-        if _same_address(target, redirect_uri):
+        target = redirect_target(url, response.header("Location"))
+        parameters = parameters_of(target)
+        if same_address(target, redirect_uri):
             return _returned(context, redirect_uri, parameters)
         return _elsewhere(context, redirect_uri, target, parameters)
     fields = form_fields(response.body)
-    if response.status < 400 and _same_address(fields.get("", ""), redirect_uri):
+    if response.status < 400 and same_address(fields.get("", ""), redirect_uri):
         return _returned(context, redirect_uri, fields)
     text, code = _stated(response)
     if response.status < 400 and (not _SIGN_IN_FIELDS.isdisjoint(fields) or not _is_error(text)):
@@ -241,7 +247,7 @@ def _returned(context: Context, redirect_uri: str, parameters: Mapping[str, str]
 def _elsewhere(context: Context, redirect_uri: str, target: str, parameters: Mapping[str, str]) -> Probe:
     """Read a redirect to another page of the provider: one to sign in, or one that shows an error."""
     stated = " ".join(parameters.get(name, "") for name in ("error", "error_description", "authError"))
-    path = urlsplit(target).path.lower()
+    path = split_stated(target).path.lower()
     if not stated.strip() and "error" not in path:
         return Probe(redirect_uri, Outcome.PAGE)
     shown = context.quote(stated.strip()) or f"it redirects to {context.quote(path)}"
@@ -264,28 +270,10 @@ def _stated(response: OutboundResponse) -> tuple[str, str]:
     try:
         document = read_object(response.body)
     except JsonUnreadable:
-        return visible_text(response.body), ""
+        return visible_text(response.body)[:_LONGEST_SEARCHED], ""
     code, text = document.get("error"), document.get("error_description") or document.get("message")
     code = code if isinstance(code, str) else ""
     return (text if isinstance(text, str) else code), code
-
-
-def _same_address(one: str, other: str) -> bool:
-    """Whether two URLs are equal without query and fragment."""
-    try:
-        first, second = urlsplit(one), urlsplit(other)
-    except ValueError:
-        return False
-    return urlunsplit((*first[:3], "", "")) == urlunsplit((*second[:3], "", ""))
-
-
-def _parameters(url: str) -> dict[str, str]:
-    try:
-        parts = urlsplit(url)
-        found = {**parse_qs(parts.fragment, max_num_fields=50), **parse_qs(parts.query, max_num_fields=50)}
-    except ValueError:
-        return {}
-    return {name: values[0] for name, values in found.items()}
 
 
 def _payload(token: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from portal.errors import OutboundFailed, PortalError
 from portal.oidc.discovery import discovery_url
@@ -14,6 +14,7 @@ from portal.outbound.client import OutboundResponse
 from portal.tenancy.checks.live.connection import no_response, require_connection
 from portal.tenancy.checks.live.model import Context, Finding, failed, passed
 from portal.tenancy.checks.live.page_text import visible_text
+from portal.tenancy.checks.live.stated_urls import redirect_target, split_stated
 
 SECONDS = 4.0
 _CANDIDATE_SECONDS = 2.0
@@ -74,7 +75,9 @@ async def _not_found(context: Context, url: str, response: OutboundResponse) -> 
     where, status = context.where("issuer"), response.status
     seen = f"{address(url)} responded with {status}"
     if 300 <= status < 400:
-        target = urljoin(url, response.header("Location") or "")
+        target = redirect_target(url, response.header("Location"))
+        if not split_stated(target).netloc:
+            return failed(f"{seen}, a redirect that cannot be read", _find_out(context), where)
         advice = f"write issuer: {quoted(_issuer_of(target))}, where it redirects to" if target != url else ""
         return failed(f"{seen}, a redirect to {address(target)}", advice, where)
     if text := _excerpt(context, response):
@@ -95,7 +98,7 @@ def _mismatch_advice(expected: str, stated: object) -> str:
         return f"{advice}They differ in http and https"
     if stated.lower() == expected.lower():
         return f"{advice}They differ in capital letters"
-    if urlsplit(stated).netloc == urlsplit(expected).netloc:
+    if split_stated(stated).netloc == urlsplit(expected).netloc:
         return f"{advice}They differ in the path"
     return f"{advice}They differ in the host; write it only if that is your provider"
 
@@ -150,7 +153,7 @@ async def _stated_issuer(context: Context, issuer: str) -> str | None:
     except (PortalError, JsonUnreadable):
         return None
     stated = document.get("issuer")
-    same_host = isinstance(stated, str) and urlsplit(stated).netloc == urlsplit(issuer).netloc
+    same_host = isinstance(stated, str) and split_stated(stated).netloc == urlsplit(issuer).netloc
     return str(stated) if same_host else None
 
 

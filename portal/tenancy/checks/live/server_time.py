@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from portal.outbound.client import OutboundResponse
@@ -18,6 +19,7 @@ def stated_time(response: OutboundResponse) -> float | None:
     if date is None or not age.isdecimal() or len(age) > _LONGEST_AGE:
         return None
     try:
-        return parsedate_to_datetime(date[:100]).timestamp() + float(age)
+        stated = parsedate_to_datetime(date[:100])
+        return stated.replace(tzinfo=stated.tzinfo or UTC).timestamp() + float(age)
     except (ValueError, OverflowError):
         return None
