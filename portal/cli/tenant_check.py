@@ -103,11 +103,12 @@ def _show_checked(file: CheckedFile, settings: Settings, *, hints: bool) -> None
     if file.problems or file.tenant is None:
         click.secho(f"✗ {file.path}", fg="red")
     else:
-        from portal.cli.key_report import redirect_uri_lines
-
         click.secho(f"✓ {file.path}  {file.tenant.name}", fg="green")
-        for line in redirect_uri_lines(settings, file.tenant):
-            click.echo(f"  {line}")
+        if len(file.tenant.providers) > 1:
+            from portal.cli.key_report import redirect_uri_lines  # imported here: it loads slowly
+
+            for line in redirect_uri_lines(settings, file.tenant):
+                click.echo(f"  {line}")
     for problem in file.problems:
         click.echo(f"  {problem}")
         for line in source_lines(problem):
