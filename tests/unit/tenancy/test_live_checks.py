@@ -159,6 +159,17 @@ async def test_an_error_of_the_request_is_named(error: str, description: str, ad
 
 
 @pytest.mark.gen_test
+async def test_an_error_that_says_nothing_about_the_request_is_a_warning() -> None:
+    async with scripted() as provider:
+        provider.responses["/authorize"] = returned(error="server_error", error_description="Oh no")
+        checked = await check(provider)
+    assert checked.told("authorization_request") == (
+        "warn",
+        "the response does not show whether the request is accepted: server_error: Oh no",
+    )
+
+
+@pytest.mark.gen_test
 async def test_a_response_with_another_issuer_is_named() -> None:
     async with scripted() as provider:
         provider.responses["/authorize"] = returned(error="login_required", iss="https://other.example")
@@ -315,6 +326,13 @@ async def test_everything_that_is_made_up_for_a_request_is_removed_from_texts() 
         ),
         ({"dpop_signing_alg_values_supported": ["RS256"]}, {"dpop": True}, "request_protection", "fail"),
         ({"dpop_signing_alg_values_supported": ["ES256"]}, {"dpop": True}, "request_protection", "pass"),
+        (
+            {"response_modes_supported": None},
+            {"response_mode": ResponseMode.FORM_POST},
+            "response_mode",
+            "warn",
+        ),
+        ({"response_modes_supported": ["form_post"]}, {}, "response_mode", "fail"),
         ({"scopes_supported": None}, {}, "scopes", "pass"),
         ({"scopes_supported": ["openid"]}, {}, "scopes", "warn"),
         (

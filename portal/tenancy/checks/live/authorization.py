@@ -30,6 +30,7 @@ from portal.tenancy.checks.live.model import (
     Status,
     failed,
     passed,
+    warned,
 )
 from portal.tenancy.checks.live.page_text import form_fields, visible_text
 from portal.tenancy.checks.live.stated_urls import (
@@ -43,13 +44,12 @@ SECONDS = 5.0
 _PAGE_BYTES = 2_000_000
 _LONGEST_SEARCHED = 8_192
 """Characters of a page in which an error is looked for."""
-_EXPECTED = frozenset(
-    {
-        *("login_required", "interaction_required", "consent_required", "account_selection_required"),
-        *("access_denied", "temporarily_unavailable", "server_error"),
-    }
+_NOBODY_SIGNED_IN = frozenset(
+    {"login_required", "interaction_required", "consent_required", "account_selection_required"}
 )
-"""Error codes that say nothing about the request (OIDC Core 3.1.2.6, RFC 6749 4.1.2.1)."""
+"""Error codes of a request that is accepted, but needs a user (OIDC Core 3.1.2.6)."""
+_UNDECIDED = frozenset({"access_denied", "temporarily_unavailable", "server_error"})
+"""Error codes that say nothing about the request (RFC 6749 4.1.2.1)."""
 _OTHER_CHECK = frozenset({"invalid_scope"})
 _REDIRECT_URI = re.compile(
     r"(?<!logout[ _-])redirect[ _-]?ur[il]|redirect[ _-]?mismatch|callback[ _-]?ur[il]"
@@ -84,7 +84,10 @@ async def check_authorization_request(context: Context) -> list[Finding]:
         if probe.outcome is Outcome.RETURNED and probe.issuer not in (None, context.provider.issuer):
             seen = f"the response has iss {quoted(probe.issuer)}, which is not the issuer (RFC 9207)"
             return failed(seen, "write the issuer that the provider uses", context.where("issuer"))
-        has_error = bool(probe.error) and probe.error not in _EXPECTED | _OTHER_CHECK
+        has_error = bool(probe.error) and probe.error not in _NOBODY_SIGNED_IN | _OTHER_CHECK
+        if probe.error in _UNDECIDED:
+            said = ": ".join(filter(None, (probe.error, probe.text)))
+            return warned(f"the response does not show whether the request is accepted: {said}")
         if probe.outcome is Outcome.REFUSED or (probe.outcome is Outcome.RETURNED and has_error):
             said = ": ".join(filter(None, (context.quote(probe.error), probe.text)))
             seen = f"the authorization endpoint refuses the request: {said}"

@@ -92,8 +92,13 @@ async def check_response_mode(context: Context) -> list[Finding]:
     if types is not None and "code" not in types:
         seen = f"response_types_supported is {listed(types)}; the portal uses code"
         return [Finding(Status.FAIL, seen, "enable the authorization code flow")]
-    # OIDC Discovery 3: the default
-    modes = announced(context, "response_modes_supported") or ["query", "fragment"]
+    modes = announced(context, "response_modes_supported")
+    if modes is None and mode is not ResponseMode.QUERY:
+        # OIDC Discovery 3: the default is query and fragment; some support more without announcing it
+        seen = f"response_modes_supported is missing; the tenant file has {mode.value}"
+        advice = "remove response_mode unless the provider supports it; see authorization_request"
+        return [Finding(Status.WARN, seen, advice, context.where("response_mode"))]
+    modes = modes or ["query", "fragment"]
     accepted = {mode.value} | ({"query.jwt"} if mode is ResponseMode.JWT else set())
     if not accepted.intersection(modes):
         seen = f"response_modes_supported is {listed(modes)}; the tenant file has {mode.value}"

@@ -47,7 +47,8 @@ async def check_dns(context: Context) -> list[Finding]:
     context.facts.resolved = True
     more = len(addresses) - _SHOWN_ADDRESSES
     listed = ", ".join(addresses[:_SHOWN_ADDRESSES]) + (f" and {more} more" if more > 0 else "")
-    return passed(f"{urlsplit(url).hostname} is {listed}")
+    name = urlsplit(url).hostname
+    return passed(f"{name} is an address" if addresses == (name,) else f"{name} is {listed}")
 
 
 async def check_tls(context: Context) -> list[Finding]:
