@@ -107,8 +107,8 @@ async def _refusal(context: Context, provider: Provider) -> TokenRequestRejected
 
 
 async def _judge(context: Context, error: TokenRequestRejected) -> list[Finding]:
-    provider, detail = context.provider, context.quote(error.detail)
-    known = context.guide.advice(error.error, error.detail)
+    provider, known = context.provider, context.guide.advice(error.error, error.detail)
+    detail = context.quote(error.detail.removesuffix(f"; {known}") if known else error.detail)
     if error.error == "invalid_grant":
         how = f"with {provider.client_auth.value}"
         if provider.client_auth is ClientAuth.NONE:

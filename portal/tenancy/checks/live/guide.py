@@ -15,8 +15,9 @@ class Guide:
 
     title: str = "the provider"
     places: Mapping[str, str] = field(default_factory=dict)
-    """Where its console has the setting that belongs to a key of the tenant file, such as `client.secret`;
-    `redirect_uri` for the registered redirect URIs."""
+    """Where its console has the setting that belongs to a key of the tenant file: `issuer`, `client.id`,
+    `client.secret`, `client.auth`, `scopes` and so on; or to one that only the provider has: `redirect_uri`
+    for the registered redirect URIs, `pkce`, `client` for its other settings."""
     error_advice: Callable[[str], str | None] | None = None
     """Returns what to do about `code: description` of this provider; None if it is not known."""
 
