@@ -14,7 +14,6 @@ from collections.abc import Mapping
 
 from portal.errors import OutboundFailed
 from portal.oidc import authorization, request_protection
-from portal.oidc.client_authentication import credentials
 from portal.oidc.errors import ClientKeyMissing, MetadataRejected, PushedRequestRejected
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider_errors import error_code
@@ -177,7 +176,7 @@ async def _probe(context: Context, redirect_uri: str) -> Probe:
             sent = request_protection.signed(provider, sent, client_keys=keys, now=now, pushed=pushed)
         if pushed:
             require_credentials(context)
-            authenticate = authenticate_client(context, credentials)
+            authenticate = authenticate_client(context)
             sent = await request_protection.push(
                 context.http, provider, metadata, sent, authenticate_client=authenticate
             )

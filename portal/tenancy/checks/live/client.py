@@ -7,13 +7,12 @@ error tells a wrong client (`invalid_client`) from an accepted one (`invalid_gra
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from portal.errors import OutboundRefused, PortalError
 from portal.oidc import token_endpoint
-from portal.oidc.client_authentication import AuthenticateClient, Credentials, credentials
+from portal.oidc.client_authentication import AuthenticateClient, credentials
 from portal.oidc.dpop import DpopKey, DpopProver, NonceMemory
 from portal.oidc.errors import (
     ClientKeyMissing,
@@ -53,9 +52,9 @@ def require_credentials(context: Context) -> None:
         raise NotPossible("the client authenticates with a key of the portal, and there is no key ring here")
 
 
-def authenticate_client(context: Context, make: Callable[..., Credentials]) -> AuthenticateClient:
+def authenticate_client(context: Context) -> AuthenticateClient:
     """Return what makes the credentials of a request, as a sign-in does."""
-    return partial(make, client_keys=context.client_keys, clock=context.clock)
+    return partial(credentials, client_keys=context.client_keys, clock=context.clock)
 
 
 async def check_client_credentials(context: Context) -> list[Finding]:
@@ -99,7 +98,7 @@ async def _refusal(context: Context, provider: Provider) -> TokenRequestRejected
             redirect_uri=redirect_uri,
             now=context.clock(),
             dpop_prover=prover,
-            authenticate_client=authenticate_client(context, credentials),
+            authenticate_client=authenticate_client(context),
         )
     except TokenRequestRejected as error:
         return error

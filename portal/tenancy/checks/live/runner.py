@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from portal.display_text import display_text
 from portal.errors import PortalError
@@ -54,14 +53,13 @@ async def run_live_checks(
         runs.append(run(context, provider_checks, context.provider.id))
         is_last = index + 1 == len(contexts) or contexts[index + 1].tenant is not context.tenant
         if is_last:
-            runs.append(run(replace_facts(context), tenant_checks, None))
+            runs.append(run(_of_tenant(context), tenant_checks, None))
     return [result for results in await asyncio.gather(*runs) for result in results]
 
 
-def replace_facts(context: Context) -> Context:
-    """Return a context without what checks of the provider found, for the checks of its tenant."""
-    fresh = Context(context.tenant, context.tenant.default_provider, context.http, (), context.clock)
-    return replace(fresh, client_keys=context.client_keys)
+def _of_tenant(context: Context) -> Context:
+    """Return a context for the checks of the tenant itself, with nothing that those of a provider found."""
+    return Context(context.tenant, context.tenant.default_provider, context.http, (), context.clock)
 
 
 def _ignore(_: CheckResult) -> None:
