@@ -25,3 +25,17 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._value)
+
+
+class UnsetSecret(Secret):
+    """Stands for a secret whose environment variable is not set: to check a file without its secret.
+
+    It must not be sent: `reveal` returns a text of no meaning, long enough for every rule of a tenant file.
+    Parameters: variable, which is not set, in words.
+    """
+
+    __slots__ = ("variable",)
+
+    def __init__(self, variable: str) -> None:
+        super().__init__(f"{variable} is not set, and has this secret")
+        self.variable = variable

@@ -107,11 +107,16 @@ def registration_report(
         yield from _registration_lines(tenant, provider, sites)
 
 
+def redirect_uris(settings: Settings, tenant: Tenant, provider_id: str) -> tuple[str, ...]:
+    """Return the redirect URIs of a provider: at the portal's own host, and at each host of the tenant."""
+    return tuple(site.callback_url(tenant, provider_id) for site in _sites(settings, tenant))
+
+
 def redirect_uri_lines(settings: Settings, tenant: Tenant) -> Iterator[str]:
     """A line for each redirect URI of a tenant with several providers; each provider has its own."""
     for provider in tenant.providers.values() if len(tenant.providers) > 1 else ():
-        for site in _sites(settings, tenant):
-            yield f"redirect URI of {provider.id}: {site.callback_url(tenant, provider.id)}"
+        for uri in redirect_uris(settings, tenant, provider.id):
+            yield f"redirect URI of {provider.id}: {uri}"
 
 
 def rotated_lines(settings: Settings, added: Sequence[ClientKey]) -> Iterator[str]:

@@ -1,9 +1,9 @@
 """The command line: `portal serve`, `portal demo`, `portal tenant …`, `portal settings …`, `portal key …`
 and `portal store …`.
 
-Exit codes: 0 success, 1 internal error, 2 wrong usage or configuration, 3 the environment prevents it (a port
-in use, a database down), 130 ended with Ctrl-C. Commands import what they need when they run, so that each
-starts quickly.
+Exit codes: 0 success, 1 internal error or a failed live check, 2 wrong usage or configuration, 3 the
+environment prevents it (a port in use, a database down), 130 ended with Ctrl-C. Commands import what they
+need when they run, so that each starts quickly.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import click
 from portal.cli import preset as preset_commands
 from portal.cli import store as store_commands
 from portal.cli.options import config_option, settings_of
-from portal.cli.tenant_checks import check_tenants, show_checked
 from portal.errors import ConfigurationError, PortalError, Problem, StartupError
 
 if TYPE_CHECKING:
-    pass
+    from portal.config.settings import Settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,7 +67,7 @@ def tenant() -> None:
 
 
 @tenant.command()
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FILES OR FOLDERS]...")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FILES, FOLDERS OR TENANTS]...")
 @click.option(
     "--claims",
     "claims_file",
@@ -76,30 +75,26 @@ def tenant() -> None:
     help="Evaluate the access rules on these claims: JSON, or an ID token; - for standard input. "
     "The token is not verified.",
 )
+@click.option("--live", is_flag=True, help="Ask the providers and the API as well; takes up to 10 seconds.")
+@click.option("--json", "as_json", is_flag=True, help="With --live: print the results as a JSON list.")
 @config_option
-def check(paths: tuple[Path, ...], claims_file: str | None, config: Path | None) -> int:
+def check(
+    paths: tuple[Path, ...], claims_file: str | None, live: bool, as_json: bool, config: Path | None
+) -> int:
     """Check tenant files without serving them.
 
     Without files, checks those in the portal's tenants folder. Exits with 2 when a file is invalid, whatever
-    the result of --claims. A single file also gets hints.
+    the result of --claims, and with 1 when a live check fails. A single file also gets hints. The variables
+    of client secrets need not be set.
     """
-    settings = settings_of(config)
-    try_claims = None
-    if claims_file is not None:
-        from portal.cli.claims_report import claims_reporter
+    from portal.cli.tenant_check import check_tenants
 
-        try_claims = claims_reporter(claims_file)
-    checked = check_tenants(paths or (settings.tenants,), settings)
-    for file in checked:
-        show_checked(file, settings, hints=len(checked) == 1)
-        for line in try_claims(file.tenant) if try_claims and file.tenant else ():
-            click.echo(f"  {line}")
-    bad = sum(1 for file in checked if file.problems)
-    if not checked:
-        click.echo(f"No tenant file found in {', '.join(map(str, paths or (settings.tenants,)))}.")
-    elif bad:
-        click.echo(f"\n{bad} of {len(checked)} tenant files are invalid.")
-    return ConfigurationError.exit_code if bad else 0
+    if as_json and not live:
+        raise click.UsageError("--json needs --live")
+    settings = settings_of(config)
+    if live:
+        _warn_about_default_url(config, settings)
+    return check_tenants(paths, settings, claims_file=claims_file, live=live, as_json=as_json)
 
 
 @tenant.command(name="list")
@@ -109,12 +104,13 @@ def list_tenants(config: Path | None) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from portal.cli.tenant_check import checked_files
+
     settings = settings_of(config)
     table = Table(
         "tenant", "name", "provider", "issuer", "API", box=None, header_style="bold", pad_edge=False
     )
-    checked = check_tenants((settings.tenants,), settings)
-    for file in checked:
+    for file in checked_files((settings.tenants,), settings):
         live = file.tenant
         if live is None or file.problems:
             table.add_row(file.path.stem, "✗ see: portal tenant check", "", "", "", style="red")
@@ -270,24 +266,18 @@ def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, co
     For a tenant with several providers, --json and --jwks print one JSON object with an entry for each.
     """
     from portal.cli.key_report import client_keys_report, registration_report
+    from portal.cli.tenant_check import served_tenant
 
     if provider is not None and tenant is None:
         raise click.UsageError("--provider needs a tenant: portal key show TENANT --provider ID")
     settings = settings_of(config)
-    if config is None and "PORTAL_PUBLIC_URL" not in os.environ and not jwks and (tenant or not as_json):
-        message = f"URLs use the default {settings.public_url}: pass --config or set PORTAL_PUBLIC_URL."
-        click.secho(message, err=True, fg="yellow")
+    if not jwks and (tenant or not as_json):
+        _warn_about_default_url(config, settings)
     if tenant is None:
         lines = client_keys_report(settings, jwks=jwks or as_json)
     else:
-        file = next(
-            (file for file in check_tenants((settings.tenants,), settings) if file.path.stem == tenant), None
-        )
-        if file is None:
-            raise ConfigurationError([Problem(tenant, f"has no tenant file in {settings.tenants}")])
-        if file.tenant is None or file.problems:
-            raise ConfigurationError([*file.problems])
-        lines = registration_report(settings, file.tenant, jwks=jwks, as_json=as_json, provider_id=provider)
+        served = served_tenant(tenant, settings)
+        lines = registration_report(settings, served, jwks=jwks, as_json=as_json, provider_id=provider)
     for line in lines:
         click.echo(line)
     return 0
@@ -364,6 +354,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
+
+
+def _warn_about_default_url(config: Path | None, settings: Settings) -> None:
+    if config is None and "PORTAL_PUBLIC_URL" not in os.environ:
+        message = f"URLs use the default {settings.public_url}: pass --config or set PORTAL_PUBLIC_URL."
+        click.secho(message, err=True, fg="yellow")
 
 
 def _print_error(text: str) -> None:

@@ -40,3 +40,5 @@ class LoadContext:
     secret_files: SecretFiles
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     allow_private_networks: bool = False
+    secrets_optional: bool = False
+    """Whether a secret whose environment variable is not set is read as an `UnsetSecret`."""

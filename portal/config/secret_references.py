@@ -20,7 +20,7 @@ from portal.config.field_types import refused
 from portal.config.load_context import LoadContext
 from portal.config.yaml_document import read_bytes
 from portal.errors import ConfigurationError
-from portal.secret import Secret
+from portal.secret import Secret, UnsetSecret
 
 MAX_SECRET_BYTES = 16 * 1024
 MAX_PEM_BYTES = 256 * 1024
@@ -38,14 +38,14 @@ def is_reference(text: object) -> bool:
 def resolve_secret(text: str, context: LoadContext) -> Secret:
     """Return the secret that `text` refers to; raise `refused` when there is none."""
     if _BRACES.fullmatch(text):
-        return Secret(_printable(_from_environment(text, context), "the variable"))
+        return _from_environment(text, context)
     if text.startswith("file:"):
         content = _from_file(text.removeprefix("file:"), context, MAX_SECRET_BYTES)
         return Secret(_printable(content, "the file"))
     return Secret(_printable(text, "it"))
 
 
-def _from_environment(text: str, context: LoadContext) -> str:
+def _from_environment(text: str, context: LoadContext) -> Secret:
     match = _VARIABLE.fullmatch(text)
     if match is None:
         raise refused("names no variable: write ${NAME} with letters, digits and _")
@@ -53,11 +53,13 @@ def _from_environment(text: str, context: LoadContext) -> str:
         name = match[1] if _CAPITALS.fullmatch(match[1]) else "a variable"
         raise refused(f"names {name}, which is reserved for settings of the portal; choose another name")
     value = context.environ.get(match[1])
+    if value is None and context.secrets_optional:
+        return UnsetSecret(_variable(match[1]))
     if value is None:
         raise refused(f"needs {_variable(match[1])}, which is not set; set it and start the portal again")
     if not value:
         raise refused(f"needs {_variable(match[1])}, which is empty")
-    return value
+    return Secret(_printable(value, "the variable"))
 
 
 def _from_file(name: str, context: LoadContext, limit: int) -> str:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from portal.errors import OutboundTimeout
 from portal.outbound import url_rules
+from portal.outbound.inspection import Inspection
 from portal.outbound.pool import Limits, default_limits
 from portal.outbound.provider_http import OutboundResponse, ProviderHttp
 from portal.outbound.request import Origin, OutboundRequest, split_url
@@ -67,6 +68,22 @@ class OutboundClient:
         Raises: OutboundRefused, which names the rule.
         """
         url_rules.check_url(url, allow_private_networks=self._allow_private_networks)
+
+    async def addresses(self, url: str, *, tenant: str = "") -> tuple[str, ...]:
+        """Return the addresses of a URL's host; all of them are allowed.
+
+        Raises: OutboundRefused, which names the rule; OutboundFailed when there are none.
+        """
+        origin, _ = self._checked(url)
+        return await self._transport.addresses(origin, tenant=tenant)
+
+    async def inspect(self, url: str, *, tenant: str = "", tls: Tls = DEFAULT_TLS) -> Inspection:
+        """Connect to a URL's host and look at its certificate; send no request.
+
+        The caller bounds the time. Raises: OutboundRefused when nothing was sent; OutboundFailed.
+        """
+        origin, _ = self._checked(url)
+        return await self._transport.inspect(origin, tenant=tenant, tls=tls)
 
     async def fetch(
         self,

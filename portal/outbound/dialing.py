@@ -33,18 +33,8 @@ async def dial(
     Parameters: tls, None for plain http.
     Raises: OutboundRefused when nothing was sent; OutboundFailed.
     """
-    for address in addresses:
-        check_address(address, allow_private_networks=allow_private_networks)
+    connected = await connect(origin, addresses, allow_private_networks=allow_private_networks)
     loop = asyncio.get_running_loop()
-    try:
-        connected = await aiohappyeyeballs.start_connection(
-            [_address_info(address, origin.port) for address in addresses],
-            happy_eyeballs_delay=_NEXT_ADDRESS,
-            interleave=1,
-            loop=loop,
-        )
-    except OSError as error:
-        raise OutboundFailed(f"no connection: {error.strerror or type(error).__name__}") from error
     try:
         established = await _prepare(connected, origin, tls)
         _, connection = await loop.create_connection(lambda: make(established), sock=connected)
@@ -55,6 +45,24 @@ async def dial(
     except OSError as error:
         raise OutboundFailed(f"no connection: {error.strerror or type(error).__name__}") from error
     return connection
+
+
+async def connect(origin: Origin, addresses: Sequence[str], *, allow_private_networks: bool) -> socket.socket:
+    """Open a TCP connection to one of these addresses, all of which must be allowed.
+
+    Raises: OutboundRefused when nothing was sent; OutboundFailed.
+    """
+    for address in addresses:
+        check_address(address, allow_private_networks=allow_private_networks)
+    try:
+        return await aiohappyeyeballs.start_connection(
+            [_address_info(address, origin.port) for address in addresses],
+            happy_eyeballs_delay=_NEXT_ADDRESS,
+            interleave=1,
+            loop=asyncio.get_running_loop(),
+        )
+    except OSError as error:
+        raise OutboundFailed(f"no connection: {error.strerror or type(error).__name__}") from error
 
 
 async def _prepare(connected: socket.socket, origin: Origin, tls: TlsClient | None) -> TlsConnection | None:

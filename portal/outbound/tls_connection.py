@@ -77,6 +77,11 @@ class TlsConnection:
         """Whether the server resumed the offered session: its certificate was not verified again."""
         return bool(self._tls.session_reused)
 
+    @property
+    def certificate(self) -> bytes | None:
+        """The server's certificate in DER; None before the handshake is complete."""
+        return self._tls.getpeercert(binary_form=True)
+
     def handshake_step(self, received: bytes) -> bool:
         """Continue the handshake with bytes of the server; return whether it is complete.
 

@@ -7,11 +7,14 @@ import asyncio
 from portal.errors import OutboundBusy, OutboundTimeout
 from portal.outbound.connection import Connection, ConnectionClosedEarly
 from portal.outbound.dialing import dial
+from portal.outbound.inspection import Inspection, inspect
 from portal.outbound.pool import ConnectionPool, Destination, Limits, Make
-from portal.outbound.request import OutboundRequest
+from portal.outbound.request import Origin, OutboundRequest
 from portal.outbound.resolver import Resolver
 from portal.outbound.stream import OutboundStream
+from portal.outbound.tls import Tls
 from portal.outbound.tls_contexts import TlsContexts
+from portal.outbound.url_rules import check_address
 
 
 class Transport:
@@ -49,6 +52,25 @@ class Transport:
                 raise
         connection = await self._acquire(request, destination, fresh=True)
         return await connection.send(request, head)
+
+    async def addresses(self, origin: Origin, *, tenant: str) -> tuple[str, ...]:
+        """The addresses of an origin, all of which are allowed.
+
+        Raises: OutboundRefused, OutboundFailed.
+        """
+        found = await self._resolver.addresses(origin.host_name, tenant=tenant)
+        for address in found:
+            check_address(address, allow_private_networks=self._allow_private_networks)
+        return found
+
+    async def inspect(self, origin: Origin, *, tenant: str, tls: Tls) -> Inspection:
+        """Connect to an origin and look at its certificate, without a request.
+
+        Raises: OutboundRefused, OutboundFailed.
+        """
+        addresses = await self.addresses(origin, tenant=tenant)
+        client = await self._contexts.get(tls, tenant=tenant) if origin.scheme == "https" else None
+        return await inspect(origin, addresses, client, allow_private_networks=self._allow_private_networks)
 
     async def aclose(self) -> None:
         """Close every connection; requests in progress fail. Closing twice is allowed."""

@@ -59,6 +59,8 @@ class LoadedTenant:
     """Files whose contents are part of the tenant."""
     places: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """The position of each of its `hosts`, `email_domains` and clients, by key and name."""
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+    """The preset of each provider, by its id."""
 
 
 def read_tenant(
@@ -67,11 +69,14 @@ def read_tenant(
     allow_private_networks: bool = False,
     environ: Mapping[str, str] | None = None,
     presets: Presets | None = None,
+    secrets_optional: bool = False,
 ) -> LoadedTenant:
     """Read and check one tenant file; the slug is the file name without `.yaml`.
 
     Parameters: allow_private_networks, as in the portal's settings; environ, for `${NAME}` references
-    (default: the environment of this process); presets, that the file can name (default: the built-in ones).
+    (default: the environment of this process); presets, that the file can name (default: the built-in ones);
+    secrets_optional, whether a client secret whose variable is not set is only a warning: for checks that
+    need no secret.
     Raises: TenantFileRejected with every problem and its file, line and column.
     """
     context = TenantContext(
@@ -79,6 +84,7 @@ def read_tenant(
         environ=os.environ if environ is None else environ,
         allow_private_networks=allow_private_networks,
         presets=presets or built_in(),
+        secrets_optional=secrets_optional,
     )
     try:
         return _read(path, context)
@@ -104,8 +110,10 @@ def _read(path: Path, context: TenantContext) -> LoadedTenant:
     }
     warnings: list[Problem] = []
     found_hints: list[Problem] = []
+    presets: dict[str, Preset] = {}
     for provider in tenant.providers.values():
         provider_path, provider_file = _provider_file(file, provider.id)
+        presets[provider.id] = provider_file.kind
         places["client", provider.registration] = document.place((*provider_path, "client"))
         mtls = file.api is not None and file.api.mtls
         warnings += find_warnings(
@@ -122,7 +130,9 @@ def _read(path: Path, context: TenantContext) -> LoadedTenant:
         warnings += [
             Problem(document.place(at), message) for at, message in unverified_email_rules(file.access)
         ]
-    return LoadedTenant(tenant, tuple(warnings), tuple(found_hints), context.secret_files.named, places)
+    return LoadedTenant(
+        tenant, tuple(warnings), tuple(found_hints), context.secret_files.named, places, presets
+    )
 
 
 def slug_of(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from portal.errors import ConfigurationError, Problem
@@ -11,7 +11,7 @@ from portal.tenancy.folder import tenant_files
 from portal.tenancy.loading import LoadedTenant, read_tenant
 from portal.tenancy.model import Tenant
 from portal.tenancy.ownership import Ownership
-from portal.tenancy.presets import Presets
+from portal.tenancy.presets import Preset, Presets
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class CheckedFile:
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     hints: tuple[Problem, ...] = ()
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+    """The preset of each provider, by its id."""
 
 
 def check_files(
@@ -35,6 +37,9 @@ def check_files(
 ) -> list[CheckedFile]:
     """Check tenant files and folders of tenant files, individually and for conflicts with each other.
 
+    A client secret whose environment variable is not set is a warning: who writes a tenant file, and CI, do
+    not have the portal's environment.
+
     Parameters: as those of `Registry`.
     Raises: ConfigurationError for a path that does not exist.
     """
@@ -43,12 +48,17 @@ def check_files(
     for path in _files(paths):
         try:
             one = read_tenant(
-                path, allow_private_networks=allow_private_networks, environ=environ, presets=presets
+                path,
+                allow_private_networks=allow_private_networks,
+                environ=environ,
+                secrets_optional=True,
+                presets=presets,
             )
         except ConfigurationError as error:
             checked[path] = CheckedFile(path, problems=tuple(error.problems))
             continue
-        checked[path] = CheckedFile(path, one.tenant, _duplicates(path, checked), one.warnings, one.hints)
+        duplicates = _duplicates(path, checked)
+        checked[path] = CheckedFile(path, one.tenant, duplicates, one.warnings, one.hints, one.presets)
         loaded.setdefault(one.tenant.slug, one)
     conflicts = Ownership(reserved_hosts).resolve({}, loaded).problems
     return [_with_conflicts(file, conflicts) for file in checked.values()]

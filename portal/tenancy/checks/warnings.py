@@ -11,6 +11,7 @@ from portal.config.secret_references import is_reference
 from portal.config.yaml_document import Document, KeyPath
 from portal.errors import Problem
 from portal.oidc.provider import AssertionAudience, ClientAuth, Provider
+from portal.secret import UnsetSecret
 from portal.tenancy.checks.preset_warnings import api_warnings
 from portal.tenancy.schema.access import AccessFile, RuleFile
 from portal.tenancy.schema.provider import ProviderFile
@@ -57,6 +58,8 @@ def find_warnings(
 
 def _secret_warnings(text: str, provider_file: ProviderFile, provider: Provider) -> Found:
     place = ("client", "secret")
+    if isinstance(provider.client_secret, UnsetSecret):
+        yield place, f"needs {provider.client_secret.variable}, which is not set here; the portal needs it"
     if text and not is_reference(text):
         yield place, "the client secret is in plain text; write ${NAME} or file:/path instead"
     algorithms = (*provider.id_token_algs, *(provider.userinfo_algs or ()))
