@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -14,7 +14,7 @@ from portal.access.rules import AccessRules
 from portal.config.field_types import is_slug
 from portal.config.load_context import LoadContext, SecretFiles
 from portal.config.validation import validate
-from portal.config.yaml_document import Document, KeyPath, read_document
+from portal.config.yaml_document import Document, KeyPath, parse_document, read_document
 from portal.errors import ConfigurationError, Problem
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provider, ResponseMode
@@ -77,14 +77,25 @@ def read_tenant(
         allow_private_networks=allow_private_networks,
     )
     try:
-        return _read(path, context)
+        return _load(slug_of(path), read_document(path), context, folder=path.parent)
     except ConfigurationError as error:
         raise TenantFileRejected(error.problems, context.secret_files.named) from None
 
 
-def _read(path: Path, context: LoadContext) -> LoadedTenant:
-    slug = slug_of(path)
-    document = read_document(path)
+def read_stored_tenant(slug: str, content: str, *, open_sealed: Callable[[str], str]) -> LoadedTenant:
+    """Read and check a tenant of the database, whose content has the form of a tenant file.
+
+    It may name no file, no variable and no private address, whatever the portal's settings allow to tenant
+    files (THREATS A4).
+    Parameters: open_sealed, opens a sealed secret of this tenant; raises VaultError.
+    Raises: ConfigurationError with every problem; places have the slug in place of a file.
+    """
+    nowhere = Path(slug)
+    context = LoadContext(SecretFiles(nowhere), open_sealed=open_sealed)
+    return _load(slug, parse_document(content.encode(), slug), context, folder=nowhere)
+
+
+def _load(slug: str, document: Document, context: LoadContext, *, folder: Path) -> LoadedTenant:
     file: TenantBase = validate(
         model_for(document.root),
         document.root,
@@ -109,7 +120,7 @@ def _read(path: Path, context: LoadContext) -> LoadedTenant:
             provider_path,
             provider_file,
             provider,
-            folder=path.parent,
+            folder=folder,
             now=time.time(),
             api_mtls=mtls,
         )
