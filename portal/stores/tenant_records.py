@@ -6,6 +6,7 @@ Independent of the database. All times are seconds since the epoch, UTC, rounded
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -112,7 +113,7 @@ class DomainClaim:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An audit record. `id` begins with its time, so that ids are in the order of time."""
+    """An audit record. `id` is made by `event_id`, so that ids are in the order of time."""
 
     id: str
     at: float
@@ -130,3 +131,13 @@ class Event:
     client: str
     """The network of the client, not its full address."""
     device: str
+
+
+def event_id(at: float) -> str:
+    """A new id of an event: its time in milliseconds as twelve hexadecimal digits, then 80 random bits."""
+    return f"{earliest_event_id(at)}{secrets.token_hex(10)}"
+
+
+def earliest_event_id(at: float) -> str:
+    """The beginning of the ids of events at this time; it sorts before them, and after earlier ids."""
+    return f"{max(0, round(at * 1000)):012x}"

@@ -1,6 +1,10 @@
 """The interface of the databases for tenants that are not files. For its rules see `portal.stores.store`.
 
-Every method that changes something takes the event that reports it, and stores both or neither.
+Every method that changes something takes the event that reports it, and stores both or neither. An event is
+stored once, however often the method is called with it. After StoreUnavailable, both may be stored.
+
+Records and arguments are checked by `portal.stores.record_checks`: a wrong type raises TypeError, a value
+that is too long or out of range ValueError. A record that cannot be read counts as missing.
 """
 
 from __future__ import annotations
@@ -8,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from portal.stores.store import Store
 from portal.stores.tenant_records import DomainClaim, Draft, Event, Revision, SetupLink, TenantRecord
 
 
@@ -16,7 +21,10 @@ class TenantStore(Protocol):
 
     # --- tenants and revisions
     async def tenants_version(self) -> int:
-        """A number that grows with every change of a tenant or domain; every process asks once a second."""
+        """A number that changes with every reported change of a tenant or domain; 0 before the first.
+
+        Every process asks once a second. Compare for equality: a restored database has a smaller one.
+        """
 
     async def list_tenants(self) -> list[TenantRecord]:
         """All tenants, ordered by slug."""
@@ -40,12 +48,12 @@ class TenantStore(Protocol):
         """Store a revision and make it live, if the live one is `replaces` (0: none).
 
         False if another is live, or the tenant is gone: then nothing is stored. `revision.number` is larger
-        than every earlier one. `draft`: the version of the draft that was published, which is deleted unless
-        it has changed meanwhile; None: the draft stays.
+        than `replaces`, and so than every earlier one. `draft`: the version of the draft that was published,
+        which is deleted unless it has changed meanwhile; None: the draft stays.
         """
 
     async def read_revisions(self, keys: Collection[tuple[str, int]]) -> list[Revision]:
-        """Return the revisions with these slugs and numbers; those that cannot be read are missing."""
+        """Return the revisions with these slugs and numbers, in this order; others are missing."""
 
     async def list_revisions(self, tenant: str, *, before: int | None, most: int) -> list[Revision]:
         """The revisions of a tenant, the newest first; `before`: only those with a smaller number."""
@@ -65,7 +73,7 @@ class TenantStore(Protocol):
 
     # --- setup links
     async def add_setup_link(self, link: SetupLink, *, event: Event) -> bool:
-        """Store a setup link of an existing tenant; False if the tenant is gone."""
+        """Store a setup link of an existing tenant; False if the tenant is gone, or the id is in use."""
 
     async def find_setup_link(self, token_hash: str) -> SetupLink | None:
         """Return a setup link, also an expired or revoked one; None if there is none."""
@@ -91,7 +99,7 @@ class TenantStore(Protocol):
     ) -> bool:
         """Set the proof of a claim of this tenant (`proven_at` 0: it was lost); False if it has none.
 
-        `event`: None when only `checked_at` changes.
+        `event`: None when only `checked_at` is to be changed; a stored proof then stays as it is.
         """
 
     async def delete_domain(self, name: str, *, tenant: str, event: Event) -> bool:
@@ -107,4 +115,12 @@ class TenantStore(Protocol):
         """Events, the newest first. Parameters: tenant, only its events; before, an id; since, a time."""
 
     async def purge_events(self, *, before: float, most: int) -> int:
-        """Delete up to `most` events from before this time; return how many."""
+        """Delete up to `most` events from before this time, the oldest first; return how many."""
+
+
+class Database(Store, Protocol):
+    """A Store, and the TenantStore in the same database: one file, or one pool of connections."""
+
+    @property
+    def tenants(self) -> TenantStore:
+        """Usable while the Store is open."""
