@@ -15,6 +15,7 @@ from portal.stores.mongo import documents, queries
 from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection, RefusedByServer
 from portal.stores.mongo.decoding import DecodedDocuments
 from portal.stores.mongo.documents import Document, lease_fields, to_date
+from portal.stores.mongo.tenants import MongoTenants
 from portal.stores.observer import StoreObserver
 from portal.stores.server_check import check_server
 from portal.stores.stored_entries import Entry, EntryReader
@@ -36,6 +37,7 @@ class MongoStore:
         self._connection = MongoConnection(url, observer=observer)
         self._entries = EntryReader(observer)
         self._decoded = DecodedDocuments(self._entries, self._connection.decode)
+        self.tenants = MongoTenants(self._connection, self._entries)
 
     async def open(self) -> None:
         """Connect, create indexes, and check that the server supports all operations of the store.
@@ -67,6 +69,7 @@ class MongoStore:
 
     async def maintain(self) -> None:
         await self._connection.maintain()
+        await self.tenants.maintain()
 
     # --- login attempts and logout steps
 
