@@ -1,0 +1,163 @@
+"""Publishes, rolls back, suspends and removes tenants of the database.
+
+Each act is stored together with its event, or not at all. What is published has been read as a tenant first:
+a revision that no portal could serve is refused with the problems of its content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from portal.admin import content as contents
+from portal.admin.actors import actor_of
+from portal.admin.events import Act, EventKind
+from portal.clock import Clock
+from portal.errors import PortalError
+from portal.keys.vault import Vault
+from portal.stores.tenant_records import Revision, TenantRecord, TenantStatus
+from portal.stores.tenant_store import TenantStore
+from portal.tenancy.loading import LoadedTenant, read_stored_tenant
+
+_LATEST = 2**53
+"""More than every number of a revision."""
+
+
+class TenantMissing(PortalError):
+    """The database has no tenant, or no revision, of this name."""
+
+    code = "tenant_missing"
+    title = "There is no such tenant in the database"
+
+
+class TenantChanged(PortalError):
+    """Somebody else changed the tenant at the same time; nothing was stored."""
+
+    code = "tenant_changed"
+    title = "Somebody else changed the tenant meanwhile"
+
+
+class TenantAdmin:
+    """The acts on tenants of the database. Parameters: clock, that of the database."""
+
+    def __init__(self, store: TenantStore, vault: Vault, *, clock: Clock) -> None:
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+
+    async def get(self, slug: str) -> TenantRecord:
+        """Return a tenant. Raises TenantMissing, StoreUnavailable."""
+        record = await self._store.get_tenant(slug)
+        if record is None:
+            raise TenantMissing(f"the database has no tenant {slug}")
+        return record
+
+    async def revision(self, slug: str, number: int | None = None) -> Revision:
+        """Return a revision; None: the live one. Raises TenantMissing, StoreUnavailable."""
+        wanted = (await self.get(slug)).live if number is None else number
+        found = await self._store.read_revisions([(slug, wanted)])
+        if not found:
+            raise TenantMissing(f"the tenant {slug} has no revision {wanted}")
+        return found[0]
+
+    async def history(self, slug: str, *, most: int = 100) -> list[Revision]:
+        """The revisions of a tenant, the newest first. Raises TenantMissing, StoreUnavailable."""
+        await self.get(slug)
+        return await self._store.list_revisions(slug, before=None, most=most)
+
+    def read(self, revision: Revision) -> LoadedTenant:
+        """Read a revision as a tenant. Raises ConfigurationError."""
+        return read_stored(self._vault, revision.tenant, revision.content)
+
+    async def publish(
+        self, slug: str, typed: str, act: Act, *, resolve: Callable[[str], str] = str
+    ) -> tuple[Revision, LoadedTenant]:
+        """Publish a content as the next revision; a tenant that is not there is made.
+
+        Parameters: typed, in any of the three forms of `contents`; resolve, as in `contents.stored`.
+        Raises: ConfigurationError, TenantChanged, StoreUnavailable, VaultError.
+        """
+        record = await self._store.get_tenant(slug)
+        before = (await self.revision(slug)).content if record is not None and record.live else ""
+        content = contents.stored(
+            typed,
+            slug,
+            before=before,
+            seal=lambda secret: self._vault.seal(_document(slug), secret),
+            resolve=resolve,
+        )
+        loaded = read_stored(self._vault, slug, content)
+        if record is None:
+            record = await self._add(slug, act)
+        return await self._publish(record, content, act, EventKind.TENANT_PUBLISHED), loaded
+
+    async def roll_back(self, slug: str, number: int, act: Act) -> Revision:
+        """Publish an earlier revision again, as the next one.
+
+        Raises: TenantMissing, TenantChanged, ConfigurationError when this version cannot read it,
+        StoreUnavailable.
+        """
+        record, earlier = await self.get(slug), await self.revision(slug, number)
+        self.read(earlier)
+        return await self._publish(record, earlier.content, act, EventKind.TENANT_ROLLED_BACK, again=number)
+
+    async def set_status(self, slug: str, status: TenantStatus, act: Act) -> bool:
+        """Set what a tenant may do; False when that is its status. Raises as `roll_back`."""
+        record = await self.get(slug)
+        if record.status == status:
+            return False
+        now = self._clock()
+        event = act.event(EventKind.TENANT_STATUS_CHANGED, tenant=slug, target=status, at=now)
+        if not await self._store.set_status(slug, status, expected=record.status, at=now, event=event):
+            raise TenantChanged(slug)
+        return True
+
+    async def remove(self, slug: str, act: Act) -> None:
+        """Remove a tenant with all its revisions. Raises TenantMissing, StoreUnavailable."""
+        event = act.event(EventKind.TENANT_REMOVED, tenant=slug, at=self._clock())
+        if not await self._store.remove_tenant(slug, event=event):
+            raise TenantMissing(f"the database has no tenant {slug}")
+
+    async def _add(self, slug: str, act: Act) -> TenantRecord:
+        now = self._clock()
+        record = TenantRecord(slug, TenantStatus.LIVE, live=0, created_at=now, changed_at=now)
+        event = act.event(EventKind.TENANT_ADDED, tenant=slug, at=now)
+        if not await self._store.add_tenant(record, event=event):
+            raise TenantChanged(slug)
+        return record
+
+    async def _publish(
+        self, record: TenantRecord, content: str, act: Act, kind: EventKind, *, again: int | None = None
+    ) -> Revision:
+        now = self._clock()
+        newest = await self._store.list_revisions(record.slug, before=_LATEST, most=1)
+        number = max([record.live, *(one.number for one in newest)]) + 1
+        revision = Revision(
+            tenant=record.slug,
+            number=number,
+            content=content,
+            format=contents.FORMAT,
+            author=act.actor.as_json(),
+            reason=act.reason,
+            test="",
+            published_at=now,
+        )
+        target = f"revision {number}" + (f", again {again}" if again is not None else "")
+        event = act.event(kind, tenant=record.slug, target=target, at=now)
+        if not await self._store.publish(revision, replaces=record.live, draft=None, event=event):
+            raise TenantChanged(record.slug)
+        return revision
+
+
+def read_stored(vault: Vault, slug: str, content: str) -> LoadedTenant:
+    """Read a stored content as a tenant. Raises ConfigurationError."""
+    return read_stored_tenant(slug, content, open_sealed=lambda sealed: vault.open(_document(slug), sealed))
+
+
+def author(revision: Revision) -> str:
+    """Who published a revision, for people."""
+    return str(actor_of(revision.author))
+
+
+def _document(slug: str) -> str:
+    """What the sealed secrets of a tenant belong to: sealed ones of another tenant cannot be opened."""
+    return f"tenant:{slug}"
