@@ -277,10 +277,10 @@ class PageHandler(PortalHandler):
         return tuple(sorted(found, key=lambda card: card.name.casefold()))
 
     def chrome(self) -> Chrome:
-        cards = self.cards()
-        current = next((card for card in cards if card.slug == self.path_tenant), None)
-        if current is None and self.path_tenant:
-            tenant = self.portal.registry.get(self.path_tenant)
+        cards, path_tenant = self.cards(), self.path_tenant
+        current = next((card for card in cards if card.slug == path_tenant), None)
+        if current is None and path_tenant:
+            tenant = self.portal.registry.get(path_tenant)
             current = tenant_card(tenant, None) if tenant and self.site.serves(tenant.slug) else None
         return Chrome(
             signed_in=cards,

@@ -51,7 +51,7 @@ from portal.sessions import credentials
 from portal.sessions.login_size import MAX_LOGIN_BYTES
 from portal.tenancy import index
 from portal.tenancy.index import Index
-from portal.web import assets, cards, cookies, forms, origin, problems, return_to, sites
+from portal.web import cards, cookies, forms, markup, origin, problems, return_to, sites
 from portal.web import client_address as peer
 from portal.web.api_proxy import response as api_response
 from portal.web.api_proxy import rules as proxy_rules
@@ -609,7 +609,7 @@ PARSERS = (
         BODY_BYTES,
     ),
     Parser(display_text, display_text, TEXT, BODY_BYTES),
-    Parser(assets.escaped, assets.escaped, TEXT, BODY_BYTES),
+    Parser(markup.escaped, markup.escaped, TEXT, BODY_BYTES),
     Parser(sites.Sites.find, SITES.find, TEXT, HEADER_BYTES),
     Parser(dot_segments.decode_fully, dot_segments.decode_fully, TEXT, HEADER_BYTES),
     Parser(dot_segments.has_dot_segment, dot_segments.has_dot_segment, TEXT, HEADER_BYTES),
