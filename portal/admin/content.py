@@ -23,8 +23,6 @@ from portal.errors import ConfigurationError, Problem
 from portal.secret import Secret
 from portal.tenancy.schema.tenant import model_for
 
-FORMAT = 1
-"""The version of the format of contents that this version of the portal writes, and the last one it reads."""
 _SHOWN_CHARACTERS = 10
 _LIKE_A_SECRET = re.compile(r"(?i)secret|password|private")
 

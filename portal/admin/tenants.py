@@ -16,7 +16,8 @@ from portal.errors import PortalError
 from portal.keys.vault import Vault
 from portal.stores.tenant_records import Revision, TenantRecord, TenantStatus
 from portal.stores.tenant_store import TenantStore
-from portal.tenancy.loading import LoadedTenant, read_stored_tenant
+from portal.tenancy.loading import LoadedTenant
+from portal.tenancy.stored import FORMAT, read_stored, sealed_for
 
 _LATEST = 2**53
 """More than every number of a revision."""
@@ -82,7 +83,7 @@ class TenantAdmin:
             typed,
             slug,
             before=before,
-            seal=lambda secret: self._vault.seal(_document(slug), secret),
+            seal=lambda secret: self._vault.seal(sealed_for(slug), secret),
             resolve=resolve,
         )
         loaded = read_stored(self._vault, slug, content)
@@ -135,7 +136,7 @@ class TenantAdmin:
             tenant=record.slug,
             number=number,
             content=content,
-            format=contents.FORMAT,
+            format=FORMAT,
             author=act.actor.as_json(),
             reason=act.reason,
             test="",
@@ -148,16 +149,6 @@ class TenantAdmin:
         return revision
 
 
-def read_stored(vault: Vault, slug: str, content: str) -> LoadedTenant:
-    """Read a stored content as a tenant. Raises ConfigurationError."""
-    return read_stored_tenant(slug, content, open_sealed=lambda sealed: vault.open(_document(slug), sealed))
-
-
 def author(revision: Revision) -> str:
     """Who published a revision, for people."""
     return str(actor_of(revision.author))
-
-
-def _document(slug: str) -> str:
-    """What the sealed secrets of a tenant belong to: sealed ones of another tenant cannot be opened."""
-    return f"tenant:{slug}"

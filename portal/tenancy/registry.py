@@ -24,6 +24,7 @@ from portal.tenancy.live_tenants import LiveTenants, slug_of_name, slugs_of
 from portal.tenancy.model import Tenant
 from portal.tenancy.ownership import Owned
 from portal.tenancy.removals import Removals, acceptance_key
+from portal.tenancy.stored import StoredTenant
 from portal.time_slices import in_slices, in_turns
 
 T = TypeVar("T")
@@ -169,6 +170,20 @@ class Registry:
         """A number that changes with every change of owners."""
         return self._live.owners_version
 
+    async def publish_stored(self, tenants: Mapping[str, StoredTenant], changed: Collection[str]) -> None:
+        """Serve tenants of the database beside those of the folder.
+
+        Parameters: tenants, all of them, by slug; changed, slugs of those that differ from the last call.
+        """
+        before = self._live.index.by_slug
+
+        def publish() -> Collection[str]:
+            with self._lock:
+                self._live.stored = tenants
+                return self._live.publish(changed)
+
+        await self._log_changes(before, await asyncio.to_thread(publish))
+
     def check_now(self) -> None:
         """Make `watch` check all files immediately. Call it in the thread of the event loop."""
         self._check_all = True
@@ -291,7 +306,7 @@ class Registry:
         with self._lock:
             changed = self._folder.refresh(removable, names=names)
             readable_again = self._folder_path in self._live.problems
-            return self._live.publish(changed) if changed or readable_again else ()
+            return self._live.publish(slugs_of(changed)) if changed or readable_again else ()
 
     def _refresh_changed(self, paths: Collection[str]) -> Collection[str] | None:
         """Check the files at these paths; return the slugs of the tenants that changed.
@@ -300,7 +315,7 @@ class Registry:
         """
         with self._lock:
             changed = self._folder.refresh_changed(paths)
-            return self._live.publish(changed) if changed else changed
+            return self._live.publish(slugs_of(changed)) if changed else changed
 
 
 async def _wait_for_any(*events: asyncio.Event, seconds: float) -> None:
