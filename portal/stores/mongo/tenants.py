@@ -118,11 +118,11 @@ class MongoTenants:
             return []
         if documents.undelivered(found, "revisions"):
             await self._outbox.deliver("tenants", found)
-        query = {"tenant": tenant, "instance": found.get("instance")}
+        query: Document = {"tenant": tenant, "instance": found.get("instance")}
         if before is not None:
             query["number"] = {"$lt": before}
-        return await self._reader.list_some(
-            "revisions", query, {"number": -1}, most, convert=documents.revision_of, kind=Revision
+        return await self._reader.list_newest(
+            "revisions", query, "number", most, convert=documents.revision_of, kind=Revision
         )
 
     # --- drafts
@@ -219,8 +219,8 @@ class MongoTenants:
             require_short(id=before)
             query["_id"]["$lt"] = before
         await self._outbox.deliver_all()
-        return await self._reader.list_some(
-            "events", query, {"_id": -1}, most, convert=documents.event_of, kind=Event
+        return await self._reader.list_newest(
+            "events", query, "_id", most, convert=documents.event_of, kind=Event
         )
 
     async def purge_events(self, *, before: float, most: int) -> int:
@@ -267,7 +267,7 @@ class MongoTenants:
     async def _change_link(
         self, found: Document | None, key: str, expected: Document, change: Document, *, event: Event
     ) -> bool:
-        """Change the link whose `key` is as expected, if all of it is; its place in the list never changes."""
+        """Change the link whose `key` is as expected, if all of it is; its place never changes."""
         links = documents.links_of(found) if found else []
         for place, (slug, link) in enumerate(links):
             if isinstance(link, dict) and link.get(key) == expected[key]:
