@@ -187,7 +187,6 @@ async def test_a_revision_with_a_number_that_is_not_larger_is_refused(tenants: T
 
 @pytest.mark.gen_test
 async def test_any_text_within_the_limits_is_returned_unchanged(tenants: TenantStore) -> None:
-    """THREATS A3."""
     large = (STRANGE * (MAX_CONTENT_BYTES // len(STRANGE.encode())))[: MAX_CONTENT_BYTES // 2]
     tenant = new_tenant(status="$ne.\u202e")
     revision = new_revision(content=large, author=STRANGE, reason=STRANGE, test=STRANGE, published_at=0.0)
