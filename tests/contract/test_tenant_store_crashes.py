@@ -285,6 +285,33 @@ async def test_what_a_process_left_is_seen_before_it_is_delivered(
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_a_tenant_or_domain_is_gone_before_its_removal_is_finished(
+    failing: MongoStore, other: MongoStore
+) -> None:
+    await prepare(other.tenants)
+    steps = Steps(failing)
+    tenants = other.tenants
+    with structlog.testing.capture_logs():
+        steps.left = 1
+        assert await _release(failing.tenants, new_event())
+        assert await tenants.list_domains() == []
+        assert not await _prove(tenants, new_event("late"))
+        assert not await _release(tenants, new_event("late"))
+        steps.left = 1
+        assert await _remove(failing.tenants, new_event())
+    assert [tenant.slug for tenant in await tenants.list_tenants()] == ["globex"]
+    assert await tenants.get_tenant("initech") is None
+    assert await tenants.read_revisions([("initech", 1)]) == []
+    assert await tenants.list_revisions("initech", before=None, most=9) == []
+    assert not await _suspend(tenants, new_event("late"))
+    assert not await _claim(tenants, new_event("late"))
+    assert not await tenants.put_draft(new_draft(), replaces=None, event=new_event("late"))
+    assert not await tenants.add_setup_link(new_link(), event=new_event("late"))
+    assert not await _remove(tenants, new_event("late"))
+    assert "late" not in {event.kind for event in await tenants.list_events()}
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_the_next_change_of_a_tenant_delivers_what_was_left(
     failing: MongoStore, other: MongoStore, url: str
 ) -> None:
