@@ -1,11 +1,11 @@
 """CPU time per page for a browser that is signed in to many tenants.
 
     python -m bench.pages [--logins 50] [--seconds 3] [--rounds 5] [--server httptools|tornado]
-        [--profile PATH]
+        [--trees FOLDER ...] [--profile PATH]
 
 `wrk` requests the chooser (`/`) and the account page in turns over 8 connections, for a session with one
-login and for one with 50. CPU time is that of the portal's process in /proc. `--profile` prints where the
-portal spends it for one page (cProfile).
+login and for one with 50. CPU time is that of the portal's process in /proc. `--trees` measures other
+checkouts in turns with this one. `--profile` prints where the portal spends it for one page (cProfile).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.load import cpu_seconds
-from bench.servers import free_port, running
+from bench.servers import ROOT, free_port, running
 from bench.signed_in import SignedIn, make_portal
 
 PAGES = ("/", "/account")
@@ -44,7 +44,7 @@ def _microseconds_per_page(process: int, made: SignedIn, page: str, seconds: int
 
 @contextlib.contextmanager
 def _portal(
-    folder: Path, *, logins: int, server: str, profile: Path | None = None
+    folder: Path, *, logins: int, server: str, tree: Path = ROOT, profile: Path | None = None
 ) -> Iterator[tuple[SignedIn, int]]:
     folder.mkdir()
     port = free_port()
@@ -54,7 +54,8 @@ def _portal(
     if profile is not None:
         python += ["-m", "cProfile", "-o", str(profile)]
     command = [*python, "-m", "portal", "serve", "--config", str(made.config)]
-    with running(command, f"http://127.0.0.1:{port}/healthz", PORTAL_SERVER=server) as process:
+    url = f"http://127.0.0.1:{port}/healthz"
+    with running(command, url, cwd=tree, PYTHONPATH=str(tree), PORTAL_SERVER=server) as process:
         yield made, process.pid
         if profile is not None:
             process.send_signal(signal.SIGINT)
@@ -64,19 +65,23 @@ def _portal(
 def measure(given: argparse.Namespace, folder: Path) -> None:
     with contextlib.ExitStack() as stack:
         portals = {
-            logins: stack.enter_context(_portal(folder / str(logins), logins=logins, server=given.server))
+            (logins, tree): stack.enter_context(
+                _portal(folder / f"{logins}-{number}", logins=logins, server=given.server, tree=tree)
+            )
             for logins in (1, given.logins)
+            for number, tree in enumerate([ROOT, *given.trees])
         }
-        found: dict[tuple[str, int], list[float]] = {}
+        found: dict[tuple[str, int, Path], list[float]] = {}
         for number in range(-1, given.rounds):
             for page in PAGES:
-                for logins, (made, process) in portals.items():
+                for (logins, tree), (made, process) in portals.items():
                     used = _microseconds_per_page(process, made, page, given.seconds)
                     if number >= 0:
-                        found.setdefault((page, logins), []).append(used)
-        for (page, logins), values in found.items():
+                        found.setdefault((page, logins, tree), []).append(used)
+        for (page, logins, tree), values in found.items():
             rounds = " ".join(f"{value:.0f}" for value in values)
-            print(f"{page:9} {logins:3} logins: {statistics.median(values):6.0f} us of CPU, rounds: {rounds}")
+            median = statistics.median(values)
+            print(f"{tree.name:10} {page:9} {logins:3} logins: {median:6.0f} us of CPU, rounds: {rounds}")
 
 
 def profile(given: argparse.Namespace, folder: Path) -> None:
@@ -92,6 +97,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--server", choices=["tornado", "httptools"], default="httptools")
+    parser.add_argument("--trees", type=Path, nargs="*", default=[])
     parser.add_argument("--profile", choices=PAGES)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

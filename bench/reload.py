@@ -4,8 +4,9 @@
     python -m bench.reload --idle 60
 
 Calls of one tenant are sent at a fixed rate, in turns with and without a change of another tenant's file
-every second. A latency counts from the time at which the call was due. `--idle` prints the CPU time that the
-portal uses without any call. `--trees` measures other checkouts in turns with this one.
+every second. A latency counts from the time at which the call was due; on a busy machine, only CPU time can
+be compared. `--idle` prints the CPU time that the portal uses without any call. `--trees` measures other
+checkouts in turns with this one.
 """
 
 from __future__ import annotations
@@ -111,18 +112,23 @@ def p99(sorted_values: list[float]) -> float:
 
 def measure(portals: list[_Portal], given: argparse.Namespace) -> bool:
     found: dict[tuple[_Portal, bool], list[list[float]]] = {}
+    used: dict[tuple[_Portal, bool], list[float]] = {}
     for _ in range(given.rounds):
         for portal in portals:
             for changes in (False, True):
+                before = cpu_seconds(portal.process)
                 some = asyncio.run(measure_calls(portal, given, changes=changes))
                 found.setdefault((portal, changes), []).append(some)
+                cpu = (cpu_seconds(portal.process) - before) / given.seconds * 1000
+                used.setdefault((portal, changes), []).append(cpu)
     ratios = []
     for portal in portals:
         without, with_changes = (found[portal, changes] for changes in (False, True))
         for name, rounds in (("unchanged files", without), ("changes", with_changes)):
             p50 = statistics.median(map(statistics.median, rounds))
+            cpu = statistics.median(used[portal, rounds is with_changes])
             print(
-                f"{portal.name:10} {name:15}: p50 {p50:.1f} ms, "
+                f"{portal.name:10} {name:15}: {cpu:.0f} ms of CPU a second, p50 {p50:.1f} ms, "
                 f"p99 {statistics.median(map(p99, rounds)):.1f} ms; rounds:",
                 *(f"{p99(one):.1f}" for one in rounds),
             )

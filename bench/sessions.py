@@ -1,11 +1,14 @@
 """CPU time per proxied API call with one session, and with many sessions in turn.
 
     python -m bench.sessions [--database sqlite|mongodb] [--sessions 10000] [--commits 100] [--seconds 4]
-        [--rounds 5] [--server httptools|tornado] [--profile]
+        [--rounds 5] [--server httptools|tornado] [--extended] [--profile]
+        [--tree FOLDER ...]
 
 Two portals, one process each: one has a single session, the other one 10,000. `wrk` loads them in turns over
 32 connections, and takes the next session for each call. On SQLite the second portal is also measured while
 another process commits to its file 100 times a second, as 10,000 active users do by extending their sessions.
+With `--extended`, calls extend the sessions of the second portal: each one once a minute. `--tree` measures
+the portals of other checkouts, in turns in the same run.
 CPU time is that of the portal's process in /proc. `--profile` prints where the portal with many sessions
 spends it (cProfile).
 """
@@ -56,6 +59,7 @@ class _Portal:
     made: SignedIn
     process: int
     folder: Path
+    name: str = ""
     calls: int = 0
     found: dict[str, list[float]] = field(default_factory=dict)
 
@@ -86,23 +90,38 @@ class _Portal:
     def print(self) -> None:
         for case, values in self.found.items():
             rounds = " ".join(f"{value:.0f}" for value in values)
-            print(f"{case:40} {statistics.median(values):6.0f} us of CPU a call, rounds: {rounds}")
+            print(f"{self.name}{case:40} {statistics.median(values):6.0f} us of CPU a call, rounds: {rounds}")
 
 
 @contextlib.contextmanager
 def _portal(
-    given: argparse.Namespace, folder: Path, api: str, *, sessions: int, profile: Path | None = None
+    given: argparse.Namespace,
+    folder: Path,
+    api: str,
+    *,
+    sessions: int,
+    profile: Path | None = None,
+    tree: Path = ROOT,
 ) -> Iterator[_Portal]:
     folder.mkdir()
     port = free_port()
+    extended = given.extended and sessions > 1
     with contextlib.ExitStack() as stack:
         if given.database == "sqlite":
             url = f"sqlite:///{folder}/portal.db"
-            made = make_portal(folder, port=port, database=url, api=api, sessions=sessions)
+            made = make_portal(folder, port=port, database=url, api=api, sessions=sessions, extended=extended)
         else:
             path, reads = folder / "documents", free_port()
             url = f"mongodb://127.0.0.1:{reads}/portal"
-            made = make_portal(folder, port=port, database=url, api=api, sessions=sessions, documents=path)
+            made = make_portal(
+                folder,
+                port=port,
+                database=url,
+                api=api,
+                sessions=sessions,
+                documents=path,
+                extended=extended,
+            )
             stack.enter_context(_mongodb(folder, reads, path))
         (folder / "cookies").write_text("\n".join(made.cookies))
         (folder / "next_cookie.lua").write_text(_SCRIPT)
@@ -111,8 +130,10 @@ def _portal(
             python += ["-m", "cProfile", "-o", str(profile)]
         command = [*python, "-m", "portal", "serve", "--config", str(made.config)]
         health = f"http://127.0.0.1:{port}/healthz"
-        process = stack.enter_context(running(command, health, PORTAL_SERVER=given.server))
-        yield _Portal(made, process.pid, folder)
+        process = stack.enter_context(
+            running(command, health, cwd=tree, PORTAL_SERVER=given.server, PYTHONPATH=str(tree))
+        )
+        yield _Portal(made, process.pid, folder, f"{tree.name}: " if given.tree else "")
         if profile is not None:
             process.send_signal(signal.SIGINT)
             process.wait(30)
@@ -156,25 +177,40 @@ def _commits(path: Path, per_second: int) -> Iterator[None]:
 
 
 def measure(given: argparse.Namespace, api: str, folder: Path) -> None:
+    pairs = []
     with contextlib.ExitStack() as stack:
-        one = stack.enter_context(_portal(given, folder / "one", api, sessions=1))
-        many = stack.enter_context(_portal(given, folder / "many", api, sessions=given.sessions))
-        one.microseconds_per_call(2)
-        before = many.megabytes
-        first = many.microseconds_per_call(given.seconds)
-        print(f"first calls of {many.calls} sessions: {first:.0f} us of CPU a call")
-        while many.calls < given.sessions:
-            many.microseconds_per_call(given.seconds)
+        for number, tree in enumerate(given.tree or [ROOT]):
+            made = [
+                stack.enter_context(
+                    _portal(given, folder / f"{number}-{sessions}", api, sessions=sessions, tree=tree)
+                )
+                for sessions in (1, given.sessions)
+            ]
+            pairs.append((made[0], made[1], _warm_up(given, *made)))
         for _ in range(given.rounds):
-            one.measure("one session", given.seconds)
-            many.measure(f"{given.sessions} sessions", given.seconds)
+            for one, many, _ in pairs:
+                one.measure("one session", given.seconds)
+                many.measure(f"{given.sessions} sessions", given.seconds)
         for _ in range(given.rounds if given.database == "sqlite" else 0):
-            one.measure("one session", given.seconds)
-            with _commits(folder / "many" / "portal.db", given.commits):
-                many.measure(f"{given.sessions} sessions, {given.commits} commits/s", given.seconds)
-        one.print()
-        many.print()
-        print(f"memory of the process: {before:.0f} MB before, {many.megabytes:.0f} MB after")
+            for one, many, _ in pairs:
+                one.measure("one session", given.seconds)
+                with _commits(many.folder / "portal.db", given.commits):
+                    many.measure(f"{given.sessions} sessions, {given.commits} commits/s", given.seconds)
+        for one, many, before in pairs:
+            one.print()
+            many.print()
+            print(f"{many.name}memory of the process: {before:.0f} MB before, {many.megabytes:.0f} MB after")
+
+
+def _warm_up(given: argparse.Namespace, one: _Portal, many: _Portal) -> float:
+    """Use every session once; return the megabytes of the second portal before that."""
+    one.microseconds_per_call(2)
+    before = many.megabytes
+    first = many.microseconds_per_call(given.seconds)
+    print(f"{many.name}first calls of {many.calls} sessions: {first:.0f} us of CPU a call")
+    while many.calls < given.sessions:
+        many.microseconds_per_call(given.seconds)
+    return before
 
 
 def profile(given: argparse.Namespace, api: str, folder: Path) -> None:
@@ -201,6 +237,8 @@ def main() -> None:
     parser.add_argument("--commits", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--extended", action="store_true")
+    parser.add_argument("--tree", type=lambda path: Path(path).absolute(), nargs="+", default=[])
     parser.add_argument("--profile", action="store_true")
     given = parser.parse_args()
     if shutil.which("wrk") is None:

@@ -32,7 +32,7 @@ from portal.ops.metrics import Metrics
 from portal.ops.sockets import listening_sockets
 from portal.ops.worker_loads import WorkerLoad
 from portal.outbound.client import OutboundClient
-from portal.routes import LARGEST_FORM, dispatcher, routes
+from portal.routes import LARGEST_FORM, PortalApplication, dispatcher, routes
 from portal.sessions.database_check import DatabaseCheck
 from portal.sessions.directory import Directory, Limits
 from portal.sessions.generation_check import GenerationCheck, GenerationRecord
@@ -233,7 +233,7 @@ def application(portal: Portal) -> Application:
     )
     secure = portal.sites.main.secure
     static = str(assets_folder("static"))
-    return Application(
+    return PortalApplication(
         routes(),
         portal=portal,
         static_path=static,
@@ -269,7 +269,7 @@ async def running(
     built = build(settings, clock=clock)
     portal = built.portal
     upkeep = TenantUpkeep(portal)
-    await open_database(built, replaces=upkeep if replaces_worker else None)
+    await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker)
     await built.key_ring.reload()
     stop_delays = stop_delays or StopDelays()
     http_server = _http_server(built)
@@ -341,10 +341,13 @@ async def _close_connections(server: ConnectionServer, metrics_server: Connectio
             await metrics_server.close_all_connections()
 
 
-async def open_database(built: RunningPortal, *, replaces: TenantUpkeep | None = None) -> None:
+async def open_database(
+    built: RunningPortal, *, upkeep: TenantUpkeep | None = None, replaces_worker: bool = False
+) -> None:
     """Open the store of a portal and check that it belongs to this configuration.
 
-    Parameters: replaces, set when this process replaces a worker: also check its tenants.
+    Parameters: upkeep, set when the portal will serve: also return names to the tenants that owned them;
+    replaces_worker, whether this process replaces a worker: also check its tenants.
     Raises: StartupError.
     """
     store = built.portal.store
@@ -352,8 +355,10 @@ async def open_database(built: RunningPortal, *, replaces: TenantUpkeep | None =
         with startup_failures(built.portal.settings.database):
             await store.open()
             await built.database_check.start()
-            if replaces is not None:
-                await replaces.check_replacement()
+            if upkeep is not None and replaces_worker:
+                await upkeep.check_replacement()
+            if upkeep is not None:
+                await upkeep.owners.restore()
     except BaseException:
         await store.close()
         raise

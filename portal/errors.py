@@ -203,6 +203,10 @@ class StoredWithoutLogin(StoreUnavailable):
     """A session was stored or changed, but possibly not the login that should be stored with it."""
 
 
+class FailedBeforeLogin(StoreUnavailable):
+    """The write of a session failed, possibly after its effect; that of its login had not begun."""
+
+
 class LoginNotStored(StoreUnavailable):
     """The database failed at the end of a sign-in, after the session secret was replaced.
 

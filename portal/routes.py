@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tornado.httputil import HTTPServerRequest
 from tornado.routing import Rule, URLSpec
 from tornado.web import Application
 
@@ -25,6 +26,8 @@ from portal.web.server.request_body import BodyRule, BodyRules
 
 _TENANT = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 _PROVIDER = r"(?P<provider>[a-z0-9][a-z0-9-]{0,62})"
+_LOGIN = re.compile(rf"{_TENANT}/(?P<page>login|callback)")
+"""The two addresses of a login; they are in `routes` as well."""
 
 LARGEST_FORM = 128 * 1024
 """Most bytes of a body, except for API calls. Parsing more would block the event loop (THREATS D1)."""
@@ -55,14 +58,25 @@ def body_rules() -> BodyRules:
     )
 
 
+class PortalApplication(Application):
+    """An application that finds the handlers of a login without comparing one route after the other."""
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        found = _LOGIN.fullmatch(request.path)
+        if found is None:
+            return super().find_handler(request, **kwargs)
+        handler = LoginHandler if found["page"] == "login" else CallbackHandler
+        return self.get_handler_delegate(request, handler, path_kwargs={"tenant": found["tenant"].encode()})
+
+
 def routes() -> list[Rule]:
     """Return the routes of the application except /static/, the most used first."""
     table: list[tuple[str, type[Any]]] = [
+        (rf"{_TENANT}/login", LoginHandler),
+        (rf"{_TENANT}/callback", CallbackHandler),
         (rf"{_TENANT}/", TenantHomeHandler),
         (_TENANT, TenantHomeRedirectHandler),
-        (rf"{_TENANT}/login", LoginHandler),
         (rf"{_TENANT}/initiate-login", InitiateLoginHandler),
-        (rf"{_TENANT}/callback", CallbackHandler),
         (rf"{_TENANT}/callback/{_PROVIDER}", CallbackHandler),
         (rf"{_TENANT}/finish-login", PostedCallbackHandler),
         (rf"{_TENANT}/logout", TenantLogoutHandler),

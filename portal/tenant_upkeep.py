@@ -1,22 +1,41 @@
-"""Background work for tenants: reloads changed files, ends logins of removed registrations, checks losses."""
+"""Background work for tenants: reloads changed files, ends logins of removed registrations, checks losses.
+
+It also records which tenant owns each name.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import structlog
 
 from portal.errors import PortalError, StartupError
+from portal.oidc.provider import Provider
 from portal.sessions.registrations import (
     LiveRegistrations,
+    Registration,
     RegistrationUpkeep,
     registrations_of,
     served_tenants,
 )
+from portal.tenancy.model import Tenant
+from portal.tenancy.owner_record import OwnerRecord
 from portal.tenancy.removals import is_sudden_loss
+from portal.time_slices import in_turns
 from portal.web.context import Portal
 
 _log = structlog.get_logger("portal.tenants")
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """Tenants and problems of the registry, and the registrations to serve because of them."""
+
+    tenants: Sequence[Tenant]
+    problems: object
+    registrations: LiveRegistrations
 
 
 class TenantUpkeep:
@@ -24,7 +43,8 @@ class TenantUpkeep:
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
-        self._served: tuple[object, object, LiveRegistrations] | None = None
+        self._served: _Served | None = None
+        self.owners = OwnerRecord(portal.store, portal.registry)
         self.registrations = RegistrationUpkeep(
             portal.store, serving=self._serving, confirms_removal=self._is_plausible, clock=portal.clock
         )
@@ -37,6 +57,7 @@ class TenantUpkeep:
                 stop, accepted=self._is_accepted, count_without_file=metrics.tenants_without_file.set
             ),
             self.registrations.run(stop),
+            self.owners.run(stop),
         )
 
     async def check_replacement(self) -> None:
@@ -55,13 +76,20 @@ class TenantUpkeep:
             )
 
     def _serving(self) -> LiveRegistrations:
-        """What this process serves; the same object until the registry publishes another state."""
+        """What this process serves; the same object until that changes."""
         registry = self._portal.registry
-        tenants, problems = registry.all(), registry.problems
-        if self._served is None or self._served[0] is not tenants or self._served[1] is not problems:
-            providers = (one for tenant in tenants for one in tenant.providers.values())
-            self._served = tenants, problems, LiveRegistrations(registrations_of(providers), registry.unclear)
-        return self._served[2]
+        before, (tenants, problems) = self._served, (registry.all(), registry.problems)
+        if before is None:
+            live = frozenset(registrations_of(_providers(tenants)))
+        elif before.tenants is tenants and before.problems is problems:
+            return before.registrations
+        else:
+            live = _replaced(frozenset(before.registrations.live), before.tenants, tenants)
+        registrations = LiveRegistrations(live, registry.unclear)
+        if before is not None and registrations == before.registrations:
+            registrations = before.registrations
+        self._served = _Served(tenants, problems, registrations)
+        return registrations
 
     async def _is_plausible(self, lost: int, before: int) -> bool:
         most = self._portal.settings.max_removed_percent
@@ -79,3 +107,17 @@ class TenantUpkeep:
         except PortalError as error:
             _log.warning("confirmation_not_read", code=error.code)
             return False
+
+
+def _providers(tenants: Iterable[Tenant]) -> Iterator[Provider]:
+    return (provider for tenant in tenants for provider in tenant.providers.values())
+
+
+def _replaced(
+    live: frozenset[Registration], before: Sequence[Tenant], after: Sequence[Tenant]
+) -> frozenset[Registration]:
+    """Replace the registrations of tenants that changed; the same object if that changes nothing."""
+    old, new = ({id(tenant) for tenant in in_turns(tenants)} for tenants in (before, after))
+    removed = registrations_of(_providers(one for one in in_turns(before) if id(one) not in new))
+    added = registrations_of(_providers(one for one in in_turns(after) if id(one) not in old))
+    return live if removed == added else (live - removed) | added

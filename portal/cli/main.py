@@ -375,6 +375,8 @@ def _check(paths: Sequence[Path], settings: Settings) -> list[CheckedFile]:
 
 
 def _show_checked(file: CheckedFile, settings: Settings, *, hints: bool) -> None:
+    from portal.cli.source_lines import source_lines
+
     if file.problems or file.tenant is None:
         click.secho(f"✗ {file.path}", fg="red")
     else:
@@ -385,6 +387,8 @@ def _show_checked(file: CheckedFile, settings: Settings, *, hints: bool) -> None
             click.echo(f"  {line}")
     for problem in file.problems:
         click.echo(f"  {problem}")
+        for line in source_lines(problem):
+            click.echo(f"    {line}")
     for warning in file.warnings:
         click.secho(f"  {warning.place}: warning: {warning.message}", fg="yellow")
     for hint in file.hints if hints and not file.problems else ():

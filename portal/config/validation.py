@@ -37,6 +37,8 @@ class FileModel(BaseModel):
 
 _ADVICE = {
     "apis": "several APIs are not available yet; write one as api",
+    "hd": 'unknown key; did you mean "hosted_domain"?',
+    "prompt": "write it as authorize_params: {prompt: login}",
 }
 _WITHOUT_EFFECT = frozenset({"admins", "logo_url", "operators"})
 """Keys that files of earlier versions may have, and that nothing used."""
@@ -144,8 +146,7 @@ def _translate(model: type[BaseModel], details: Any, place: Place) -> Problem:
 def _expectation(kind: str, context: Mapping[str, Any], details: Mapping[str, Any]) -> str:
     value = details["input"]
     if kind in _WORDS:
-        quote = "; put it in quotes" if kind == "string_type" and isinstance(value, int | float) else ""
-        return f"must be {_WORDS[kind]}, found {describe(value)}{quote}"
+        return f"must be {_WORDS[kind]}, found {describe(value)}{_form(kind, value)}"
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", context["expected"])
         hint = nearest(value, words) if isinstance(value, str) else ""
@@ -159,6 +160,17 @@ def _expectation(kind: str, context: Mapping[str, Any], details: Mapping[str, An
     if kind == "expected":
         return f"must be {context['what']}, found {describe(value)}"
     return f"cannot be used ({kind})"
+
+
+def _form(kind: str, value: object) -> str:
+    """How to write in YAML what was probably meant."""
+    if kind == "string_type" and isinstance(value, int | float):
+        return "; put it in quotes"
+    if kind == "string_type" and isinstance(value, Mapping):
+        return "; text that contains a colon and a space must be in quotes"
+    if kind == "list_type" and isinstance(value, str):
+        return "; write it in brackets, with commas: [one, two]"
+    return ""
 
 
 def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:

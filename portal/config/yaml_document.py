@@ -18,6 +18,7 @@ from pathlib import Path
 
 import yaml
 
+from portal.config.yaml_mistakes import likely_mistake
 from portal.errors import ConfigurationError, Problem
 
 MAX_BYTES = 256 * 1024
@@ -30,6 +31,10 @@ KeyPath = tuple[str | int, ...]
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAB_INDENT = re.compile(r"^ *\t", re.MULTILINE)
+_OTHER_SPACE = re.compile(
+    r"^ *+(?:(?:- ++)*+[A-Za-z0-9_-]++:)?[\xa0\u1680\u2000-\u200b\u202f\u205f\u3000\ufeff]", re.MULTILINE
+)
+"""A space that YAML takes for a letter, where a plain one is meant."""
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
@@ -191,6 +196,13 @@ def _character_problems(text: str, name: str) -> list[Problem]:
         at = _position(text, match.end() - 1)
         message = "a tab is used for indentation; use spaces"
         problems.append(Problem(f"{name}:{at.line}:{at.column}", message))
+    for match in islice(_OTHER_SPACE.finditer(text), MAX_PROBLEMS - len(problems)):
+        at = _position(text, match.end() - 1)
+        message = (
+            "a space from a web page or word processor stands here (such as a no-break space); "
+            "replace it by a plain space"
+        )
+        problems.append(Problem(f"{name}:{at.line}:{at.column}", message))
     return problems
 
 
@@ -219,10 +231,8 @@ class _Reader:
             while (event := loader.get_event()) is not None:
                 self._take(event)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            at = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
-            context = f" {error.context}" if error.context else ""
-            self._problem(at, f"this is not YAML: {error.problem}{context}")
+            mistake = likely_mistake(text, error)
+            self._problem(Position(mistake.line, mistake.column), mistake.message)
         except yaml.YAMLError as error:
             self.problems.append(Problem(self.name, f"this is not YAML: {type(error).__name__}"))
         except _Stop:

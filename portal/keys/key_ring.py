@@ -14,8 +14,10 @@ import os
 import re
 import secrets
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -29,13 +31,23 @@ KID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _USE = "vault"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class VaultKey:
     """One key of the vault. `created_at` is in seconds since the epoch, UTC."""
 
     kid: str
     created_at: float
     secret: bytes
+
+    @cached_property
+    def cipher(self) -> AESGCM:
+        """AES-GCM with this key; made once, since to prepare a key costs as much as to encrypt 1 KB."""
+        return AESGCM(self.secret)
+
+    @cached_property
+    def sid_key(self) -> bytes:
+        """The derived key for hashes of providers' session ids."""
+        return self.derive("tenant-portal sid")
 
     def __repr__(self) -> str:
         return f"VaultKey(kid={self.kid!r})"

@@ -8,6 +8,8 @@ from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import TokenSet
 from portal.secret import Secret
 
+_compact_json = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def encode_tokens(tokens: TokenSet) -> str:
     """Encode a token set as JSON. The result contains tokens in plaintext: seal it, never store or log it."""
@@ -23,7 +25,7 @@ def encode_tokens(tokens: TokenSet) -> str:
         fields["issued_at"] = tokens.issued_at
     if tokens.dpop_key is not None:
         fields["dpop_key"] = tokens.dpop_key.private_jwk()
-    return json.dumps(fields, separators=(",", ":"))
+    return _compact_json(fields)
 
 
 def decode_tokens(text: str) -> TokenSet:

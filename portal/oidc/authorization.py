@@ -10,9 +10,10 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from portal.oidc.dpop import DpopKey
+from portal.oidc.form_encoding import query_of
 from portal.oidc.interaction import Interaction
 from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata, ResponseMode
 from portal.secret import Secret
@@ -102,7 +103,8 @@ def draft(provider: Provider, *, redirect_uri: str, options: AuthorizationOption
 
     Parameters: options take precedence over `provider.authorize_params`.
     """
-    state, nonce, code_verifier = (secrets.token_urlsafe(32) for _ in range(3))
+    random = secrets.token_bytes(96)
+    state, nonce, code_verifier = (_base64url(random[start : start + 32]) for start in (0, 32, 64))
     dpop_key = DpopKey.generate() if provider.dpop else None
     parameters = [
         ("response_type", "code"),
@@ -141,8 +143,11 @@ def requested_scopes(provider: Provider) -> tuple[str, ...]:
 
 def code_challenge(code_verifier: str) -> str:
     """Return the S256 challenge of a PKCE verifier (RFC 7636 4.2)."""
-    digest = hashlib.sha256(code_verifier.encode("ascii")).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return _base64url(hashlib.sha256(code_verifier.encode("ascii")).digest())
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _optional_parameters(provider: Provider, options: AuthorizationOptions) -> Parameters:
@@ -183,8 +188,9 @@ def _prompt(provider: Provider, options: AuthorizationOptions) -> str:
 
 def _with_query(endpoint: str, parameters: Sequence[tuple[str, str]]) -> str:
     """Add parameters to an endpoint; keep its own query (RFC 6749 3.1) except for the same names."""
+    if "?" not in endpoint and "#" not in endpoint:
+        return f"{endpoint}?{query_of(parameters)}"
     parts = urlsplit(endpoint)
     names = {name for name, _ in parameters} | PROTECTED_PARAMETERS
     kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in names]
-    query = urlencode([*kept, *parameters], quote_via=quote)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, query_of([*kept, *parameters]), ""))

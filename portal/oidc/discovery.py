@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 
-from portal.bounded_cache import ByteBoundedCache
+from portal.bounded_cache import ByteBoundedCache, memory_of_json
 from portal.clock import Clock
 from portal.errors import OutboundRefused
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
@@ -115,7 +115,7 @@ class MetadataSource:
         document = parse_document(response.body, provider.issuer if template is None else template.text)
         read_metadata(document, provider, self._http.check_url)
         used = _Document(_used(document))
-        return Fetched(used, lifetime(response), 3 * len(json.dumps(used)))
+        return Fetched(used, lifetime(response), memory_of_json(json.dumps(used)))
 
 
 def discovery_url(issuer: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlencode
 
 from portal.errors import OutboundFailed
 from portal.oidc.errors import ProviderUnavailable
+from portal.oidc.form_encoding import form_of
 from portal.oidc.jose.json_reading import MAX_BYTES
 from portal.oidc.quoting import address
 from portal.outbound.client import OutboundClient, OutboundResponse
@@ -78,7 +78,7 @@ async def post_form(
         url,
         tenant=tenant,
         headers=(form, *headers),
-        body=urlencode(fields).encode(),
+        body=form_of(fields),
         max_bytes=max_bytes,
         timeout=seconds,
         tls=tls,

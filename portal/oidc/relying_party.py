@@ -337,7 +337,7 @@ class RelyingParty:
         if tokens.id_token is None:
             raise TokenResponseMalformed("id_token is missing; expected an ID token (scope openid)")
         signed = jwe.open_token(tokens.id_token, provider, self._client_keys)
-        return replace(tokens, id_token=signed), signed
+        return tokens if signed is tokens.id_token else replace(tokens, id_token=signed), signed
 
     async def _with_userinfo(
         self,

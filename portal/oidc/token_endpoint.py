@@ -259,6 +259,8 @@ def _is_http_error(status: int, error: str) -> bool:
 
 def _is_refusal(response: OutboundResponse) -> bool:
     """Whether a response with a 2xx status contains an error."""
+    if b"error" not in response.body and b"\\u" not in response.body:
+        return False  # most responses; a name may be written with escapes (RFC 8259 7)
     try:
         document = read_object(response.body)
     except JsonUnreadable:

@@ -40,8 +40,7 @@ def read_token_set(
     Raises: TokenResponseMalformed, TokenNotBound, LoginTooLarge.
     """
     document = _read(response)
-    tokens = _without_id_token(document, requested_scopes, now, dpop_key)
-    return replace(tokens, id_token=_token(document, "id_token"))
+    return _token_set(document, requested_scopes, now, dpop_key, id_token=_token(document, "id_token"))
 
 
 def read_refreshed(
@@ -57,14 +56,13 @@ def read_refreshed(
     Raises: as read_token_set.
     """
     document = _read(response)
+    stated = document.get("id_token")
+    id_token = None if stated is None else Secret(stated if isinstance(stated, str) else "")
     try:
-        tokens = _without_id_token(document, previous.scope, now, dpop_key)
+        tokens = _token_set(document, previous.scope, now, dpop_key, id_token=id_token)
     except TokenResponseMalformed as error:
         error.refresh_token = _received_refresh_token(document)
         raise
-    id_token = document.get("id_token")
-    if id_token is not None:
-        tokens = replace(tokens, id_token=Secret(id_token if isinstance(id_token, str) else ""))
     return replace(tokens, refresh_token=tokens.refresh_token or previous.refresh_token)
 
 
@@ -79,8 +77,13 @@ def _read(response: OutboundResponse) -> Mapping[str, object]:
         raise TokenResponseMalformed(f"the token response cannot be read: {error}") from error
 
 
-def _without_id_token(
-    document: Mapping[str, object], default_scope: Sequence[str], now: float, dpop_key: DpopKey | None
+def _token_set(
+    document: Mapping[str, object],
+    default_scope: Sequence[str],
+    now: float,
+    dpop_key: DpopKey | None,
+    *,
+    id_token: Secret | None,
 ) -> TokenSet:
     access_token = _token(document, "access_token")
     if access_token is None:
@@ -92,6 +95,7 @@ def _without_id_token(
         token_type=token_type,
         scope=_scope(document) or tuple(default_scope),
         refresh_token=_token(document, "refresh_token"),
+        id_token=id_token,
         dpop_key=dpop_key,
         issued_at=now,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from portal.errors import OutboundTimeout
 from portal.outbound import url_rules
@@ -107,7 +107,7 @@ class OutboundClient:
         except TimeoutError as error:
             raise OutboundTimeout(f"{method}: no complete response within {timeout:g} s") from error
 
-    async def open_stream(
+    def open_stream(
         self,
         method: str,
         url: str,
@@ -120,7 +120,7 @@ class OutboundClient:
         head_timeout: float = 60.0,
         idle_timeout: float = 60.0,
         tls: Tls = DEFAULT_TLS,
-    ) -> OutboundStream:
+    ) -> Awaitable[OutboundStream]:
         """Send a request to a tenant's API; return when the head of the response has arrived.
 
         Path and query are sent byte for byte as given; only Host and the framing headers of the body are
@@ -137,7 +137,7 @@ class OutboundClient:
         """
         origin, target = self._checked(url)
         connect = self._connect_timeout if connect_timeout is None else connect_timeout
-        return await self._transport.send(
+        return self._transport.send(
             OutboundRequest(
                 method,
                 origin,

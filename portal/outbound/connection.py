@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -27,12 +27,11 @@ from portal.outbound.stream import OutboundStream
 from portal.outbound.time_limit import TimeLimit
 from portal.outbound.tls_connection import TlsConnection
 from portal.outbound.unread_data import UnreadData
+from portal.outbound.upload import Upload
 
 _WRITE_HIGH_WATER = 65_536
 _MOST_TLS_REPLIES = 4_096
 """Bytes that TLS may send by itself on a connection: replies to messages that a server can repeat forever."""
-_TURNS_TO_READ = 3
-"""Iterations of the event loop within which it reads the data that has arrived."""
 
 
 class ConnectionClosedEarly(OutboundFailed):
@@ -50,7 +49,7 @@ class _Exchange:
     parser: ResponseParser
     head: asyncio.Future[OutboundStream]
     stream: OutboundStream | None = None
-    upload: asyncio.Task[None] | None = None
+    upload: Upload | None = None
     has_begun: bool = False
 
 
@@ -79,7 +78,8 @@ class Connection(asyncio.BufferedProtocol):
         self._memory = memory
         self._transport: asyncio.Transport | None = None
         self._exchange: _Exchange | None = None
-        self._writable: asyncio.Future[None] | None = None
+        self.writable: asyncio.Future[None] | None = None
+        """Done when the transport takes more data; None when it does so now."""
         self._body_paused = False
         self._pause: asyncio.Handle | None = None
         self._head_limit = TimeLimit(self._head_is_late)
@@ -119,62 +119,34 @@ class Connection(asyncio.BufferedProtocol):
                 self._head_limit.start(exchange.head_timeout)
             else:
                 self._write(exchange, head)
-                exchange.upload = asyncio.ensure_future(
-                    self._send_body(exchange, request.body, request.declared_length())
-                )
-                exchange.upload.add_done_callback(lambda upload: self._upload_ended(exchange, upload))
+                length, idle_timeout = request.declared_length(), exchange.idle_timeout
+                exchange.upload = Upload(self, request.body, length=length, idle_timeout=idle_timeout)
+                exchange.upload.start(lambda error: self._upload_ended(exchange, error))
             return await exchange.head
         except BaseException:
             if self._exchange is exchange:  # else the response is complete; another request may use this
                 self.close()
             raise
 
-    async def _send_body(self, exchange: _Exchange, body: AsyncIterator[bytes], length: int | None) -> None:
-        sent = 0
-        async for piece in body:
-            if not piece:
-                continue
-            await self._read_first()
-            sent += len(piece)
-            if length is None:
-                self._write(exchange, b"%x\r\n%b\r\n" % (len(piece), piece))
-            elif sent > length:
-                raise OutboundFailed("the body is longer than its Content-Length")
-            else:
-                self._write(exchange, piece)
-            await self._wait_until_writable(exchange.idle_timeout)
-        if length is None:
-            self._write(exchange, b"0\r\n\r\n")
-        elif sent < length:
-            raise OutboundFailed("the body is shorter than its Content-Length")
-
     def _write(self, exchange: _Exchange, data: bytes) -> None:
         exchange.transport.write(data if self._tls is None else self._tls.encrypt(data))
 
-    async def _read_first(self) -> None:
-        """Let the event loop read an early response before more is written.
+    def write_body(self, pieces: Sequence[bytes]) -> None:
+        """Write pieces of the request's body. Raises: OutboundFailed."""
+        transport = self._transport
+        if self.closed or transport is None:
+            raise OutboundFailed("the connection was closed")
+        if self._tls is not None:
+            transport.write(self._tls.encrypt(b"".join(pieces)))
+        elif len(pieces) == 1:
+            transport.write(pieces[0])
+        else:
+            transport.writelines(pieces)
+            if self.writable is None and transport.get_write_buffer_size() > _WRITE_HIGH_WATER:
+                # `writelines` of Python 3.12.0 to 3.12.8, 3.13.0 and 3.13.1 does not call `pause_writing`.
+                transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
 
-        A server that closes the connection without reading all data resets it; the next write would then
-        fail, and the event loop would drop the response that has already arrived.
-        """
-        for _ in range(_TURNS_TO_READ):
-            if self._has_read_all():
-                return
-            await asyncio.sleep(0)
-
-    async def _wait_until_writable(self, seconds: float) -> None:
-        if self._writable is None:
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                await asyncio.shield(self._writable)
-        except TimeoutError:
-            raise OutboundTimeout(f"the server has not read the body for {seconds:g} s") from None
-
-    def _upload_ended(self, exchange: _Exchange, upload: asyncio.Task[None]) -> None:
-        if upload.cancelled():
-            return
-        error = upload.exception()
+    def _upload_ended(self, exchange: _Exchange, error: BaseException | None) -> None:
         if error is None:
             exchange.upload = None
         if exchange.head.done():
@@ -182,11 +154,11 @@ class Connection(asyncio.BufferedProtocol):
         if error is None:
             self._head_limit.start(exchange.head_timeout)
         else:
-            self._fail(error)
+            self.fail(error)
 
     def _head_is_late(self) -> None:
         seconds = self._exchange.head_timeout if self._exchange is not None else 0.0
-        self._fail(OutboundTimeout(f"no response within {seconds:g} s"))
+        self.fail(OutboundTimeout(f"no response within {seconds:g} s"))
 
     def is_quiet(self) -> bool:
         """Whether no data has arrived since the last response; checked before each request.
@@ -194,9 +166,9 @@ class Connection(asyncio.BufferedProtocol):
         When it is false, the caller must close the connection. TLS buffers no complete record; the rest of
         an incomplete one still has to arrive and is noticed then.
         """
-        return not self._rest and self._has_read_all()
+        return not self._rest and self.has_read_all()
 
-    def _has_read_all(self) -> bool:
+    def has_read_all(self) -> bool:
         """Whether the event loop has read all data that has arrived."""
         if self.closed or self._transport is None:
             return False
@@ -228,7 +200,7 @@ class Connection(asyncio.BufferedProtocol):
             try:
                 body = exchange.parser.feed(data)
             except OutboundFailed as error:
-                self._fail(error)
+                self.fail(error)
                 return
         pieces = self._tls.records if self._tls is not None else 1
         if exchange is not None:
@@ -252,7 +224,7 @@ class Connection(asyncio.BufferedProtocol):
             self._tls_replies += len(reply)
             self._transport.write(reply)
         if self._tls_replies > _MOST_TLS_REPLIES:
-            self._fail(OutboundFailed("the server sent too many TLS messages without data"))
+            self.fail(OutboundFailed("the server sent too many TLS messages without data"))
         elif tls.failure is not None:
             self._connection_failed(tls.failure)
         elif tls.ended:
@@ -270,7 +242,7 @@ class Connection(asyncio.BufferedProtocol):
             exchange.parser.feed_eof(is_certain=self._tls is None or self._tls.ended)
         except OutboundFailed as error:
             early = ConnectionClosedEarly("the connection was closed without a response")
-            self._fail(error if exchange.has_begun else early)
+            self.fail(error if exchange.has_begun else early)
             return
         self._deliver(exchange, b"")
 
@@ -347,9 +319,9 @@ class Connection(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Close at once; a request in progress fails."""
         if not self.closed:
-            self._fail(OutboundFailed("the connection was closed"))
+            self.fail(OutboundFailed("the connection was closed"))
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """Close at once; a request in progress fails with this error."""
         exchange, self._exchange = self._exchange, None
         if not self.closed:
@@ -372,7 +344,7 @@ class Connection(asyncio.BufferedProtocol):
         received = self._exchange is not None and self._exchange.has_begun
         kind = OutboundFailed if received else ConnectionClosedEarly
         reason = f" ({error.reason})" if isinstance(error, ssl.SSLError) and error.reason else ""
-        self._fail(kind(f"the connection failed: {type(error).__name__}{reason}"))
+        self.fail(kind(f"the connection failed: {type(error).__name__}{reason}"))
 
     # --- asyncio's protocol interface
 
@@ -383,10 +355,10 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def pause_writing(self) -> None:
-        self._writable = self.loop.create_future()
+        self.writable = self.loop.create_future()
 
     def resume_writing(self) -> None:
-        writable, self._writable = self._writable, None
+        writable, self.writable = self.writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
@@ -18,6 +18,13 @@ _REQUEST = "portal_request"
 _PARSED_URLS = 1_024
 _STREAM = "portal_stream"
 """Key of the httpx response extension with the `OutboundStream`, which has the headers."""
+_FOR_LOG = {"http_version": b"HTTP/1.1", "reason_phrase": b""}
+"""httpx would look them up for a log line that is never written."""
+_NO_TIMEOUT = httpx.Timeout(None).as_dict()
+_NO_AUTH = httpx.Auth()
+"""Sends a request as it is; without it, httpx looks for a user name in the URL."""
+_NO_CONTENT = httpx.ByteStream(b"")
+"""Of the request that httpx sees. It adds no headers to a request with a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +48,11 @@ class ProviderHttp:
     """
 
     def __init__(self, transport: Transport) -> None:
-        self._client = httpx.AsyncClient(
+        self._client = _Client(
             transport=_HttpxTransport(transport),
             trust_env=False,
             follow_redirects=False,
-            timeout=None,  # noqa: S113 - the caller bounds the whole call
+            timeout=None,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
 
@@ -54,17 +61,41 @@ class ProviderHttp:
 
         Raises: OutboundRefused, OutboundTimeout, OutboundFailed.
         """
-        url = _url_of(request.origin)
+        sent = httpx.Request(
+            request.method,
+            _url_of(request.origin),
+            stream=_NO_CONTENT,
+            extensions={_REQUEST: request, "timeout": _NO_TIMEOUT},
+        )
         try:
-            response = await self._client.send(
-                httpx.Request(request.method, url, extensions={_REQUEST: request}), stream=True
-            )
+            response = await self._client.send(sent, stream=True, auth=_NO_AUTH)
             try:
                 return await _read(response.extensions[_STREAM], max_bytes)
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise OutboundFailed(f"the response cannot be used: {type(error).__name__}") from error
+
+
+class _NoCookies(httpx.Cookies):
+    """Keeps no cookies, and does not look for any: httpx would make a request of `urllib` to do so."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Ignore the cookies of a response."""
+
+
+class _Client(httpx.AsyncClient):
+    """A client without cookies."""
+
+    _none = _NoCookies()
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        return self._none
+
+    @cookies.setter
+    def cookies(self, cookies: object) -> None:
+        raise AttributeError("this client keeps no cookies")
 
 
 @lru_cache(_PARSED_URLS)
@@ -85,7 +116,7 @@ class _HttpxTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         stream = await self._transport.send(request.extensions[_REQUEST])
-        return httpx.Response(stream.status, stream=_Body(stream), extensions={_STREAM: stream})
+        return httpx.Response(stream.status, stream=_Body(stream), extensions={_STREAM: stream, **_FOR_LOG})
 
 
 class _Body(httpx.AsyncByteStream):
@@ -99,13 +130,12 @@ class _Body(httpx.AsyncByteStream):
 
 
 async def _read(stream: OutboundStream, max_bytes: int) -> OutboundResponse:
-    response = OutboundResponse(stream.status, tuple(stream.headers), b"")
-    coding = (response.header("Content-Encoding") or "identity").strip().lower()
-    if coding != "identity":
+    codings = [value for name, value in stream.headers if name.lower() == "content-encoding"]
+    if any((coding.strip() or "identity").lower() != "identity" for coding in codings):
         raise OutboundFailed("the response is compressed, although the request does not accept that")
     body = bytearray()
     async for piece in stream.chunks():
         body += piece
         if len(body) > max_bytes:
             raise OutboundFailed(f"the response has more than {max_bytes} bytes")
-    return replace(response, body=bytes(body))
+    return OutboundResponse(stream.status, tuple(stream.headers), bytes(body))

@@ -1,12 +1,13 @@
 """Extends the idle limits of sessions and logins that are used.
 
-With many users, a call that extends a session is as frequent as other calls. So while one extension is being
-written, later ones are collected and written together, and their requests do not wait for it.
+With many users, many calls a second extend a session. So while one extension is being written, and for a
+second after that, later ones are collected and written together, and their requests do not wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -22,8 +23,10 @@ _log = structlog.get_logger("portal.sessions")
 
 _PAUSE_AFTER_FAILURE = 5.0
 """Seconds before idle limits are extended again after the database failed to store one."""
-_PAUSE = 0.05
-"""Seconds between two writes of several sessions."""
+_PAUSE = 1.0
+"""Seconds in which extensions are collected: the more of them share a write, the less each one costs."""
+_SHORT_PAUSE = 0.05
+"""Seconds between two writes when there are more extensions than one write may have."""
 _MOST_AT_ONCE = 256
 """Sessions of one write."""
 
@@ -41,6 +44,7 @@ class IdleLimits:
         self._next: dict[str, SessionTouch] = {}
         """What the next write contains, by session."""
         self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     async def extend(self, session: Session, login: Login | None) -> None:
         """Extend the limits of a session, and of the login that is used. A failure is logged, not raised."""
@@ -58,6 +62,7 @@ class IdleLimits:
 
     async def wait_until_idle(self, seconds: float) -> None:
         """For a graceful stop: wait at most `seconds` for what has been collected."""
+        self._stopping.set()
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=seconds)
 
@@ -78,9 +83,15 @@ class IdleLimits:
             while self._next:
                 keys = list(self._next)[:_MOST_AT_ONCE]
                 await self._write([self._next.pop(key) for key in keys])
-                await asyncio.sleep(_PAUSE)
+                await self._pause(_SHORT_PAUSE if self._next else _PAUSE)
         finally:
             self._writing = False
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not during a graceful stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     async def _write(self, touches: Sequence[SessionTouch]) -> None:
         try:

@@ -1,14 +1,15 @@
 """The database write at the end of a sign-in, which survives a broken connection.
 
 A write may succeed, fully or in part, although its acknowledgement was lost. So the portal reads the session
-back, and writes a login again.
+back, and writes a login that was not stored with it. A login that was stored with its session is never
+written again: if it is missing, the provider or the user has ended it meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-from portal.errors import LoginNotStored, StoredWithoutLogin, StoreUnavailable
+from portal.errors import FailedBeforeLogin, LoginNotStored, StoredWithoutLogin, StoreUnavailable
 from portal.secret import Secret
 from portal.sessions.credentials import SessionCookie
 from portal.stores.model import Login, Session
@@ -23,7 +24,7 @@ async def add_session(store: Store, session: Session, login: Login) -> None:
     try:
         await store.add_session(session, login=login)
     except StoreUnavailable as error:
-        if not await _is_stored(store, session.id, session.secret_hash, login, after=error):
+        if await _needs_login(store, session.id, session.secret_hash, after=error):
             await _put_login(store, login)
 
 
@@ -46,7 +47,7 @@ async def add_to_session(
             login=login,
         )
     except StoreUnavailable as error:
-        if await _is_stored(store, session.id, renewed.secret_hash, login, after=error):
+        if not await _needs_login(store, session.id, renewed.secret_hash, after=error):
             return True
     try:
         await _put_login(store, login)
@@ -55,19 +56,17 @@ async def add_to_session(
     return True
 
 
-async def _is_stored(
-    store: Store, session_id: str, secret_hash: str, login: Login, *, after: StoreUnavailable
-) -> bool:
-    """Whether a write stored the login, although it raised an error.
+async def _needs_login(store: Store, session_id: str, secret_hash: str, *, after: StoreUnavailable) -> bool:
+    """Whether a write that raised an error stored a session without its login.
 
     Raises that error unless the session is stored with this secret.
     """
     if isinstance(after, StoredWithoutLogin):
-        return False
-    sessions, logins = await store.read((session_id,), (login.id,), now=store.time())
+        return True
+    sessions, _ = await store.read((session_id,), (), now=store.time())
     if session_id not in sessions or sessions[session_id].secret_hash != secret_hash:
         raise after
-    return login.id in logins and logins[login.id].version == login.version
+    return isinstance(after, FailedBeforeLogin)
 
 
 async def _put_login(store: Store, login: Login) -> None:

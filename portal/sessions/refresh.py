@@ -106,6 +106,15 @@ class TokenRefresher:
         """Return the login with the claims of a refresh whose result is not stored yet."""
         return self._storing.with_unstored_claims(login)
 
+    def usable(self, login: Login) -> TokenSet | None:
+        """Return the token set of a login when it needs no refresh. Raises VaultError."""
+        now = self._clock()
+        unstored = self._storing.unstored_for(login)
+        if unstored is not None:
+            return unstored if unstored.valid_at(now) else None
+        tokens = self.open(login)
+        return tokens if tokens.usable_at(now) else None
+
     async def get_valid(self, login: Login, provider: Provider, *, refused: Secret | None = None) -> TokenSet:
         """Return a token set with a valid access token, refreshing it when needed.
 

@@ -50,8 +50,18 @@ class Registration(NamedTuple):
     issuer: str = ""
 
 
-_Seen = Mapping[Registration, float]
-"""When each registration was last live, in seconds, UTC."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """When each registration was last live, in seconds, UTC."""
+
+    times: Mapping[Registration, float]
+    oldest: float
+    only: Set[Registration] | None = None
+    """If it is known: these, all at the time `oldest`, are its registrations. With few changes, they are."""
+
+    @classmethod
+    def at(cls, times: Mapping[Registration, float]) -> _Seen:
+        return cls(times, min(times.values(), default=math.inf))
 
 
 def registrations_of(providers: Iterable[Provider]) -> set[Registration]:
@@ -127,7 +137,7 @@ class RegistrationUpkeep:
         seen, serving, live, removed = compared
         removed = await self._confirmed(removed, live, seen, now)
         if removed:
-            await self._end(removed, live | (seen.keys() - removed), now)
+            await self._end(removed, live | (seen.times.keys() - removed), now)
         value = await asyncio.to_thread(self._record.renewed, seen, live, removed, now)
         # false when another process wrote first; the next update retries
         if value is not None and await self._store.swap_meta(_RECORD, expected=text, value=value):
@@ -143,10 +153,12 @@ class RegistrationUpkeep:
         if settled and settled.seen is seen and settled.serving is serving and now <= settled.until:
             return None
         live = settled.live if settled and settled.serving is serving else frozenset(serving.live)
+        if seen.only is live:
+            return seen, serving, live, set()
         self._served |= live
         removed = {
             entry
-            for entry, at in in_turns(seen.items())
+            for entry, at in in_turns(seen.times.items())
             if entry not in live and entry.tenant not in serving.unusable and at <= now - _GRACE_SECONDS
         }
         self._settled = _Settled.of(seen, serving, live)
@@ -160,13 +172,15 @@ class RegistrationUpkeep:
         now: float,
     ) -> set[Registration]:
         """Drop what this process never served if it has just started, or if the removal is not confirmed."""
+        if not removed:
+            return removed
         never_served = removed - self._served
         tenants = {entry.tenant for entry in live}
         missing = {entry.tenant for entry in never_served} - tenants
         if self._first_update_at is None or now - self._first_update_at < _GRACE_SECONDS:
             return removed - never_served
         if missing and not await self._confirms_removal(
-            len(missing), len({entry.tenant for entry in seen} | tenants)
+            len(missing), len({entry.tenant for entry in seen.times} | tenants)
         ):
             if self._unconfirmed != len(missing):
                 _log.error(
@@ -202,8 +216,8 @@ class RegistrationUpkeep:
 
 async def served_tenants(store: Store, *, now: float) -> set[str]:
     """Return the tenants that any process serves or has just served. Raises StoreUnavailable."""
-    seen = _parse(await store.get_meta(_RECORD))
-    return {entry.tenant for entry, at in seen.items() if at > now - 2 * _MAX_AGE_SECONDS}
+    times = _parse(await store.get_meta(_RECORD))
+    return {entry.tenant for entry, at in times.items() if at > now - 2 * _MAX_AGE_SECONDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +232,8 @@ class _Settled:
     @classmethod
     def of(cls, seen: _Seen, serving: LiveRegistrations, live: Set[Registration]) -> _Settled:
         """The next renewal, or removal, is due at the earliest when the oldest time is to be renewed."""
-        earliest = min(seen.values(), default=math.inf) + _RENEWAL_SECONDS
-        return cls(seen, serving, live, earliest if live <= seen.keys() else 0.0)
+        complete = seen.only is live or live <= seen.times.keys()
+        return cls(seen, serving, live, seen.oldest + _RENEWAL_SECONDS if complete else 0.0)
 
 
 class _Record:
@@ -227,33 +241,41 @@ class _Record:
 
     def __init__(self) -> None:
         self._text: str | None = None
-        self._seen: _Seen = {}
+        self._seen = _Seen.at({})
         self._starts: dict[Registration, str] = {}
         """The JSON of each registration, without its time and the final bracket."""
 
     def read(self, text: str | None) -> _Seen:
         """Return when each registration was last seen; the same object for the same text."""
         if text != self._text:
-            self._text, self._seen = text, _parse(text)
+            self._text, self._seen = text, _Seen.at(_parse(text))
         return self._seen
 
     def renewed(
         self,
         seen: _Seen,
-        live: Collection[Registration],
+        live: Set[Registration],
         removed: Collection[Registration],
         now: float,
     ) -> str | None:
         """The new record; None when it need not change."""
-        renewed = {entry: now for entry in in_turns(live) if seen.get(entry, 0.0) < now - _RENEWAL_SECONDS}
+        if seen.only is live:
+            if seen.oldest >= now - _RENEWAL_SECONDS:
+                return None
+            self._seen = _Seen(dict.fromkeys(live, now), now, live)
+            self._text = f"[{f',{now!r}],'.join(self._starts.values())},{now!r}]]"
+            return self._text
+        times = seen.times
+        renewed = {entry: now for entry in in_turns(live) if times.get(entry, 0.0) < now - _RENEWAL_SECONDS}
         if not removed and not renewed:
             return None
-        kept = {entry: at for entry, at in in_turns(seen.items()) if entry not in removed}
+        kept = {entry: at for entry, at in in_turns(times.items()) if entry not in removed}
         entries = dict(sorted({**kept, **renewed}.items()))
         starts = self._starts
         self._starts = {entry: starts.get(entry) or _start(entry) for entry in in_turns(entries)}
         self._text = _text(entries, self._starts)
-        self._seen = entries
+        everything_now = len(entries) == len(renewed) == len(live) > 0
+        self._seen = _Seen(entries, now, live) if everything_now else _Seen.at(entries)
         return self._text
 
 
@@ -261,8 +283,8 @@ def _start(entry: Registration) -> str:
     return json.dumps(entry, separators=(",", ":"))[:-1]
 
 
-def _text(seen: _Seen, starts: Mapping[Registration, str]) -> str:
-    return f"[{','.join(f'{starts[entry]},{at!r}]' for entry, at in in_turns(seen.items()))}]"
+def _text(times: Mapping[Registration, float], starts: Mapping[Registration, str]) -> str:
+    return f"[{','.join(f'{starts[entry]},{at!r}]' for entry, at in in_turns(times.items()))}]"
 
 
 def _parse(text: str | None) -> dict[Registration, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 
 from portal.oidc.dpop import DpopKey
 from portal.oidc.errors import AttemptUnknown
@@ -13,6 +13,10 @@ from portal.secret import Secret
 
 Response = Mapping[str, Sequence[str]]
 """The parameters of an authorization response, each with all its values."""
+
+
+_ASKED = tuple(field.name for field in fields(Interaction))
+_compact_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +39,10 @@ class SealedAttempt:
             "dpop_key": None if self.dpop_key is None else self.dpop_key.private_jwk(),
             "silent": self.silent,
             "login_hint": self.login_hint,
-            "asked": None if self.asked is None else asdict(self.asked),
+            "asked": None if self.asked is None else {name: getattr(self.asked, name) for name in _ASKED},
             "response": self.response,
         }
-        return json.dumps(members, separators=(",", ":"))
+        return _compact_json(members)
 
     @classmethod
     def decode(cls, text: str) -> SealedAttempt:

@@ -31,7 +31,7 @@ from portal.sessions.login_storing import add_session, add_to_session
 from portal.sessions.login_warnings import LoginWarnings
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenRefresher
-from portal.stores.model import Login, Session
+from portal.stores.model import Login, Session, login_id
 from portal.stores.store import Store
 from portal.time_slices import in_slices
 
@@ -114,7 +114,9 @@ class SessionService:
         Raises ProviderUnavailable, MetadataRejected or PushedRequestRejected; nothing is stored then.
         """
         structlog.contextvars.bind_contextvars(provider=provider.id)
-        options = replace(options or AuthorizationOptions(), id_token_hint=self._hint(provider, renews))
+        options = options or AuthorizationOptions()
+        if (hint := self._hint(provider, renews)) is not None:
+            options = replace(options, id_token_hint=hint)
         request = await self._relying_party.begin(provider, redirect_uri=redirect_uri, options=options)
         await self._attempts.remember(
             provider, request, return_to=return_to, binding=binding, login_hint=options.login_hint
@@ -267,7 +269,12 @@ class SessionService:
         self, session: Session, provider: Provider, authentication: Authentication, now: float
     ) -> Login:
         limits = self._directory.limits(provider.tenant)
-        login = Login(
+        check_login_size(authentication.claims, authentication.tokens)
+        try:
+            tokens = self._vault.seal_tokens(login_id(session.id, provider.tenant), authentication.tokens)
+        except VaultError as error:
+            raise TokenResponseMalformed(f"the tokens cannot be stored: {error.detail}") from error
+        return Login(
             session=session.id,
             tenant=provider.tenant,
             provider=provider.id,
@@ -276,17 +283,12 @@ class SessionService:
             subject=authentication.subject,
             sid=self._stored_sid(provider, authentication),
             claims={name: value for name, value in authentication.claims.items() if name != "sid"},
-            tokens="",
+            tokens=tokens,
             access_expires_at=authentication.tokens.expires_at,
             signed_in_at=now,
             expires_at=expiry(now, now, limits, session),
             version=secrets.randbits(48),
         )
-        check_login_size(authentication.claims, authentication.tokens)
-        try:
-            return replace(login, tokens=self._vault.seal_tokens(login.id, authentication.tokens))
-        except VaultError as error:
-            raise TokenResponseMalformed(f"the tokens cannot be stored: {error.detail}") from error
 
     def _stored_sid(self, provider: Provider, authentication: Authentication) -> str | None:
         if authentication.sid is None:
@@ -338,6 +340,8 @@ class SessionService:
         provider = accepting_registration(self._directory, login)
         if provider is None:
             raise LoginRequired("the provider of this login is no longer registered")
+        if refused is None and (usable := self._tokens.usable(login)) is not None:
+            return usable
         tokens = await self._tokens.get_valid(login, provider, refused=refused)
         if accepting_registration(self._directory, login) is None:
             raise LoginRequired("the provider's registration changed during the refresh")

@@ -72,7 +72,9 @@ class Store(Protocol):
     async def add_session(self, session: Session, *, login: Login | None = None) -> None:
         """Store a new session and, if given, a login in it: together, where the database can do that.
 
-        Raises StoredWithoutLogin when the session is stored and the login possibly is not.
+        Raises StoredWithoutLogin when the session is stored and the login possibly is not; FailedBeforeLogin
+        when the session possibly is stored and the login is not. After any other StoreUnavailable, either
+        both are stored or none.
         """
 
     async def rotate_session(
@@ -88,7 +90,7 @@ class Store(Protocol):
         """Replace the session's secret; False if the session is deleted or has another secret.
 
         Then store `login`, as `put_login` does: together with the secret, where the database can do that.
-        Raises StoredWithoutLogin when the secret was replaced and the login possibly is not stored.
+        Raises StoredWithoutLogin and FailedBeforeLogin, as `add_session`.
         """
 
     async def touch_sessions(self, touches: Sequence[SessionTouch]) -> None:

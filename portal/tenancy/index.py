@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from itertools import accumulate
 from operator import itemgetter
 from types import MappingProxyType
+from typing import TypeVar
 
 from portal.tenancy.model import Tenant
 from portal.time_slices import in_turns
+
+T = TypeVar("T")
 
 LONGEST_SEARCH = 200
 """Characters; Unicode normalisation takes time that grows with the square of some texts (UAX 15)."""
@@ -19,7 +23,15 @@ LONGEST_SEARCH = 200
 class Index:
     """Live tenants by slug, host, e-mail domain and name. Immutable."""
 
-    __slots__ = ("_domains", "_hosts", "_starts", "_text", "by_slug", "folded_names", "tenants")
+    __slots__ = (
+        "_starts",
+        "_text",
+        "by_slug",
+        "domain_numbers",
+        "folded_names",
+        "host_slugs",
+        "tenants",
+    )
 
     def __init__(self, tenants: Iterable[Tenant], *, before: Index | None = None) -> None:
         """Index tenants. Parameters: before, an earlier index, whose work for the same names is reused.
@@ -37,22 +49,53 @@ class Index:
         keys.sort(key=itemgetter(0, 1))
         by_slug: dict[str, Tenant] = {}
         searched = []
-        self._hosts: dict[str, Tenant] = {}
-        self._domains: dict[str, int] = {}
+        self.host_slugs: dict[str, str] = {}
+        self.domain_numbers: dict[str, int] = {}
+        """The place in `tenants`, by e-mail domain."""
         for number, (name, slug, tenant) in enumerate(in_turns(keys)):
             by_slug[slug] = tenant
             searched.append(f"{slug}\n{name}\n")
-            self._hosts.update(dict.fromkeys(tenant.hosts, tenant))
-            self._domains.update(dict.fromkeys(tenant.email_domains, number))
-        self.by_slug: Mapping[str, Tenant] = MappingProxyType(by_slug)
+            self.host_slugs.update(dict.fromkeys(tenant.hosts, slug))
+            self.domain_numbers.update(dict.fromkeys(tenant.email_domains, number))
+        self.by_slug = MappingProxyType(by_slug)
         self.tenants: Sequence[Tenant] = tuple(by_slug.values())
         self._text = "".join(searched)  # one text, because searching 10,000 takes 40 times as long
         self._starts = (0, *accumulate(map(len, searched)))
 
+    def replacing(self, changed: Mapping[str, Tenant], removed: Collection[str] = ()) -> Index:
+        """Return an index with these new or changed tenants, and without the removed slugs.
+
+        It is fast if no tenant is new, removed or renamed.
+        """
+        before = self.by_slug
+        same_places = all(slug in before and before[slug].name == one.name for slug, one in changed.items())
+        if removed or not same_places:
+            kept = {slug: one for slug, one in in_turns(before.items()) if slug not in removed}
+            return Index({**kept, **changed}.values(), before=self)
+        by_slug = before.copy()
+        by_slug.update(changed)
+        index = copy(self)
+        index.by_slug = MappingProxyType(by_slug)
+        index.tenants = tuple(by_slug.values())
+        old, new = [before[slug] for slug in changed], changed.values()
+        if [one.hosts for one in old] != [one.hosts for one in new]:
+            index.host_slugs = _without(self.host_slugs, (host for one in old for host in one.hosts))
+            index.host_slugs.update((host, one.slug) for one in new for host in one.hosts)
+        if [one.email_domains for one in old] != [one.email_domains for one in new]:
+            numbers = {slug: number for number, slug in enumerate(in_turns(by_slug))}
+            index.domain_numbers = _without(
+                self.domain_numbers, (name for one in old for name in one.email_domains)
+            )
+            index.domain_numbers.update(
+                (name, numbers[one.slug]) for one in new for name in one.email_domains
+            )
+        return index
+
     def by_host(self, host: str) -> Tenant | None:
         """Return the tenant with this host name in `hosts`; a port is ignored."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        return self._hosts.get(name.lower().removesuffix("."))
+        slug = self.host_slugs.get(name.lower().removesuffix("."))
+        return None if slug is None else self.by_slug[slug]
 
     def search(self, text: str, *, most: int) -> list[Tenant]:
         """Return tenants by a part of their name or slug, or by an e-mail address or its domain.
@@ -63,7 +106,7 @@ class Index:
         query = fold(text[:LONGEST_SEARCH])
         if not query:
             return []
-        by_domain = self._domains.get(query.rpartition("@")[2])
+        by_domain = self.domain_numbers.get(query.rpartition("@")[2])
         found = set() if by_domain is None else {by_domain}
         place = self._text.find(query)
         while place >= 0 and len(found) < most:
@@ -71,6 +114,14 @@ class Index:
             found.add(number)
             place = self._text.find(query, self._starts[number + 1])
         return [self.tenants[number] for number in sorted(found)]
+
+
+def _without(table: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
+    """A copy of a table without these names."""
+    copied = dict(table)
+    for name in names:
+        del copied[name]
+    return copied
 
 
 def fold(text: str) -> str:

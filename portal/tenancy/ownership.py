@@ -3,13 +3,15 @@
 A provider cannot distinguish two tenants whose client authenticates with the portal's shared key.
 
 The current owner keeps what it claims; unclaimed names go to the first tenant by file name. A tenant file
-that claims a name of another tenant is not used until one of the two files changes.
+that claims a name of another tenant is not used until one of the two files changes. Owners stay the same
+after a restart: see `portal.tenancy.owner_record`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from portal.errors import Problem
 from portal.tenancy.loading import LoadedTenant
@@ -19,42 +21,152 @@ from portal.time_slices import in_turns
 Claim = tuple[str, str]
 """`hosts`, `email_domains` or `client`, and the name."""
 
+Owned = Mapping[str, tuple[Claim, ...]]
+"""The names that each tenant owns, by slug."""
+
+_NOTHING: Owned = MappingProxyType({})
+_PORTAL = ""
+"""Owner of the reserved host names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The live tenants by slug, and the conflicts of the others."""
+    """The tenants that become live, by slug, and the conflicts of those that cannot."""
 
-    live: Mapping[str, Tenant]
+    accepted: Mapping[str, Tenant]
     problems: Mapping[str, list[Problem]]
 
 
-def resolve_conflicts(
-    live: Mapping[str, Tenant], loaded: Mapping[str, LoadedTenant], reserved_hosts: Iterable[str]
-) -> Resolved:
-    """Add loaded tenants to the live tenants, except those that claim a name of another tenant.
+class Ownership:
+    """The owner of each name, and the tenants that claim a name of another. Not thread-safe."""
 
-    Parameters: live, by slug; loaded, the tenants of the files by slug; reserved_hosts, host names that no
-    tenant may claim.
-    """
-    pending = {slug: one for slug, one in in_turns(loaded.items()) if _differs(live.get(slug), one.tenant)}
-    reserved = {("hosts", host): "" for host in reserved_hosts}
-    together = {**live, **{slug: one.tenant for slug, one in pending.items()}}
-    owners = _Owners(together.values(), reserved)
-    if not owners.contested:
-        return Resolved(together, {})
-    owners = _Owners(live.values(), reserved)
-    accepted = dict(live)
-    while added := {slug: one.tenant for slug, one in pending.items() if owners.replace_claims(one.tenant)}:
-        accepted |= added
-        pending = {slug: one for slug, one in pending.items() if slug not in added}
-    return Resolved(accepted, {slug: owners.conflicts(one) for slug, one in pending.items()})
+    def __init__(self, reserved_hosts: Iterable[str], owned: Owned = _NOTHING) -> None:
+        """Create it without live tenants.
+
+        Parameters: reserved_hosts, host names that no tenant may claim; owned, names that tenants keep even
+        while they are not live.
+        """
+        self.version = 0
+        """Changes whenever an owner changes."""
+        self._owners: dict[Claim, str] = dict.fromkeys((("hosts", host) for host in reserved_hosts), _PORTAL)
+        self._owned: dict[str, tuple[Claim, ...]] = {}
+        self._rejected: dict[str, LoadedTenant] = {}
+        for slug, claims in in_turns(owned.items()):
+            self._give(slug, tuple(claim for claim in claims if claim not in self._owners))
+
+    @property
+    def owned(self) -> Owned:
+        """A copy of the names that each tenant owns."""
+        return self._owned.copy()
+
+    @property
+    def rejected(self) -> Collection[str]:
+        """Slugs of the tenants that claim a name of another."""
+        return self._rejected.keys()
+
+    def has(self, owned: Owned) -> bool:
+        """Whether these tenants own these names."""
+        return all(
+            self._owners.get(claim) == slug for slug, claims in in_turns(owned.items()) for claim in claims
+        )
+
+    def resolve(
+        self,
+        live: Mapping[str, Tenant],
+        changed: Mapping[str, LoadedTenant | None],
+        removed: Collection[str] = (),
+    ) -> Resolved:
+        """Decide which changed tenants become live; earlier rejected ones may now become live too.
+
+        Parameters: live, the live tenants by slug; changed, the tenants of the files that were read, by slug
+        (None: the file is invalid, its tenant keeps what it has); removed, slugs of tenants without a file.
+        """
+        for slug in in_turns((*changed, *removed)):
+            self._rejected.pop(slug, None)
+        for slug in in_turns(removed):
+            self._release(slug)
+        new = {slug: one for slug, one in in_turns(changed.items()) if one and _differs(live.get(slug), one)}
+        for slug in in_turns(new.keys() - live.keys()):
+            self._release_unclaimed(slug, new[slug].tenant)
+        accepted = {}
+        if self._fit_together(new):
+            for slug, one in in_turns(new.items()):
+                self._accept(one.tenant)
+                accepted[slug] = one.tenant
+        else:
+            self._rejected |= new
+        accepted |= self._accept_rejected()
+        conflicts = {slug: self._conflicts(one) for slug, one in in_turns(self._rejected.items())}
+        return Resolved(accepted, conflicts)
+
+    def _accept_rejected(self) -> dict[str, Tenant]:
+        """Accept rejected tenants, in the order of their files, while any of them has no conflict."""
+        accepted: dict[str, Tenant] = {}
+        ordered = sorted(self._rejected, key=lambda slug: f"{slug}.")
+        waiting = len(ordered) + 1
+        while len(ordered) < waiting:
+            waiting = len(ordered)
+            ordered = [slug for slug in in_turns(ordered) if not self._accept_if_free(slug, accepted)]
+        return accepted
+
+    def _accept_if_free(self, slug: str, accepted: dict[str, Tenant]) -> bool:
+        tenant = self._rejected[slug].tenant
+        if any(self._owners.get(claim, slug) != slug for claim in claims_of(tenant)):
+            return False
+        self._accept(tenant)
+        accepted[slug] = self._rejected.pop(slug).tenant
+        return True
+
+    def _fit_together(self, new: Mapping[str, LoadedTenant]) -> bool:
+        """Whether all of these tenants can be accepted at once: some may exchange their names."""
+        taken: dict[Claim, str] = {}
+        for slug, one in in_turns(new.items()):
+            for claim in claims_of(one.tenant):
+                owner = self._owners.get(claim, slug)
+                if taken.setdefault(claim, slug) != slug or (owner != slug and owner not in new):
+                    return False
+        return True
+
+    def _conflicts(self, one: LoadedTenant) -> list[Problem]:
+        """Return a problem for each claim of a tenant that another tenant owns."""
+        owners = ((claim, self._owners.get(claim, one.tenant.slug)) for claim in claims_of(one.tenant))
+        return [
+            Problem(one.places[claim], _conflict_message(claim, owner))
+            for claim, owner in owners
+            if owner != one.tenant.slug
+        ]
+
+    # --- changes of owners
+
+    def _accept(self, tenant: Tenant) -> None:
+        """Make a tenant the owner of its claims, and of nothing else."""
+        claims = tuple(claims_of(tenant))
+        if self._owned.get(tenant.slug, ()) != claims:
+            self._release(tenant.slug)
+            self._give(tenant.slug, claims)
+
+    def _release_unclaimed(self, slug: str, tenant: Tenant) -> None:
+        """Release what a tenant owned when it was live, and its file no longer claims."""
+        if slug in self._owned:
+            kept = still_claimed(self._owned[slug], tenant)
+            self._release(slug)
+            self._give(slug, kept)
+
+    def _give(self, slug: str, claims: tuple[Claim, ...]) -> None:
+        if claims:
+            self._owned[slug] = claims
+            self._owners.update(dict.fromkeys(claims, slug))
+            self.version += 1
+
+    def _release(self, slug: str) -> None:
+        for claim in self._owned.pop(slug, ()):
+            self.version += 1
+            if self._owners.get(claim) == slug:  # not if another tenant has just been given it
+                del self._owners[claim]
 
 
-def _differs(old: Tenant | None, new: Tenant) -> bool:
-    return old is None or old.revision != new.revision
-
-
-def _claims(tenant: Tenant) -> Iterator[Claim]:
+def claims_of(tenant: Tenant) -> Iterator[Claim]:
+    """The names that a tenant claims."""
     yield from (("hosts", host) for host in tenant.hosts)
     yield from (("email_domains", domain) for domain in tenant.email_domains)
     yield from (
@@ -64,51 +176,14 @@ def _claims(tenant: Tenant) -> Iterator[Claim]:
     )
 
 
-class _Owners:
-    """The owner of each claim: the first tenant that has it.
+def still_claimed(claims: Iterable[Claim], tenant: Tenant) -> tuple[Claim, ...]:
+    """Those of the claims that the tenant has."""
+    current = frozenset(claims_of(tenant))
+    return tuple(claim for claim in claims if claim in current)
 
-    Parameters: tenants, the current owners; reserved, claims that no tenant may have.
-    """
 
-    def __init__(self, tenants: Iterable[Tenant], reserved: Mapping[Claim, str]) -> None:
-        self.contested = False
-        """Whether two of the tenants have the same claim, or one has a reserved claim."""
-        self._owners = dict(reserved)
-        self._claims: dict[str, tuple[Claim, ...]] = {}
-        for tenant in in_turns(tenants):
-            self._add_claims(tenant)
-
-    def has_no_conflict(self, tenant: Tenant) -> bool:
-        """Whether no other tenant owns a claim of this tenant."""
-        return all(self._owner(claim, tenant) == tenant.slug for claim in _claims(tenant))
-
-    def replace_claims(self, tenant: Tenant) -> bool:
-        """Replace the claims of a tenant by its new ones; False if another tenant owns one of them."""
-        if not self.has_no_conflict(tenant):
-            return False
-        for claim in self._claims.pop(tenant.slug, ()):
-            if self._owners.get(claim) == tenant.slug:
-                del self._owners[claim]
-        self._add_claims(tenant)
-        return True
-
-    def conflicts(self, one: LoadedTenant) -> list[Problem]:
-        """Return a problem for each claim of a tenant that another tenant owns."""
-        owners = ((claim, self._owner(claim, one.tenant)) for claim in _claims(one.tenant))
-        return [
-            Problem(one.places[claim], _conflict_message(claim, owner))
-            for claim, owner in owners
-            if owner != one.tenant.slug
-        ]
-
-    def _owner(self, claim: Claim, tenant: Tenant) -> str:
-        return self._owners.get(claim, tenant.slug)
-
-    def _add_claims(self, tenant: Tenant) -> None:
-        self._claims[tenant.slug] = claims = tuple(_claims(tenant))
-        for claim in claims:
-            if self._owners.setdefault(claim, tenant.slug) != tenant.slug:
-                self.contested = True
+def _differs(old: Tenant | None, new: LoadedTenant) -> bool:
+    return old is None or old.revision != new.tenant.revision
 
 
 def _conflict_message(claim: Claim, owner: str) -> str:
@@ -117,5 +192,5 @@ def _conflict_message(claim: Claim, owner: str) -> str:
             f"this client of this issuer already belongs to the tenant {owner}, and both authenticate with "
             "the portal's shared keys; register another client for this tenant"
         )
-    reason = f"already belongs to the tenant {owner}" if owner else "is reserved for the portal"
+    reason = "is reserved for the portal" if owner == _PORTAL else f"already belongs to the tenant {owner}"
     return f"{claim[0]} contains a name that {reason}"

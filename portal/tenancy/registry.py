@@ -11,10 +11,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TypeVar
 
 import structlog
@@ -22,10 +20,9 @@ import structlog
 from portal.clock import Clock
 from portal.errors import ConfigurationError, Problem
 from portal.tenancy.folder import TenantFolder
-from portal.tenancy.index import Index
-from portal.tenancy.loading import LoadedTenant
+from portal.tenancy.live_tenants import LiveTenants, slug_of_name, slugs_of
 from portal.tenancy.model import Tenant
-from portal.tenancy.ownership import resolve_conflicts
+from portal.tenancy.ownership import Owned
 from portal.tenancy.removals import Removals, acceptance_key
 from portal.time_slices import in_slices, in_turns
 
@@ -34,8 +31,8 @@ T = TypeVar("T")
 _CHECK_INTERVAL = 2.0
 """Seconds between two checks of the folder, even without a notification of a change."""
 _LONGEST_CHECK_INTERVAL = 60.0
-_CHECK_SHARE = 0.001
-"""Part of a processor's time that checks may take: with 10,000 files, one about every 40 s."""
+_CHECK_SHARE = 0.0005
+"""Part of a processor's time that checks may take: with 10,000 files, one a minute."""
 _REMOVAL_DELAY = 0.25
 """Seconds for which a file must be missing before its tenant is removed: editors save by renaming."""
 
@@ -76,12 +73,13 @@ class Registry:
             environ=os.environ if environ is None else environ,
             clock=clock,
         )
-        self._reserved = frozenset(host.lower() for host in reserved_hosts)
-        self._index = Index(())
-        self._problems: Mapping[str, ConfigurationError] = MappingProxyType({})
+        self._live = LiveTenants(self._folder, reserved_hosts)
         self._removals = Removals(max_removed_percent)
         self._lock = threading.Lock()
         self._wake = asyncio.Event()
+        self._changed_paths: set[str] = set()
+        """Changes that were notified since the last check."""
+        self._check_all = False
         self._check_seconds = 0.0
         """CPU time of the last check."""
         self._folder_path = str(folder)
@@ -91,39 +89,42 @@ class Registry:
 
     def get(self, slug: str) -> Tenant | None:
         """Return the live tenant with this slug."""
-        return self._index.by_slug.get(slug)
+        return self._live.index.by_slug.get(slug)
 
     def all(self) -> Sequence[Tenant]:
         """Return all live tenants, sorted by name."""
-        return self._index.tenants
+        return self._live.index.tenants
 
     def by_host(self, host: str) -> Tenant | None:
         """Return the tenant with this host name in `hosts`; a port is ignored."""
-        return self._index.by_host(host)
+        return self._live.index.by_host(host)
 
     def search(self, text: str, *, most: int) -> list[Tenant]:
         """Return tenants by a part of their name or by an e-mail address of their users, sorted by name."""
-        return self._index.search(text, most=most)
+        return self._live.index.search(text, most=most)
 
     @property
     def problems(self) -> Mapping[str, ConfigurationError]:
         """Current problems by file name; by the path of the folder if it cannot be read."""
-        return self._problems
+        return self._live.problems
 
     @property
     def unclear(self) -> frozenset[str]:
         """Slugs of tenants that are not live because their files are invalid."""
-        return frozenset(_slugs(self._problems)) - self._index.by_slug.keys()
+        live = self._live.index.by_slug
+        return frozenset(slug for slug in slugs_of(self._live.problems) if slug not in live)
 
     async def is_accepted(self, accepted: Accepted) -> bool:
         """Whether an operator has confirmed the current folder. Raises OSError if it cannot be read."""
-        return await accepted(acceptance_key(_slugs(await asyncio.to_thread(self._folder.names))))
+        return await accepted(acceptance_key(slugs_of(await asyncio.to_thread(self._folder.names))))
 
     @property
     def without_file(self) -> int:
         """How many tenants are live although their files or the folder are missing."""
         return (
-            len(self._index.tenants) if self._folder_path in self._problems else len(self._removals.retained)
+            len(self._live.index.tenants)
+            if self._folder_path in self._live.problems
+            else len(self._removals.retained)
         )
 
     # --- following the folder
@@ -142,13 +143,35 @@ class Registry:
             )
             raise ConfigurationError([Problem(self._folder_path, message)]) from None
         self._removals.end(accepted=True)
-        if self._index.tenants:
-            self._log.info("tenants_loaded", count=len(self._index.tenants))
+        if self._live.index.tenants:
+            self._log.info("tenants_loaded", count=len(self._live.index.tenants))
         else:
             self._log.warning("no_tenants", folder=self._folder_path)
 
+    def restore_owners(self, recorded: Owned) -> None:
+        """Return names to the tenants that owned them before this start. Call it before the portal serves.
+
+        Parameters: recorded, the `owned` of an earlier registry.
+        """
+        with self._lock:
+            self._live.restore_owners(recorded)
+
+    def owned(self, recorded: Owned) -> Owned:
+        """Return the names that each tenant owns, by slug.
+
+        Parameters: recorded, names that tenants own in other processes; they keep what they still claim.
+        """
+        with self._lock:
+            return self._live.owned(recorded)
+
+    @property
+    def owners_version(self) -> int:
+        """A number that changes with every change of owners."""
+        return self._live.owners_version
+
     def check_now(self) -> None:
-        """Make `watch` check the folder immediately. Call it in the thread of the event loop."""
+        """Make `watch` check all files immediately. Call it in the thread of the event loop."""
+        self._check_all = True
         self._wake.set()
 
     async def watch(
@@ -166,31 +189,45 @@ class Registry:
         """
         notifier = asyncio.create_task(self._watch_files(stop))
         pause = _CHECK_INTERVAL
+        due = time.monotonic() + pause
         try:
             while not stop.is_set():
-                await _wait_for_any(self._wake, stop, seconds=pause)
+                await _wait_for_any(self._wake, stop, seconds=due - time.monotonic())
                 self._wake.clear()
-                self._check_seconds = 0.0
-                await self._check_folder(stop, accepted)
-                pause = min(max(_CHECK_INTERVAL, self._check_seconds / _CHECK_SHARE), _LONGEST_CHECK_INTERVAL)
+                paths, self._changed_paths = self._changed_paths, set()
+                if self._check_all or time.monotonic() >= due or not await self._check_changed(paths):
+                    self._check_all = False
+                    self._check_seconds = 0.0
+                    await self._check_folder(stop, accepted)
+                    pause = max(_CHECK_INTERVAL, self._check_seconds / _CHECK_SHARE)
+                    due = time.monotonic() + min(pause, _LONGEST_CHECK_INTERVAL)
                 count_without_file(self.without_file)
         finally:
             notifier.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await notifier
 
+    async def _check_changed(self, paths: Collection[str]) -> bool:
+        """Read changed files again; False if all files must be checked."""
+        before = self._live.index.by_slug
+        changed = await asyncio.to_thread(self._refresh_changed, paths)
+        if changed is None:
+            return False
+        await self._log_changes(before, changed)
+        return True
+
     async def _check_folder(self, stop: asyncio.Event, accepted: Accepted) -> None:
-        before = self._index.by_slug
+        before = self._live.index.by_slug
         try:
-            removable = await self._removable(stop, accepted)
-            await self._in_thread(self._refresh, removable)
+            removable, names = await self._removable(stop, accepted)
+            changed = await self._in_thread(self._refresh, removable, names)
         except OSError as error:
             problem = Problem(
                 self._folder_path, f"the folder of tenant files cannot be read: {error.strerror}"
             )
-            self._report({**self._problems, self._folder_path: ConfigurationError([problem])})
+            self._live.report({**self._live.problems, self._folder_path: ConfigurationError([problem])})
             return
-        await self._log_changes(before)
+        await self._log_changes(before, changed)
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         """Run a function in a thread; add its CPU time to the seconds of this check."""
@@ -204,35 +241,33 @@ class Registry:
 
         return await asyncio.to_thread(measured)
 
-    async def _removable(self, stop: asyncio.Event, accepted: Accepted) -> set[str]:
-        """Return the names of missing files whose tenants may be removed."""
+    async def _removable(self, stop: asyncio.Event, accepted: Accepted) -> tuple[set[str], set[str] | None]:
+        """Return the missing files whose tenants may be removed; if none is missing, also all files."""
         present, missing = await self._in_thread(self._present_and_missing)
         if not missing:
             self._removals.end(accepted=False)
-            return missing
+            return missing, present
         await _wait_for_any(stop, seconds=_REMOVAL_DELAY)
         if await self._in_thread(self._folder.names) != present:
-            return set()  # The folder is still changing; the next check decides.
-        before, existing = _slugs(self._folder.files), _slugs(present)
+            return set(), None  # The folder is still changing; the next check decides.
+        before, existing = slugs_of(self._folder.files), slugs_of(present)
         lost = before - existing
         if not self._removals.is_loss(before, lost):
             self._removals.end(accepted=False)
-            return missing
+            return missing, None
         if await accepted(acceptance_key(existing)):
             self._removals.end(accepted=True)
-            return missing
+            return missing, None
         self._removals.retain(lost, of=len(before))
-        return {name for name in missing if _slug(name) not in lost}
+        return {name for name in missing if slug_of_name(name) not in lost}, None
 
     def _present_and_missing(self) -> tuple[set[str], set[str]]:
         present = self._folder.names()
-        return present, self._folder.files.keys() - present
+        return present, {name for name in in_turns(self._folder.files) if name not in present}
 
-    async def _log_changes(self, before: Mapping[str, Tenant]) -> None:
-        after = self._index.by_slug
-        if after is before:
-            return
-        async for slug in in_slices(await asyncio.to_thread(_changed, before, after)):
+    async def _log_changes(self, before: Mapping[str, Tenant], changed: Collection[str]) -> None:
+        after = self._live.index.by_slug
+        async for slug in in_slices(sorted(changed)):
             old, new = before.get(slug), after.get(slug)
             kind = "added" if old is None else "removed" if new is None else "changed"
             self._log.info(f"tenant_{kind}", tenant=slug)
@@ -242,66 +277,30 @@ class Registry:
 
         while not stop.is_set():
             try:
-                async for _ in awatch(
-                    self._folder.path, stop_event=stop, debounce=200, step=100, recursive=False
+                async for changes in awatch(
+                    self._folder.path, stop_event=stop, debounce=400, step=200, recursive=False
                 ):
-                    self.check_now()
+                    self._changed_paths.update(path for _, path in changes)
+                    self._wake.set()
             except OSError as error:
                 self._log.debug("tenants_folder_not_watched", reason=str(error.strerror or error))
                 await _wait_for_any(stop, seconds=_CHECK_INTERVAL)
 
-    def _refresh(self, removable: Collection[str]) -> None:
+    def _refresh(self, removable: Collection[str], names: Collection[str] | None = None) -> Collection[str]:
+        """Check all files; return the slugs of the tenants that changed. Raises OSError."""
         with self._lock:
-            if self._folder.refresh(removable) or self._folder_path in self._problems:
-                self._publish()
+            changed = self._folder.refresh(removable, names=names)
+            readable_again = self._folder_path in self._live.problems
+            return self._live.publish(changed) if changed or readable_again else ()
 
-    # --- from files to live tenants
+    def _refresh_changed(self, paths: Collection[str]) -> Collection[str] | None:
+        """Check the files at these paths; return the slugs of the tenants that changed.
 
-    def _publish(self) -> None:
-        loaded: dict[str, LoadedTenant] = {}
-        names: dict[str, str] = {}
-        problems: dict[str, ConfigurationError] = {}
-        for file in in_turns(self._folder.files.values()):
-            path, slug = file.path, file.path.stem
-            if slug in names:
-                message = f"there is another file for the tenant {slug}; remove one of the two"
-                problems[path.name] = ConfigurationError([Problem(str(path), message)])
-                continue
-            names[slug] = path.name
-            if file.loaded is not None:
-                loaded[slug] = file.loaded
-            elif file.error is not None:
-                problems[path.name] = file.error
-        old = self._index
-        kept = {slug: tenant for slug, tenant in in_turns(old.by_slug.items()) if slug in names}
-        resolved = resolve_conflicts(kept, loaded, self._reserved)
-        for slug, conflicts in resolved.problems.items():
-            problems[names[slug]] = ConfigurationError(conflicts)
-        self._index = Index(resolved.live.values(), before=old)
-        self._report(problems)
-
-    def _report(self, problems: dict[str, ConfigurationError]) -> None:
-        before, self._problems = self._problems, MappingProxyType(problems)
-        for name, error in problems.items():
-            if name not in before or before[name].problems != error.problems:
-                shown = [str(problem) for problem in error.problems]
-                self._log.error("tenant_file_rejected", file=name, problems=shown)
-        for name in before.keys() - problems.keys():
-            self._log.info("tenant_file_accepted", file=name)
-
-
-def _changed(before: Mapping[str, Tenant], after: Mapping[str, Tenant]) -> list[str]:
-    """The slugs of tenants that were added, removed or changed, sorted."""
-    slugs = chain(after, before.keys() - after.keys())
-    return sorted(slug for slug in in_turns(slugs) if before.get(slug) is not after.get(slug))
-
-
-def _slug(name: str) -> str:
-    return name.rpartition(".")[0]
-
-
-def _slugs(names: Iterable[str]) -> set[str]:
-    return {_slug(name) for name in names}
+        None: all files must be checked.
+        """
+        with self._lock:
+            changed = self._folder.refresh_changed(paths)
+            return self._live.publish(changed) if changed else changed
 
 
 async def _wait_for_any(*events: asyncio.Event, seconds: float) -> None:

@@ -7,12 +7,22 @@ from http.client import responses
 from pathlib import Path
 from typing import Any
 
-from tornado.escape import xhtml_escape
-from tornado.template import Loader
+from tornado.template import Loader, Template
 from tornado.web import StaticFileHandler
 
-_SPECIAL = re.compile(r"""[&<>"']""")
-_SPECIAL_BYTE = re.compile(rb"""[&<>"']""")
+from portal.web.markup import escaped
+
+_WRITE_VALUE = re.compile(
+    r"""
+    ^(?P<indent>\ +) _tt_tmp\ =\ (?P<value>.*?) (?P<comment>\ \ \#\ \S+\.html:\d+.*) \n
+    (?P=indent) if\ isinstance\(_tt_tmp,\ _tt_string_types\):\ _tt_tmp\ =\ _tt_utf8\(_tt_tmp\) (?P=comment) \n
+    (?P=indent) else:\ _tt_tmp\ =\ _tt_utf8\(str\(_tt_tmp\)\) (?P=comment) \n
+    (?P=indent) _tt_tmp\ =\ _tt_utf8\(escaped\(_tt_tmp\)\) (?P=comment) \n
+    (?P=indent) _tt_append\(_tt_tmp\)
+    """,
+    re.MULTILINE | re.VERBOSE,
+)
+"""What Tornado generates for `{{ value }}`."""
 
 
 def assets_folder(name: str) -> Path:
@@ -27,14 +37,18 @@ def load_templates() -> Loader:
     folder = assets_folder("templates")
     loader = Loader(str(folder), autoescape="escaped", namespace={"escaped": escaped})
     for path in sorted(folder.glob("[!_]*.html")):
-        loader.load(path.name)
+        _shorten(loader.load(path.name))
     return loader
 
 
-def escaped(value: str | bytes) -> str | bytes:
-    """Escape a value for HTML, as Tornado's `xhtml_escape`; a value that needs none is returned as it is."""
-    needs_escape = _SPECIAL_BYTE.search(value) if isinstance(value, bytes) else _SPECIAL.search(value)
-    return xhtml_escape(value) if needs_escape else value
+def _shorten(template: Template) -> None:
+    """Write each value of a template with one call, instead of the five lines that Tornado generates.
+
+    A page with 50 logins has 600 values. Code that does not look as expected stays as it is.
+    """
+    template.code = _WRITE_VALUE.sub(r"\g<indent>_tt_append(escaped(\g<value>))", template.code)
+    name = template.name.replace(".", "_")
+    template.compiled = compile(template.code, f"{name}.generated.py", "exec", dont_inherit=True)
 
 
 class AssetHandler(StaticFileHandler):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from asyncio import Future
 from functools import cached_property
 from types import TracebackType
 from typing import Any, cast
@@ -29,7 +30,13 @@ from portal.tenancy.model import Tenant
 from portal.web.cards import tenant_card
 from portal.web.client_address import client_address
 from portal.web.context import Portal
-from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE, read_cookie
+from portal.web.cookies import (
+    BINDING_COOKIE,
+    POSTED_BINDING_COOKIE,
+    SESSION_COOKIE,
+    read_cookie,
+    set_cookie_header,
+)
 from portal.web.origin import Origin, origin_of
 from portal.web.problems import PROBLEM_HEADERS, log_failure, problem
 from portal.web.server.request_body import refusal_of
@@ -44,11 +51,14 @@ class PortalHandler(RequestHandler):
 
     request_id = ""
     _counted = False
+    _cookies: dict[str, str] | None = None
+    """The Set-Cookie headers of the response by the cookie's name; None before the first."""
 
-    @property
+    @cached_property
     def portal(self) -> Portal:
         """The services that handlers use."""
-        return cast(Portal, self.application.settings["portal"])
+        portal: Portal = self.application.settings["portal"]
+        return portal
 
     @cached_property
     def site(self) -> Site:
@@ -120,15 +130,23 @@ class PortalHandler(RequestHandler):
 
         Browsers accept SameSite=None only with Secure, and accept Secure over http on loopback.
         """
-        self.set_cookie(
-            self.site.cookie_name(name),
+        name = self.site.cookie_name(name)
+        if self._cookies is None:
+            self._cookies = {}
+        self._cookies[name] = set_cookie_header(
+            name,
             value.reveal(),
-            path="/",
             max_age=max_age,
-            httponly=True,
             secure=self.site.secure or cross_site,
-            samesite="None" if cross_site else "Lax",
+            same_site="None" if cross_site else "Lax",
         )
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        """Send the response. Cookies that were set before an error are sent with the error, as Tornado's."""
+        if self._cookies is not None:
+            for cookie in self._cookies.values():
+                self.add_header("Set-Cookie", cookie)
+        return super().finish(chunk)
 
     def drop_cookie(self, name: str) -> None:
         self.clear_cookie(
@@ -259,10 +277,10 @@ class PageHandler(PortalHandler):
         return tuple(sorted(found, key=lambda card: card.name.casefold()))
 
     def chrome(self) -> Chrome:
-        cards = self.cards()
-        current = next((card for card in cards if card.slug == self.path_tenant), None)
-        if current is None and self.path_tenant:
-            tenant = self.portal.registry.get(self.path_tenant)
+        cards, path_tenant = self.cards(), self.path_tenant
+        current = next((card for card in cards if card.slug == path_tenant), None)
+        if current is None and path_tenant:
+            tenant = self.portal.registry.get(path_tenant)
             current = tenant_card(tenant, None) if tenant and self.site.serves(tenant.slug) else None
         return Chrome(
             signed_in=cards,

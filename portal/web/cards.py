@@ -21,14 +21,8 @@ _MOST_ROLES = 100
 def tenant_card(tenant: Tenant, login: Login | None) -> TenantCard:
     """Return the card of a tenant. Parameters: login, the browser's login at the tenant, if any."""
     name, letters, color = _look(tenant.slug, tenant.name, tenant.branding.color)
-    return TenantCard(
-        slug=tenant.slug,
-        name=name,
-        initials=letters,
-        color=color,
-        signed_in=login is not None,
-        user=user_name(tenant, login) if login else "",
-    )
+    user = user_name(tenant, login) if login else ""
+    return TenantCard(tenant.slug, name, letters, color, login is not None, user)
 
 
 @lru_cache(maxsize=_MOST_LOOKS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tornado.httputil import HTTPHeaders
 
 SESSION_COOKIE = "portal"
@@ -9,6 +11,20 @@ BINDING_COOKIE = "portal-attempt"
 POSTED_BINDING_COOKIE = "portal-attempt-post"
 """A copy of the binding with SameSite=None, for responses that the provider's site posts as a form."""
 XSRF_COOKIE = "portal-xsrf"
+
+_VALUE = re.compile(r"[A-Za-z0-9._~-]+")
+
+
+def set_cookie_header(name: str, value: str, *, max_age: int | None, secure: bool, same_site: str) -> str:
+    """Return the value of a Set-Cookie header for an HttpOnly cookie of the whole site (RFC 6265 4.1).
+
+    Parameters: name, a token; max_age, seconds; same_site, `Lax` or `None`.
+    Raises ValueError for a value with other characters than those of base64url and `.`, `_`, `~`, `-`.
+    """
+    if not _VALUE.fullmatch(value):
+        raise ValueError("a cookie's value has other characters than letters, digits, '.', '_', '~' and '-'")
+    age = "" if max_age is None else f" Max-Age={max_age};"
+    return f"{name}={value}; HttpOnly;{age} Path=/; SameSite={same_site}{'; Secure' if secure else ''}"
 
 
 def read_cookie(headers: HTTPHeaders, name: str) -> str | None:

@@ -27,13 +27,14 @@ class LoginStartHandler(PageHandler):
 
     async def start_login(
         self,
+        tenant: Tenant,
         provider: Provider,
         *,
         return_to: str,
         options: AuthorizationOptions,
         renews: Login | None = None,
     ) -> None:
-        """Start a login attempt.
+        """Start a login attempt at a provider of a tenant that this site serves.
 
         Only a top-level navigation may: a request that a page makes in the background would replace cookies
         that a login in another tab depends on.
@@ -42,7 +43,7 @@ class LoginStartHandler(PageHandler):
             raise CrossSiteRequest("a login must start with a navigation, not with a subresource request")
         url = await self.portal.sessions.begin_login(
             provider,
-            redirect_uri=self.site.callback_url(self.tenant(provider.tenant), provider.id),
+            redirect_uri=self.site.callback_url(tenant, provider.id),
             return_to=return_to,
             binding=self.bind_attempt(provider),
             options=options,
@@ -79,6 +80,7 @@ class LoginHandler(LoginStartHandler):
             raise NotFound(f"tenant {tenant} does not have this provider")
         prompt = self.optional("prompt")
         await self.start_login(
+            live,
             provider,
             return_to=safe_return_to(self.optional("return_to"), tenant),
             options=AuthorizationOptions(
@@ -102,6 +104,7 @@ class InitiateLoginHandler(LoginStartHandler):
     async def get(self, tenant: str) -> None:
         live = self.tenant(tenant)
         await self.start_login(
+            live,
             _provider_of(live, self.optional("iss")),
             return_to=safe_target(self.optional("target_link_uri"), tenant, origin=self.site.origin),
             options=AuthorizationOptions(login_hint=_hint(self.optional("login_hint"))),

@@ -19,6 +19,7 @@ from tornado.ioloop import IOLoop
 from portal.errors import StoreUnavailable
 from portal.stores.model import Login
 from portal.stores.sqlite.group_commit import GroupCommit, Operation
+from portal.stores.sqlite.own_changes import OwnChanges
 from portal.stores.sqlite.store import SQLiteStore
 from tests.contract.entries import NOW, new_attempt, new_login, new_session
 from tests.contract.processes import other_process
@@ -26,6 +27,12 @@ from tests.kit.sqlite_lock import write_lock
 
 TOGETHER = 30
 ADD = "INSERT INTO meta (id, value) VALUES (?, ?)"
+
+
+class Unrecorded(OwnChanges):
+    """For connections without the tables whose changes are recorded."""
+
+    def before_commit(self, database: sqlite3.Connection) -> None: ...
 
 
 @pytest.fixture
@@ -291,7 +298,7 @@ def test_a_write_that_arrives_late_does_not_join_a_transaction_that_may_be_lost(
             late.extend((add("attempt", synced=False), add("login", synced=True)))
 
     late: list[Operation[object]] = []
-    writes = GroupCommit(arrive)
+    writes = GroupCommit(arrive, Unrecorded())
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("CREATE TABLE meta (id, value)")
         first = add("first", synced=False)
@@ -334,7 +341,7 @@ def test_no_write_is_reported_as_done_when_the_rollback_itself_fails(path: Path)
             if self.failed:
                 raise MemoryError
 
-    writes = GroupCommit(lambda: None)
+    writes = GroupCommit(lambda: None, Unrecorded())
     operations: list[Operation[object]] = [
         Operation(lambda db: None, begin_by=time.monotonic() + 5, synced=True) for _ in range(3)
     ]

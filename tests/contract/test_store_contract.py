@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from portal.errors import ConfigurationError, StoredWithoutLogin, StoreUnavailable
+from portal.errors import ConfigurationError, FailedBeforeLogin, StoredWithoutLogin, StoreUnavailable
 from portal.stores.by_url import store_for
 from portal.stores.model import Login, Session, SessionTouch
 from portal.stores.mongo.store import MongoStore
@@ -243,6 +246,68 @@ async def test_a_session_that_mongodb_stored_without_its_login_is_reported(
                 )
             assert await stored_session(store, session) == replace(session, secret_hash="n" * 64, **times)
         finally:
+            await store.close()
+
+
+@pytest.mark.gen_test
+async def test_a_failure_of_mongodb_before_a_login_is_told_apart(
+    mongodb_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its session is possibly stored; after this error alone the login may be stored without a doubt."""
+
+    @contextlib.asynccontextmanager
+    async def fail_afterwards() -> AsyncIterator[None]:
+        yield
+        raise StoreUnavailable("the acknowledgement was lost")
+
+    with fresh_database(mongodb_server) as url:
+        store = MongoStore(patient_url(url))
+        await store.open()
+        try:
+            session = new_session()
+            rotated: dict[str, Any] = {
+                "old_secret_hash": session.secret_hash,
+                "new_secret_hash": "n" * 64,
+                "last_seen_at": at(5),
+                "idle_expires_at": at(3605),
+            }
+            with monkeypatch.context() as patch:
+                patch.setattr(store._connection, "operation", fail_afterwards)
+                with pytest.raises(FailedBeforeLogin):
+                    await store.add_session(session, login=new_login(session.id))
+                with pytest.raises(FailedBeforeLogin):
+                    await store.rotate_session(session.id, login=new_login(session.id), **rotated)
+                with pytest.raises(StoreUnavailable) as raised:
+                    await store.add_session(new_session())
+                assert not isinstance(raised.value, FailedBeforeLogin)
+            assert await stored_session(store, session) == replace(
+                session, secret_hash="n" * 64, last_seen_at=at(5), idle_expires_at=at(3605)
+            )
+            assert await store.list_logins(session.id, now=NOW) == []
+        finally:
+            await store.close()
+
+
+@pytest.mark.gen_test
+async def test_a_slow_read_of_mongodb_does_not_hold_up_others(mongodb_server: str) -> None:
+    release = threading.Event()
+    with fresh_database(mongodb_server) as url:
+        store = MongoStore(patient_url(url))
+        await store.open()
+        try:
+            session = new_session()
+            login = new_login(session.id)
+            await store.add_session(session, login=login)
+            reads = store._connection._reads
+            assert reads is not None
+            slow = reads.run(lambda: release.wait(30))
+            assert await store.read([session.id], [login.id], now=NOW) == (
+                {session.id: session},
+                {login.id: login},
+            )
+            assert not slow.done()
+        finally:
+            release.set()
             await store.close()
 
 

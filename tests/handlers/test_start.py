@@ -143,10 +143,7 @@ MISTAKES = {
     "settings that are not YAML": Mistake(
         _write("portal.yaml", "listen: 127.0.0.1:1\nlog: {format: [json}\n"),
         2,
-        (
-            "{folder}/portal.yaml:2:20: this is not YAML: did not find expected ',' or ']' "
-            "while parsing a flow sequence",
-        ),
+        ("{folder}/portal.yaml:2:15: the [ that begins here is not closed by ]",),
     ),
     "an unknown setting": Mistake(
         _setting(listn="127.0.0.1:1"),

@@ -104,3 +104,32 @@ async def test_a_login_that_was_stored_without_acknowledgement_is_not_stored_aga
     assert status == 303
     assert world.acme.requests["revocation"] == 0
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@pytest.mark.parametrize("method", ["add_session", "rotate_session"])
+@pytest.mark.gen_test
+async def test_a_login_that_ended_before_its_write_was_reported_is_not_stored_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The commit takes longer than its time limit; the provider ends the login as soon as it is stored."""
+    browser = world.browser()
+    if method == "rotate_session":
+        await world.quick_sign_in(browser, "globex")
+    store = world.running.portal.store
+    change = getattr(store, method)
+
+    async def end_and_lose(*given: object, login: Login, **named: object) -> None:
+        await change(*given, login=login, **named)
+        ended = await store.delete_logins_by_subject(
+            login.issuer, login.subject, tenant=login.tenant, registration=login.registration
+        )
+        assert [one.id for one in ended] == [login.id]
+        raise StoreUnavailable("the database file is busy")
+
+    monkeypatch.setattr(store, method, end_and_lose)
+    status, _ = await _callback(world, browser, "acme")
+    assert status == 303
+    assert await world.login_of(browser, "acme") is None
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 401
+    if method == "rotate_session":
+        assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200

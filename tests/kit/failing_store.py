@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from portal.errors import StoredWithoutLogin, StoreUnavailable
+from portal.errors import FailedBeforeLogin, StoredWithoutLogin, StoreUnavailable
 from portal.stores.model import Login
 from portal.stores.store import Store
 
@@ -49,12 +49,13 @@ class FailingStore:
 
         async def call(*arguments: Any, **named: Any) -> Any:
             self.calls[name] += 1
-            if _due(self._failing, name):
-                raise StoreUnavailable(f"the test made {name} fail")
             login = None if name == "put_login" else named.pop("login", None)
+            failure = StoreUnavailable if login is None else FailedBeforeLogin
+            if _due(self._failing, name):
+                raise failure(f"the test made {name} fail")
             result = await method(*arguments, **named)
             if _due(self._losing, name):
-                raise StoreUnavailable(f"the acknowledgement of {name} was lost")
+                raise failure(f"the acknowledgement of {name} was lost")
             if login is not None and result is not False:
                 await self._put_after_session(login)
             return result

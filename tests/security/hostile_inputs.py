@@ -18,7 +18,7 @@ from tornado.escape import parse_qs_bytes
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine
 
 from portal.access import path_reading, paths, rules
-from portal.config import yaml_document
+from portal.config import yaml_document, yaml_mistakes
 from portal.display_text import display_text
 from portal.errors import PortalError
 from portal.oidc import (
@@ -26,6 +26,7 @@ from portal.oidc import (
     cache,
     discovery,
     dpop,
+    form_encoding,
     id_token,
     issuer,
     keys,
@@ -50,7 +51,7 @@ from portal.sessions import credentials
 from portal.sessions.login_size import MAX_LOGIN_BYTES
 from portal.tenancy import index
 from portal.tenancy.index import Index
-from portal.web import assets, cards, cookies, forms, origin, problems, return_to, sites
+from portal.web import cards, cookies, forms, markup, origin, problems, return_to, sites
 from portal.web import client_address as peer
 from portal.web.api_proxy import response as api_response
 from portal.web.api_proxy import rules as proxy_rules
@@ -252,6 +253,16 @@ YAML = {
     "line breaks": repeated("\n"),
     "growing indentation": lambda size: "".join(" " * n + "a:\n" for n in range(int((2 * size) ** 0.5))),
 }
+BROKEN_YAML = {
+    "comments": repeated("# x\n", "a: 1\n"),
+    "empty lines": repeated("\n", "a: 1\n"),
+    "one long comment": repeated("#", "a: 1\n"),
+    "a block": repeated("   a\n", "a: |\n"),
+    "a long key": repeated("a", "a: 1\n", ": 1"),
+    "dashes in a comment": repeated("- ", "a: 1\n#"),
+    "a quoted value": repeated("a", 'a: "', '"'),
+}
+"""Texts that are YAML; a line that is not follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,6 +453,8 @@ PARSERS = (
         JSON,
         json_reading.MAX_BYTES,
     ),
+    Parser(form_encoding.form_of, lambda text: form_encoding.form_of([("a", text)]), TEXT, 65_536),
+    Parser(form_encoding.query_of, lambda text: form_encoding.query_of([("a", text)]), TEXT, 65_536),
     Parser(
         userinfo.read,
         lambda text: userinfo.read(response(text), HS256, NO_KEYS, id_token={"sub": "a"}, now=0.0),
@@ -596,7 +609,7 @@ PARSERS = (
         BODY_BYTES,
     ),
     Parser(display_text, display_text, TEXT, BODY_BYTES),
-    Parser(assets.escaped, assets.escaped, TEXT, BODY_BYTES),
+    Parser(markup.escaped, markup.escaped, TEXT, BODY_BYTES),
     Parser(sites.Sites.find, SITES.find, TEXT, HEADER_BYTES),
     Parser(dot_segments.decode_fully, dot_segments.decode_fully, TEXT, HEADER_BYTES),
     Parser(dot_segments.has_dot_segment, dot_segments.has_dot_segment, TEXT, HEADER_BYTES),
@@ -649,6 +662,13 @@ PARSERS = (
         yaml_document.parse_document,
         lambda text: yaml_document.parse_document(text.encode(), "acme.yaml"),
         YAML,
+        FILE_BYTES,
+        thread=True,
+    ),
+    Parser(
+        yaml_mistakes.likely_mistake,
+        lambda text: yaml_document.parse_document(f"{text}\n  b: c: d\n".encode(), "acme.yaml"),
+        BROKEN_YAML,
         FILE_BYTES,
         thread=True,
     ),

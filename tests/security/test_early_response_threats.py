@@ -155,6 +155,34 @@ async def test_a_refusal_reaches_a_client_that_sends_a_long_body_first(world: Wo
 
 
 @pytest.mark.gen_test
+async def test_a_client_that_sends_everything_first_gets_an_early_response_that_takes_long(
+    world: World,
+) -> None:
+    """The API responds, reads nothing of the body, and ends its response when the client has sent it all."""
+    browser, sent = await signed_in(world), asyncio.Event()
+
+    async def respond_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.2)  # until the portal waits for the API
+        writer.write(TOO_LARGE[:-1])
+        await sent.wait()
+        writer.write(TOO_LARGE[-1:])
+        await writer.drain()
+        await writer.wait_closed()
+
+    async with raw_api(respond_slowly) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        async with connected(world) as connection:
+            extra = [f"Content-Length: {UPLOAD}"]
+            await connection.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra))
+            for _ in range(UPLOAD // MEGABYTE):
+                await asyncio.wait_for(connection.send(b"x" * MEGABYTE), PATIENCE)
+            sent.set()
+            response = await connection.read_response()
+            assert response is not None
+            assert (response.status, response.body) == (413, b"{}")
+
+
+@pytest.mark.gen_test
 async def test_a_malformed_head_gets_a_response_while_more_data_follows(world: World) -> None:
     async with connected(world) as connection:
         head = b"POST /logout HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"

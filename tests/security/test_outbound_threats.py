@@ -298,6 +298,14 @@ async def test_T7_a_compressed_response_is_refused_without_decompression(coding:
 
 
 @pytest.mark.gen_test
+async def test_T7_a_response_is_compressed_if_any_of_its_headers_says_so() -> None:
+    headers = [("Content-Encoding", "identity"), ("content-encoding", "gzip")]
+    async with serving(lambda _: http_response(200, b"{}", headers=headers)) as wire, calling() as client:
+        with pytest.raises(OutboundFailed, match="compressed"):
+            await client.fetch("GET", wire.url())
+
+
+@pytest.mark.gen_test
 async def test_T7_endless_redirects_end_at_the_first() -> None:
     async with (
         serving(lambda _: http_response(302, headers=[("Location", "/again")])) as wire,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
@@ -47,7 +48,7 @@ def read_object(data: bytes, *, repeatable: Collection[str] = ()) -> dict[str, o
     if len(data) > MAX_BYTES:
         raise JsonUnreadable(f"longer than {MAX_BYTES} bytes: {len(data)}")
     try:
-        text = data.decode("utf-8-sig")
+        text = data.removeprefix(BOM_UTF8).decode()  # as the codec `utf-8-sig`, which is written in Python
     except UnicodeDecodeError as error:
         raise JsonUnreadable("not UTF-8 text") from error
     parts = text.count("[") + text.count("{")

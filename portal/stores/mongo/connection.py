@@ -14,17 +14,21 @@ from urllib.parse import parse_qsl, urlsplit
 import bson
 import pymongo
 import structlog
+from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
+from pymongo.database import Database
 from pymongo.errors import AutoReconnect, InvalidURI, OperationFailure, PyMongoError
 from pymongo.errors import ConfigurationError as PyMongoConfigurationError
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
-from portal.errors import ConfigurationError, Problem, StoreUnavailable
+from portal.errors import ConfigurationError, FailedBeforeLogin, Problem, StoreUnavailable
 from portal.stores.clock_check import MeasuredClock
+from portal.stores.model import Login
 from portal.stores.mongo.documents import Document, to_seconds
+from portal.stores.mongo.read_thread import ReadThread
 from portal.stores.mongo.servers import ServerWatch
 from portal.stores.mongo.tenant_documents import TENANT_INDEXES
 from portal.stores.observer import StoreObserver, Unobserved
@@ -86,6 +90,8 @@ class MongoConnection:
         self._observer = observer or Unobserved()
         self._client: AsyncIOMotorClient[Document] | None = None
         self._opened: AsyncIOMotorDatabase[Document] | None = None
+        self._raw: CodecOptions[RawBSONDocument] = CodecOptions(RawBSONDocument)
+        self._reads: ReadThread | None = None
         self._clock = MeasuredClock()
         self._servers = ServerWatch()
         self._indexed_at: int | None = None
@@ -106,6 +112,8 @@ class MongoConnection:
                 read_preference=ReadPreference.PRIMARY,
                 write_concern=None if "w" in _options(self._url) else WriteConcern("majority"),
             )
+            self._raw = self._opened.codec_options.with_options(document_class=RawBSONDocument)
+            self._reads = ReadThread()
             try:
                 async with self.operation(seconds=_OPENING_SECONDS):
                     await self._opened.command("ping")
@@ -118,6 +126,9 @@ class MongoConnection:
     async def close(self) -> None:
         """Close every connection; closing twice is allowed."""
         client, self._client, self._opened, self._indexed_at = self._client, None, None, None
+        reads, self._reads = self._reads, None
+        if reads is not None:
+            reads.stop()
         if client is not None:
             await asyncio.to_thread(client.close)
 
@@ -164,15 +175,21 @@ class MongoConnection:
         cursor = {"batchSize": _RESPONSE_DOCUMENTS}
         command = {"aggregate": collection, "pipeline": pipeline, "cursor": cursor}
         async with self.operation():
-            database = self.database
-            raw = database.codec_options.with_options(document_class=RawBSONDocument)
-            response = await _retried(lambda: database.command(command, codec_options=raw))
-            cursor_of_response = cast(RawBSONDocument, response)["cursor"]
+            response = await _retried(lambda: self._run(command))
+            cursor_of_response = response["cursor"]
             if cursor_of_response["id"]:
-                documents = database.get_collection(collection, codec_options=raw)
+                documents = self.database.get_collection(collection, codec_options=self._raw)
                 return cast(list[RawBSONDocument], await documents.aggregate(pipeline).to_list(None))
         found: list[RawBSONDocument] = cursor_of_response["firstBatch"]
         return found
+
+    def _run(self, command: Document) -> Awaitable[RawBSONDocument]:
+        """Run a command that reads: in the thread for reads, or in one of Motor's while that is busy."""
+        database = self.database
+        if self._reads is not None and self._reads.is_idle:
+            synchronous = cast(Database[Document], database.delegate)
+            return self._reads.run(lambda: synchronous.command(command, codec_options=self._raw))
+        return cast(Awaitable[RawBSONDocument], database.command(command, codec_options=self._raw))
 
     def decode(self, document: RawBSONDocument) -> Document:
         """Decode a document of `read`. Raises DamagedEntry."""
@@ -301,3 +318,14 @@ def failures() -> Iterator[None]:
         raise RefusedByServer(f"MongoDB refused: {type(error).__name__}, code {error.code}") from None
     except PyMongoError as error:
         raise StoreUnavailable(f"MongoDB does not respond: {type(error).__name__}") from error
+
+
+@contextlib.asynccontextmanager
+async def failing_before(login: Login | None) -> AsyncIterator[None]:
+    """Report a failure of the block as FailedBeforeLogin, if a login is to be stored after it."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        if login is None:
+            raise
+        raise FailedBeforeLogin(error.detail) from error

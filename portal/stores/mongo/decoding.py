@@ -11,16 +11,15 @@ from typing import Any, cast
 
 from bson.raw_bson import RawBSONDocument
 
-from portal.bounded_cache import ByteBoundedCache
+from portal.bounded_cache import ByteBoundedCache, memory_of_json
 from portal.stores.model import Login, Session
 from portal.stores.mongo.documents import Document, login_of, session_of
 from portal.stores.stored_entries import EntryReader
 from portal.time_slices import in_slices
 
 _MAX_BYTES = 96_000_000
-_BYTES_PER_CHARACTER = 24
-"""Bytes in memory for each character of the claims' JSON; empty lists take the most."""
-_BYTES_PER_ENTRY = 500
+_BYTES_PER_DOCUMENT = 1_600
+"""Bytes in memory of the entries of a document, without texts of any length."""
 
 
 class DecodedDocuments:
@@ -71,8 +70,8 @@ class DecodedDocuments:
         made, complete = self._make(decoded, kind)
         if complete:  # a damaged document is reported at each read
             owner = decoded["tenant"] if kind is Login else ""
-            of_claims = _BYTES_PER_CHARACTER * len(str(decoded.get("claims", "")))
-            self._made.put(raw, made, size=2 * len(raw) + of_claims + _BYTES_PER_ENTRY, owner=owner)
+            size = _BYTES_PER_DOCUMENT + 2 * len(raw) + memory_of_json(decoded.get("claims", ""))
+            self._made.put(raw, made, size=size, owner=owner)
         return made
 
     def _make(

@@ -12,7 +12,7 @@ from portal.errors import StoredWithoutLogin, StoreUnavailable
 from portal.stores.argument_checks import require_text, require_texts
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, SessionTouch, login_id
 from portal.stores.mongo import documents, queries
-from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection, RefusedByServer
+from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection, RefusedByServer, failing_before
 from portal.stores.mongo.decoding import DecodedDocuments
 from portal.stores.mongo.documents import Document, lease_fields, to_date
 from portal.stores.mongo.tenants import MongoTenants
@@ -113,7 +113,7 @@ class MongoStore:
 
     async def add_session(self, session: Session, *, login: Login | None = None) -> None:
         require_text(id=session.id, secret_hash=session.secret_hash)
-        async with self._connection.operation():
+        async with failing_before(login), self._connection.operation():
             await self._connection.collection("sessions").insert_one(documents.session_document(session))
         await self._put_after_session(login)
 
@@ -128,7 +128,7 @@ class MongoStore:
         login: Login | None = None,
     ) -> bool:
         require_text(session_id=session_id, old_secret_hash=old_secret_hash, new_secret_hash=new_secret_hash)
-        async with self._connection.operation():
+        async with failing_before(login), self._connection.operation():
             done = await self._connection.collection("sessions").update_one(
                 {"_id": session_id, "secret_hash": old_secret_hash, **queries.live_session(last_seen_at)},
                 {"$set": {"secret_hash": new_secret_hash, **queries.seen(last_seen_at, idle_expires_at)}},

@@ -22,6 +22,7 @@ import aiosqlite
 from portal.errors import StartupError, StoreUnavailable
 from portal.stores.observer import StoreObserver, Unobserved
 from portal.stores.sqlite.group_commit import GroupCommit, Operation, Work, wait_for_lock
+from portal.stores.sqlite.own_changes import OwnChanges, Version, VersionWatch
 
 T = TypeVar("T")
 
@@ -61,6 +62,11 @@ class _Connection(aiosqlite.Connection):
             await asyncio.to_thread(thread.join)  # it is stopping, and still reports to this event loop
             raise
 
+    @property
+    def opened(self) -> sqlite3.Connection:
+        """SQLite's connection."""
+        return self._conn
+
     async def run(self, work: Work[T], *, seconds: float) -> T:
         """Run a function, and wait this long for it. Raises TimeoutError."""
         self.waiting += 1
@@ -79,6 +85,7 @@ class _Pair:
     writes: GroupCommit
     watcher: sqlite3.Connection
     """It never waits, and reads only what is in memory, so it is used on the event loop's thread."""
+    versions: VersionWatch
     file: tuple[int, int]
     """Device and inode of the open file."""
 
@@ -108,6 +115,7 @@ class DatabaseFile:
         self._path = path
         self._schemas = schemas
         self._busy = busy
+        self.changes = OwnChanges()
         self._pair: _Pair | None = None
         self._in_thread_until = 0.0
 
@@ -139,8 +147,8 @@ class DatabaseFile:
         if pair is not None:
             await _close(pair)
 
-    def data_version(self) -> int | None:
-        """A number that changes when any connection of any process commits; None when it is not available.
+    def version(self) -> Version | None:
+        """The version of the file, which a commit of another process changes; None when it is not available.
 
         Does not wait: None while SQLite is recovering the file, for example. Raises StoreUnavailable.
         """
@@ -150,7 +158,7 @@ class DatabaseFile:
         if _identity(self._path) != pair.file:
             return None
         try:
-            return int(pair.watcher.execute("PRAGMA data_version").fetchone()[0])
+            return pair.versions.version()
         except sqlite3.Error:
             return None
 
@@ -239,7 +247,10 @@ class DatabaseFile:
             await writer.close()
             raise
         file = _identity(self._path)
-        return _Pair(reader, writer, GroupCommit(partial(self._check, file)), watcher, file)
+        writes = GroupCommit(partial(self._check, file), self.changes)
+        return _Pair(
+            reader, writer, writes, watcher, VersionWatch(watcher, writer.opened, self.changes), file
+        )
 
     def _open_watcher(self) -> sqlite3.Connection:
         watcher = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
@@ -253,7 +264,9 @@ class DatabaseFile:
         return self._opened(self._prepare)
 
     def _opened(self, prepare: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, timeout=_OPENING_SECONDS, isolation_level=None)
+        database = sqlite3.connect(
+            self._path, timeout=_OPENING_SECONDS, isolation_level=None, check_same_thread=False
+        )
         try:
             database.text_factory = _text  # damaged text must fail one entry, not its batch
             database.execute("PRAGMA synchronous = FULL")
@@ -265,9 +278,9 @@ class DatabaseFile:
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         _retry_while_locked(lambda: _use_write_ahead_log(database), _OPENING_SECONDS)
-        if _user_version(database) == len(self._schemas):
-            return
-        _transaction(self._migrate, database)
+        if _user_version(database) != len(self._schemas):
+            _transaction(self._migrate, database)
+        self.changes.record_in(database)
 
     def _migrate(self, database: sqlite3.Connection) -> None:
         found, known = _user_version(database), len(self._schemas)

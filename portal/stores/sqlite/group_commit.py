@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
+from portal.stores.sqlite.own_changes import OwnChanges
+
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
@@ -58,11 +60,13 @@ class Operation(Generic[T]):
 class GroupCommit:
     """The write operations of one connection, which waits for none of them in between.
 
-    Parameters: check, called before each transaction; its error fails the operation.
+    Parameters: check, called before each transaction; its error fails the operation; changes, which learn of
+    every transaction.
     """
 
-    def __init__(self, check: Callable[[], None]) -> None:
+    def __init__(self, check: Callable[[], None], changes: OwnChanges) -> None:
         self._check = check
+        self._changes = changes
         self._waiting: deque[Operation[object]] = deque()
         self._synchronous = ""
 
@@ -74,7 +78,14 @@ class GroupCommit:
         """Finish an operation, together with later ones that wait already."""
         if operation.finished:  # with an earlier one
             return
-        first = self._waiting[0]  # this operation: each earlier one has finished
+        with self._changes.writing:
+            try:
+                self._perform(database)
+            finally:
+                database.execute("PRAGMA busy_timeout = 0")  # for what VersionWatch asks on the event loop
+
+    def _perform(self, database: sqlite3.Connection) -> None:
+        first = self._waiting[0]  # the operation to finish: each earlier one has finished
         try:
             synced = any(each.synced for each in tuple(self._waiting))
             self._begin(first, database, synced=synced)
@@ -106,6 +117,7 @@ class GroupCommit:
                 if results and time.monotonic() > end:
                     break
                 results.append(operation.work(database))
+            self._changes.before_commit(database)
             database.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - passed to the callers of the operations
             database.rollback()
@@ -138,6 +150,7 @@ class GroupCommit:
             database.execute(f"PRAGMA synchronous = {synchronous}")
             self._synchronous = synchronous
         database.execute("BEGIN IMMEDIATE")
+        self._changes.begin()
 
 
 def wait_for_lock(deadline: float, database: sqlite3.Connection) -> None:

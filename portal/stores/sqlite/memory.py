@@ -1,9 +1,8 @@
 """Rows read from a SQLite file, with the entries made of them.
 
-`PRAGMA data_version` changes when any other connection, of this or another process, has committed. It reads
-shared memory in a few microseconds, without disk access, and is checked at every read: an entry is returned
-only at the version at which its row was read. At another version the row is read again, and the entry is made
-again only if the row has changed.
+The version of the file is checked at every read, which takes a few microseconds without disk access: an entry
+is returned only if no other process has committed since its row was read, and this process has not changed
+the row. Otherwise the row is read again, and the entry is made again only if the row has changed.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any, Generic
 
 from portal.bounded_cache import ByteBoundedCache
 from portal.clock import Clock
+from portal.stores.sqlite.own_changes import OwnChanges, Version
 from portal.stores.stored_entries import Entry
 
 Row = tuple[Any, ...]
@@ -37,7 +37,7 @@ class _Cached(Generic[Entry]):
     row: Row | None
     entry: Entry | None
     size: int
-    version: int
+    version: Version
     read_at: float
 
     @property
@@ -50,8 +50,8 @@ class _Cached(Generic[Entry]):
 class Looked(Generic[Entry]):
     """Result of a look into the memory.
 
-    `found` are the current entries by key; `recent` the keys whose rows were read at another version, less
-    than RECENT_SECONDS ago, and `recent_bytes` their size; `unknown` all others.
+    `found` are the current entries by key; `recent` the keys of stale rows that were read less than
+    RECENT_SECONDS ago, and `recent_bytes` their size; `unknown` all others.
     """
 
     found: dict[str, Entry] = field(default_factory=dict)
@@ -64,7 +64,8 @@ class RowMemory(Generic[Entry]):
     """The rows of one table that were read last.
 
     Parameters: convert, makes the entry of a row, None for a damaged row; size, the bytes that row and entry
-    take in memory; owner, whose share of the cache they count against; monotonic, a clock in seconds.
+    take in memory; owner, whose share of the cache they count against; changes, those of this process;
+    monotonic, a clock in seconds.
     """
 
     def __init__(
@@ -74,15 +75,17 @@ class RowMemory(Generic[Entry]):
         max_bytes: int,
         size: Callable[[Row], int],
         owner: Callable[[Row], str],
+        changes: OwnChanges,
         monotonic: Clock = time.monotonic,
     ) -> None:
         self._convert = convert
         self.size = size
         self._owner = owner
+        self._changes = changes
         self._monotonic = monotonic
         self._cached: ByteBoundedCache[str, _Cached[Entry]] = ByteBoundedCache(max_bytes)
 
-    def find(self, keys: Collection[str], version: int | None) -> Looked[Entry]:
+    def find(self, keys: Collection[str], version: Version | None) -> Looked[Entry]:
         """Look for the entries of some keys that are current at a version of the file."""
         looked: Looked[Entry] = Looked()
         earliest = math.inf if version is None else self._monotonic() - RECENT_SECONDS
@@ -90,7 +93,7 @@ class RowMemory(Generic[Entry]):
             cached = self._cached.get(key)
             if cached is None:
                 looked.unknown.append(key)
-            elif cached.version == version and not cached.is_damaged:
+            elif version is not None and self._is_current(key, cached, version):
                 if cached.entry is not None:
                     looked.found[key] = cached.entry
             elif cached.read_at >= earliest:
@@ -99,6 +102,13 @@ class RowMemory(Generic[Entry]):
             else:
                 looked.unknown.append(key)
         return looked
+
+    def _is_current(self, key: str, cached: _Cached[Entry], version: Version) -> bool:
+        return (
+            cached.version.others == version.others
+            and not self._changes.is_stale(key, cached.version.own)
+            and not cached.is_damaged
+        )
 
     def chunks(self, looked: Looked[Entry]) -> Iterable[list[str]]:
         """The keys of `looked.recent` in chunks of at most CHUNK_BYTES, or one row."""
@@ -119,7 +129,7 @@ class RowMemory(Generic[Entry]):
             total += size
         yield chunk
 
-    def keep(self, key: str, row: Row | None, version: int | None) -> Entry | None:
+    def keep(self, key: str, row: Row | None, version: Version | None) -> Entry | None:
         """Return the entry of a row that was just read, or None; cache both.
 
         Parameters: row, None when the file has none; version, that of the file before the read, so that the

@@ -1,6 +1,6 @@
 """Reads sessions and logins of a SQLite file: from memory, on the event loop, or in a thread.
 
-* In memory, and no commit since: nothing is read.
+* In memory, no commit of another process since, and not changed by this one: nothing is read.
 * In memory, and read less than a minute ago: the row is read again on the event loop, which costs a fifth of
   what a thread costs. It cannot hold the loop: readers of a write-ahead log never wait for a lock, the pages
   are in the system's memory, and steps are bounded by bytes. If a step is slow nevertheless, the next seconds
@@ -13,25 +13,30 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Generic
 
+from portal.bounded_cache import memory_of_json
 from portal.stores.model import Login, Session, login_id
 from portal.stores.sqlite import statements as sql
 from portal.stores.sqlite.file import DatabaseFile
 from portal.stores.sqlite.memory import CHUNK_BYTES, Looked, Row, RowMemory
+from portal.stores.sqlite.own_changes import Version
 from portal.stores.stored_entries import DamagedEntry, Entry, EntryReader, entry_from, stored_names
 from portal.time_slices import in_slices
 
 _LOGIN_BYTES = 64_000_000
 _SESSION_BYTES = 16_000_000
 _TENANTS_BYTES = 8_000_000
-_BYTES_PER_CHARACTER = 24
-"""Bytes in memory for each character of the claims' JSON, with the text; empty lists take the most."""
-_BYTES_PER_ROW = 500
+_BYTES_PER_SESSION = 650
+_BYTES_PER_LOGIN = 1_200
+_BYTES_PER_TENANTS = 500
+_BYTES_PER_TENANT = 70
+"""Bytes in memory of a row and its entry, without texts of any length."""
 
 _MOST_AT_ONCE = 2 * CHUNK_BYTES
 """Bytes of rows that a step on the event loop reads at most, before the row that exceeds them."""
@@ -78,8 +83,9 @@ class RowReader:
             RowMemory(
                 _reading(entries, session_of, Session),
                 max_bytes=_SESSION_BYTES,
-                size=lambda row: _BYTES_PER_ROW + _length(row[_DEVICE]),
+                size=lambda row: _BYTES_PER_SESSION + sys.getsizeof(row[_DEVICE]),
                 owner=lambda row: "",
+                changes=file.changes,
             ),
             sql.READ_SESSIONS,
             key=0,
@@ -88,10 +94,9 @@ class RowReader:
             RowMemory(
                 _reading(entries, login_of, Login),
                 max_bytes=_LOGIN_BYTES,
-                size=lambda row: (
-                    _BYTES_PER_ROW + _length(row[_TOKENS]) + _BYTES_PER_CHARACTER * _length(row[CLAIMS])
-                ),
+                size=lambda row: _BYTES_PER_LOGIN + sys.getsizeof(row[_TOKENS]) + memory_of_json(row[CLAIMS]),
                 owner=lambda row: str(row[_TENANT]),
+                changes=file.changes,
             ),
             sql.READ_LOGINS,
             key=-1,
@@ -100,8 +105,9 @@ class RowReader:
             RowMemory(
                 lambda row: tuple(json.loads(row[1])),
                 max_bytes=_TENANTS_BYTES,
-                size=lambda row: 2 * _length(row[1]),
+                size=lambda row: _BYTES_PER_TENANTS + 2 * len(row[1]) + _BYTES_PER_TENANT * row[1].count(","),
                 owner=lambda row: "",
+                changes=file.changes,
             ),
             sql.READ_TENANTS,
             key=0,
@@ -114,7 +120,7 @@ class RowReader:
 
         They are not older than this call. Raises StoreUnavailable.
         """
-        version = self._file.data_version()
+        version = self._file.version()
         sessions = self._sessions.memory.find(session_ids, version)
         logins = self._logins.memory.find(login_ids, version)
         if sessions.recent:
@@ -134,7 +140,7 @@ class RowReader:
 
     async def list_logins(self, session_id: str) -> list[Login]:
         """The logins of a session, ordered by tenant; also expired ones. Raises StoreUnavailable."""
-        version = self._file.data_version()
+        version = self._file.version()
         looked = self._tenants.memory.find([session_id], version)
         if looked.recent:
             await self._read_again(self._tenants, looked, version)
@@ -152,7 +158,7 @@ class RowReader:
         self._tenants.memory.clear()
         self._logins.memory.clear()
 
-    async def _read_again(self, table: _Table[Entry], looked: Looked[Entry], version: int | None) -> None:
+    async def _read_again(self, table: _Table[Entry], looked: Looked[Entry], version: Version | None) -> None:
         """Read the recent keys on the event loop, one chunk at a time; what is not available is unknown."""
         chunks = iter(table.memory.chunks(looked))
         for number, chunk in enumerate(chunks):
@@ -171,7 +177,7 @@ class RowReader:
 
 
 async def _keep(
-    table: _Table[Entry], looked: Looked[Entry], rows: dict[str, Row], version: int | None
+    table: _Table[Entry], looked: Looked[Entry], rows: dict[str, Row], version: Version | None
 ) -> None:
     """Keep the rows of the unknown keys, and add their entries to those that were found."""
     async for key in in_slices(looked.unknown):
@@ -197,8 +203,3 @@ def _reading(
     entries: EntryReader, convert: Callable[[Row], Entry], kind: type[Entry]
 ) -> Callable[[Row], Entry | None]:
     return lambda row: entries.read(convert, row, kind=kind)
-
-
-def _length(stored: object) -> int:
-    """The length of a text; a damaged row may have another type."""
-    return len(stored) if isinstance(stored, str | bytes) else 0

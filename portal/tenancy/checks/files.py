@@ -10,7 +10,7 @@ from portal.errors import ConfigurationError, Problem
 from portal.tenancy.folder import tenant_files
 from portal.tenancy.loading import LoadedTenant, read_tenant
 from portal.tenancy.model import Tenant
-from portal.tenancy.ownership import resolve_conflicts
+from portal.tenancy.ownership import Ownership
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def check_files(
             continue
         checked[path] = CheckedFile(path, one.tenant, _duplicates(path, checked), one.warnings, one.hints)
         loaded.setdefault(one.tenant.slug, one)
-    conflicts = resolve_conflicts({}, loaded, reserved_hosts).problems
+    conflicts = Ownership(reserved_hosts).resolve({}, loaded).problems
     return [_with_conflicts(file, conflicts) for file in checked.values()]
 
 

@@ -158,7 +158,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if self._task is not None or self._refusal is not None:
             return None
         if self._pipe is not None:
-            return None if self._pipe.offer(chunk) else self._pass_on(self._pipe, chunk)
+            return self._pipe.room() if self._pipe.offer(chunk) else self._pass_on(self._pipe, chunk)
         self._body.extend(chunk)
         if len(self._body) <= REPLAYABLE_BYTES:
             return None
@@ -177,9 +177,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._call = self._watched(call)
         self._pipe = BodyPipe(timeout=call.body_timeout)
         length = self._headers.get("Content-Length")
-        self._upload = asyncio.ensure_future(
-            call.stream(self._pipe.chunks(), length=int(length) if length else None)
-        )
+        self._upload = asyncio.ensure_future(call.stream(self._pipe, length=int(length) if length else None))
         self._upload.add_done_callback(self._upload_ended)
         first, self._body = bytes(self._body), bytearray()
         await self._pass_on(self._pipe, first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 from portal.display_text import display_text
 from portal.errors import (
@@ -78,7 +78,7 @@ class UpstreamCall:
         Raises UpstreamUnavailable, and what SessionService.tokens raises.
         """
         tokens = await self._tokens()
-        response = await self._send_bound(tokens, body or None)
+        response = await self._send_once(tokens, body or None)
         if response.status != 401 or _lacks_nonce(tokens, response):
             return response
         try:
@@ -89,20 +89,23 @@ class UpstreamCall:
         if again.access_token == tokens.access_token:
             return response
         await response.aclose()
-        return await self._send_bound(again, body or None)
+        return await self._send_once(again, body or None)
 
     async def stream(self, body: AsyncIterator[bytes], *, length: int | None) -> OutboundStream:
         """Send a body that can be read once. Parameters: length, in bytes if the browser sent it."""
         return await self._open(await self._tokens(), body, length=length)
 
-    async def _tokens(self, *, refused: Secret | None = None) -> TokenSet:
+    def _tokens(self, *, refused: Secret | None = None) -> Awaitable[TokenSet]:
         """The login's tokens; new ones when the certificate they are bound to has been replaced.
 
         Parameters: refused, an access token that the API rejected.
         Raises: AccessDenied, TokenCertificateMismatch; what SessionService.tokens raises.
         """
+        return self._bound_tokens(refused) if self.api.mtls else self._allowed_tokens(refused)
+
+    async def _bound_tokens(self, refused: Secret | None) -> TokenSet:
         tokens = await self._allowed_tokens(refused)
-        if not self.api.mtls or fits(tokens.access_token, self._tls.certificate):
+        if fits(tokens.access_token, self._tls.certificate):
             return tokens
         tokens = await self._allowed_tokens(tokens.access_token)
         if not fits(tokens.access_token, self._tls.certificate):
@@ -128,6 +131,10 @@ class UpstreamCall:
             login = await sessions.read_again(self.login)
             check_path_access(tenant, login, self.path)
         return tokens
+
+    def _send_once(self, tokens: TokenSet, body: bytes | None) -> Awaitable[OutboundStream]:
+        """Send with these tokens, as they are bound."""
+        return self._open(tokens, body) if tokens.dpop_key is None else self._send_bound(tokens, body)
 
     async def _send_bound(self, tokens: TokenSet, body: bytes | None) -> OutboundStream:
         """Send, and repeat when the API requires a nonce in the DPoP proof (RFC 9449 9)."""

@@ -13,6 +13,8 @@ from portal.web.server.request_error import RequestError
 _FIRST = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _NEXT = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})\r\n")
 _END = re.compile(rb"()\r\n")
+_LARGE_CHUNK = 4096
+"""Bytes of a chunk that is copied only once."""
 _UNFINISHED = {
     _FIRST: re.compile(rb"(?:[0-9A-Fa-f]{1,15}\r?)?"),
     _NEXT: re.compile(rb"(?:\r(?:\n(?:[0-9A-Fa-f]{1,15}\r?)?)?)?"),
@@ -47,11 +49,12 @@ class ChunkedBody:
             return data, b""
         if self._rest:
             data, self._rest = self._rest + data, b""
-        pieces: list[bytes] = []
+        pieces: list[bytes | memoryview] = []
         position, last = 0, self.count + most_chunks
         while True:
             if self._left:
-                piece = data[position : position + self._left]
+                whole = data if self._left < _LARGE_CHUNK else memoryview(data)
+                piece = whole[position : position + self._left]
                 pieces.append(piece)
                 position += len(piece)
                 self._left -= len(piece)
@@ -72,5 +75,4 @@ class ChunkedBody:
             self._left = int(line[1], 16)
             self._expected = _NEXT if self._left else _END
             self.count += 1
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return body, data[position:]
+        return b"".join(pieces), data[position:]

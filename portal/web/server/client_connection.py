@@ -26,6 +26,8 @@ CHUNKS_AT_ONCE = 1024
 SMALL_CHUNK = 64
 PAUSE_SECONDS = 0.1
 """Pause after `CHUNKS_AT_ONCE` chunks with less than `SMALL_CHUNK` bytes on average."""
+_ESTABLISHED = 1
+"""State of a TCP connection that neither end has closed (Linux, include/net/tcp_states.h)."""
 
 
 class ClientConnection(ABC):
@@ -174,6 +176,14 @@ def _unacknowledged(connection: socket.socket) -> int:
         return int(struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))[0])
     except OSError:
         return 0
+
+
+def is_established(connection: Socket) -> bool:
+    """Whether neither end has closed a TCP connection (tcp(7), TCP_INFO); other sockets always are."""
+    try:
+        return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
+    except OSError:
+        return True
 
 
 def client_connection(connection: object) -> ClientConnection | None:

@@ -22,10 +22,11 @@ from portal.web.server.client_connection import (
     SMALL_CHUNK,
     ClientConnection,
     Socket,
+    is_established,
 )
 from portal.web.server.http_exchange import ClientContext, HttpExchange, RequestLimits, failed_write
 from portal.web.server.lingering import LingeringConnections
-from portal.web.server.request_error import RequestError
+from portal.web.server.request_error import RequestError, reason_of
 from portal.web.server.request_fields import FieldsCache
 from portal.web.server.request_parser import RequestHead, RequestParser
 
@@ -33,6 +34,10 @@ _log = structlog.get_logger("portal.connections")
 
 _MOST_BUFFERED = 64 * 1024
 """Bytes that are kept while earlier ones are being processed; with more, reading pauses."""
+_MOST_IN_A_ROW = 1024 * 1024
+"""Bytes after which other connections get a turn: uvloop reads 256,000 bytes up to 32 times in a row."""
+_COST_OF_CHUNKS = 256 * 1024
+"""What `CHUNKS_AT_ONCE` chunks add to these bytes."""
 _REFUSAL = (
     "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n"
     "Content-Length: {length}\r\nConnection: close\r\n\r\n"
@@ -40,8 +45,6 @@ _REFUSAL = (
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STOP_SECONDS = 5.0
 """A stop waits this long for the rest of a head, from its first byte."""
-_ESTABLISHED = 1
-"""State of a TCP connection that neither end has closed (Linux, include/net/tcp_states.h)."""
 
 
 class HttpConnection(asyncio.Protocol, ClientConnection):
@@ -73,6 +76,8 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         self._upgraded: asyncio.Protocol | None = None
         self._closed = False
         self._paused = False
+        self._in_a_row = 0
+        """Bytes that were read since other connections got a turn."""
         self._has_head_begun = False
         self._batch = (0, 0)
         """How many chunks had been read when the current batch of them began, and the bytes since then."""
@@ -96,7 +101,7 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
 
     def has_disconnected(self) -> bool:
         """Whether the client has disconnected while reading is paused, so that asyncio does not see it."""
-        return self._paused and _tcp_state(self.socket) != _ESTABLISHED
+        return self._paused and not is_established(self.socket)
 
     def sent(self) -> int:
         return self.written_bytes - (
@@ -155,6 +160,7 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         if self._upgraded is not None:
             self._upgraded.data_received(data)
             return
+        self._in_a_row += len(data)
         self._parser.receive(data)
         self._process()
 
@@ -200,10 +206,20 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         except Exception as error:  # noqa: BLE001 - a failing handler must not affect other connections
             _log.error("request_failed", exc_info=error)
             self.close()
-        is_full = self._parser.buffered > _MOST_BUFFERED
-        if is_full is not self._paused and self._transport is not None and not self._closed:
-            self._paused = is_full
-            (self._transport.pause_reading if is_full else self._transport.resume_reading)()
+        self._control_reading()
+
+    def _control_reading(self) -> None:
+        """Pause reading while enough is buffered, and let other connections go first after long reads."""
+        if self._transport is None or self._closed or self._upgraded is not None:
+            return
+        gives_way = self._in_a_row > _MOST_IN_A_ROW
+        if gives_way:
+            self._in_a_row = 0
+            self._loop.call_soon(self._control_reading)
+        pauses = gives_way or self._parser.buffered > _MOST_BUFFERED
+        if pauses is not self._paused:
+            self._paused = pauses
+            (self._transport.pause_reading if pauses else self._transport.resume_reading)()
 
     def _advance(self) -> None:
         while self._waiting is None and self._parser.buffered and not self._closed and self._upgraded is None:
@@ -266,6 +282,7 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
             self._complete(self._exchange)
         elif self._parser.chunks - first >= CHUNKS_AT_ONCE:
             self._batch = (self._parser.chunks, 0)
+            self._in_a_row += _COST_OF_CHUNKS
             if size < CHUNKS_AT_ONCE * SMALL_CHUNK:
                 self._pause()
 
@@ -308,7 +325,7 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
     def _refuse(self, error: HTTPInputError) -> None:
         """Respond to an invalid request and close; what follows it must not be taken for a request."""
         status = error.status if isinstance(error, RequestError) else 400
-        _log.info("request_refused", client=self.context.remote_ip, status=status, reason=_reason(error))
+        _log.info("request_refused", client=self.context.remote_ip, status=status, reason=reason_of(error))
         if self._exchange is not None and self._exchange.has_head:
             self.abort()
             return
@@ -379,16 +396,3 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         if rest:
             self._loop.call_soon(protocol.data_received, rest)
         return transport
-
-
-def _tcp_state(connection: Socket) -> int:
-    """The state of a TCP connection (tcp(7), TCP_INFO); other sockets count as established."""
-    try:
-        return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-    except OSError:
-        return _ESTABLISHED
-
-
-def _reason(error: HTTPInputError) -> str:
-    """The message of our own errors; those of Tornado quote the request."""
-    return str(error) if isinstance(error, RequestError) else type(error).__name__

@@ -14,3 +14,8 @@ class RequestError(HTTPInputError):
     def __init__(self, message: str, *, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+def reason_of(error: HTTPInputError) -> str:
+    """The message of our own errors, for the log; those of Tornado quote the request."""
+    return str(error) if isinstance(error, RequestError) else type(error).__name__

@@ -79,7 +79,11 @@ def test_check_reports_each_file_and_all_problems(run: Run) -> None:
         "✓ tenants/acme.yaml  Acme Corporation",
         "✗ tenants/bad.yaml",
         "  tenants/bad.yaml:3:14: client.id must be text, found a number; put it in quotes",
+        "    client: {id: 1, auth: none}",
+        "                 ^",
         '  tenants/bad.yaml:4:1: unknown key "nmae"; did you mean "name"?',
+        "    nmae: 1",
+        "    ^",
         "",
         "1 of 2 tenant files are invalid.",
     ]
@@ -120,9 +124,13 @@ def test_check_reports_conflicts_between_tenants(run: Run) -> None:
     assert outcome.out.splitlines()[:-2] == [
         "✗ tenants/a.yaml",
         "  tenants/a.yaml:4:20: hosts contains a name that is reserved for the portal",
+        "    hosts: [x.example, localhost]",
+        "                       ^",
         "✓ tenants/b.yaml  Acme Corporation",
         "✗ tenants/c.yaml",
         "  tenants/c.yaml:4:9: hosts contains a name that already belongs to the tenant b",
+        "    hosts: [y.example]",
+        "            ^",
         "✗ tenants/c.yml",
         "  tenants/c.yml: is for the same tenant as tenants/c.yaml; remove one of the two",
     ]

@@ -57,11 +57,11 @@ def problems_of(content: bytes | str) -> list[str]:
         ("? [a]\n: b\n", "acme.yaml:1:3: a key must be text"),
         ("{a: 1, {b: c}: d}\n", "acme.yaml:1:8: a key must be text"),
         ("a: " + "[" * 30, "acme.yaml:1:23: the value is nested deeper than 20 levels"),
-        ("a: [1\nb: 2\n", "acme.yaml:2:2: this is not YAML: "
-         "did not find expected ',' or ']' while parsing a flow sequence"),
-        ("a: @b\n", "acme.yaml:1:4: this is not YAML: "
-         "found character that cannot start any token while scanning for the next token"),
-        ("a: b: c\n", "acme.yaml:1:5: this is not YAML: mapping values are not allowed in this context"),
+        ("a: [1\nb: 2\n", "acme.yaml:1:4: the [ that begins here is not closed by ]"),
+        ("a: @b\n", "acme.yaml:1:4: a value cannot begin with @; put it in quotes"),
+        ("a: b: c\n", "acme.yaml:1:5: a value that contains a colon and a space must be in quotes"),
+        ("a: *\n", "acme.yaml:1:5: this is not YAML: did not find expected alphabetic or numeric character "
+         "while scanning an alias"),
     ],
 )  # fmt: skip
 def test_ambiguous_yaml_is_refused_with_its_place(content: bytes | str, problem: str) -> None:

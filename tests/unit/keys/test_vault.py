@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 from pathlib import Path
 
@@ -62,6 +63,26 @@ def test_a_sealed_value_is_a_compact_jwe_that_names_its_key(vault: Vault, path: 
     assert TEXT not in sealed
     assert base64.urlsafe_b64encode(TEXT.encode()).decode()[:20] not in sealed
     assert vault.open(DOCUMENT, sealed) == TEXT
+
+
+@pytest.mark.parametrize("text", ["", TEXT, 'é \U0001f600 " \\ \n \x00 \ud800', "x" * 100_000])
+def test_python_jose_opens_a_sealed_value(vault: Vault, path: Path, text: str) -> None:
+    opened = jwe.decrypt(vault.seal(DOCUMENT, text), KeyRing.load(path).newest.secret)
+    assert json.loads(opened or b"") == {"document": DOCUMENT, "text": text}
+
+
+def test_a_value_that_python_jose_sealed_opens(vault: Vault, path: Path) -> None:
+    key = KeyRing.load(path).newest
+    content = json.dumps({"document": DOCUMENT, "text": TEXT}, separators=(",", ":"))
+    sealed = jwe.encrypt(content, key.secret, encryption="A256GCM", algorithm="dir", kid=key.kid).decode()
+    assert vault.open(DOCUMENT, sealed) == TEXT
+    assert vault.seal(DOCUMENT, TEXT).partition(".")[0] == sealed.partition(".")[0]
+
+
+def test_each_sealed_value_has_another_initialization_vector(vault: Vault) -> None:
+    vectors = {vault.seal(DOCUMENT, TEXT).split(".")[2] for _ in range(1_000)}
+    assert len(vectors) == 1_000
+    assert {len(vector) for vector in vectors} == {16}
 
 
 def test_sealing_the_same_text_twice_gives_different_values(vault: Vault) -> None:
@@ -296,6 +317,14 @@ def test_the_hash_of_a_session_id_depends_on_key_tenant_and_issuer(tmp_path: Pat
     vault.reload()
     second = vault.sid_hash("acme", "https://login.example", "s-1")
     assert vault.stored_sids("acme", "https://login.example", "s-1") == [second, first, "s-1"]
+
+
+@pytest.mark.parametrize("sid", ["s-1", 'a "quoted" \\ sid', "ä\U0001f600", "\x00\n"])
+def test_the_hash_of_a_session_id_is_that_of_earlier_versions(tmp_path: Path, sid: str) -> None:
+    ring = KeyRing.create(tmp_path / "sids.json")
+    message = json.dumps(["acme", "https://login.example", sid]).encode()
+    expected = hmac.digest(ring.newest.derive("tenant-portal sid"), message, "sha256").hex()
+    assert Vault(ring).sid_hash("acme", "https://login.example", sid) == f"hmac-sha256:{expected}"
 
 
 def test_a_hash_sent_as_a_session_id_is_hashed_again(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ OTHERS = {
     "json_reading._SURROGATE_ESCAPE": "finds escapes that may be unpaired surrogates",
     "certificate_key.PEM_CERTIFICATE": "removes certificates from a file",
     "provider_errors._PERHAPS_A_SECRET": "redacts logs",
+    "form_encoding._UNRESERVED": "finds values that need no encoding (RFC 3986 2.3)",
     "quoting._PLAIN": "values that a message shows without quotes",
     "quoting._PERHAPS_A_TOKEN": "redacts messages",
     "quoting._PERCENT_ENCODED": "adds a remark to a message",

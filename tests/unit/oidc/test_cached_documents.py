@@ -14,6 +14,7 @@ from portal.oidc.errors import MetadataRejected
 from portal.oidc.keys import KeySource
 from portal.oidc.provider import Provider
 from portal.outbound.client import OutboundClient
+from tests.kit.memory import kept_memory
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import public_jwk, registration
 from tests.unit.oidc.test_keys import newer
@@ -56,6 +57,34 @@ async def test_D5_documents_of_a_tenant_with_many_registrations_evict_none_of_an
             await get(registration(issuer=wire.url(""), id=f"provider-{number}"))
         await get(registration(issuer=wire.url(""), tenant="globex"))
         assert len(wire.received) == 1 + 20
+
+
+@pytest.mark.parametrize(
+    "member",
+    ["usual", [[] for _ in range(1_900)], [{} for _ in range(1_900)], {"a" * 900: "b" * 20_000}],
+    ids=["usual", "lists", "objects", "text"],
+)
+@pytest.mark.gen_test
+async def test_D5_the_memory_of_metadata_documents_is_not_underestimated(member: object) -> None:
+    fetches = 20
+    async with serving(lambda _: http_response(200, json.dumps(document))) as wire, calling() as client:
+        own = {
+            name: wire.url(f"/{name}") for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")
+        }
+        document: dict[str, object] = {"issuer": wire.url(""), **own, "mtls_endpoint_aliases": member}
+        if member == "usual":
+            del document["mtls_endpoint_aliases"]
+        source = MetadataSource(client, clock=ManualClock())
+        providers = [registration(issuer=wire.url(""), id=f"provider-{number}") for number in range(fetches)]
+        await source.get(registration(issuer=wire.url(""), id="first"))
+        first = source._documents._entries.size
+        with kept_memory() as kept:
+            for provider in providers:
+                await source.get(provider)
+        counted = source._documents._entries.size - first
+    assert len(source._documents._entries) == fetches + 1
+    of_fetches = 3_000 * fetches  # what the test server remembers of its requests, and read metadata
+    assert kept.bytes < counted + of_fetches
 
 
 @pytest.mark.gen_test

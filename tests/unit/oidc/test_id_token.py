@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jose.backends.base import Key
 
 from portal.oidc import id_token
 from portal.oidc.errors import IdTokenRejected, ReauthenticationMissing
@@ -104,6 +105,54 @@ def test_a_signature_by_another_algorithm_than_the_expected_one_is_rejected() ->
     key = public_key(public_jwk(), "RS256")
     with pytest.raises(IdTokenRejected, match="signature"):
         verified_claims(signed(login_claims()).reveal(), "RS384", [key])
+
+
+@pytest.mark.parametrize(
+    ("signature", "rule"),
+    [
+        ("", "signature"),
+        ("AAAA", "signature"),
+        ("A", "form"),
+        ("A" * 342, "signature"),
+        ("A" * 400, "signature"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("alg", "kind"), [("RS256", "RSA"), ("PS256", "RSA"), ("ES256", "P-256"), ("EdDSA", "Ed25519")]
+)
+def test_a_token_with_an_unfit_signature_is_rejected(alg: str, kind: str, signature: str, rule: str) -> None:
+    token = signed(login_claims(), alg=alg, kind=kind).reveal().rpartition(".")[0] + f".{signature}"
+    provider = registration(id_token_algs=(alg,))
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_login(Secret(token), provider, key_set(public_jwk(kind)))
+    assert rejection.value.rule == rule
+
+
+class FailingKey(Key):
+    """A key whose library reports an unfit signature by an error of its own."""
+
+    def __init__(self) -> None:
+        """Needs no key material."""
+
+    def verify(self, msg: bytes, sig: bytes) -> bool:
+        raise OverflowError("unfit")
+
+
+def test_a_key_that_fails_to_verify_does_not_verify_and_hides_no_other_key() -> None:
+    token = signed(login_claims()).reveal()
+    with pytest.raises(IdTokenRejected, match="signature"):
+        verified_claims(token, "RS256", [FailingKey()])
+    assert (
+        verified_claims(token, "RS256", [FailingKey(), public_key(public_jwk(), "RS256")])["sub"] == "user-1"
+    )
+
+
+def test_the_same_header_is_checked_for_each_registration_anew() -> None:
+    token = signed(login_claims())
+    assert at_login(token)
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_login(token, registration(id_token_algs=("ES256",)))
+    assert rejection.value.rule == "alg"
 
 
 def test_at_hash_matches_the_example_of_the_specification() -> None:

@@ -26,6 +26,14 @@ def test_every_json_object_is_read_as_it_was_written(value: dict[str, Any], asci
     assert read_object(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
+def test_one_byte_order_mark_is_ignored() -> None:
+    assert read_object(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+    mark = b"\xef\xbb\xbf"
+    for data in (mark * 2 + b'{"a": 1}', b'{"a": 1}' + mark, '\ufeff{"a": 1}'.encode("utf-16-le")):
+        with pytest.raises(JsonUnreadable):
+            read_object(data)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_object_or_unreadable(data: bytes) -> None:
     with contextlib.suppress(JsonUnreadable):

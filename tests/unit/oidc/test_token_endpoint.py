@@ -270,6 +270,15 @@ def test_an_invalid_token_response_is_malformed(body: bytes) -> None:
 
 
 @pytest.mark.gen_test
+async def test_an_error_with_status_200_is_found_however_its_name_is_written() -> None:
+    written = b'{"\\u0065rror": "invalid_grant"}'
+    async with serving(lambda _: http_response(200, written)) as wire, calling() as client:
+        with pytest.raises(TokenRequestRejected) as rejection:
+            await exchange(client, wire)
+    assert rejection.value.error == "invalid_grant"
+
+
+@pytest.mark.gen_test
 async def test_an_error_with_status_200_is_a_rejection() -> None:
     refusal = json.dumps({"error": "invalid_grant", "error_description": "no"})
     async with serving(lambda _: http_response(200, refusal)) as wire, calling() as client:

@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from portal.outbound.client import OutboundClient
 from portal.outbound.read_pace import LARGE_READ_BYTES
+from portal.outbound.upload import PushedBody, Upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,28 @@ def http_response(
     return "\r\n".join([*lines, f"Content-Length: {len(content)}", "", ""]).encode() + content
 
 
+class PushedPieces(PushedBody):
+    """Pieces of a body that are read one after another; the last one is None."""
+
+    def __init__(self) -> None:
+        self.pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.upload: Upload | None = None
+        self.is_awaited = False
+
+    def connect(self, upload: Upload) -> None:
+        self.upload = upload
+
+    async def __anext__(self) -> bytes:
+        self.is_awaited = True
+        try:
+            piece = await self.pieces.get()
+        finally:
+            self.is_awaited = False
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+
 @asynccontextmanager
 async def serving(script: Script) -> AsyncIterator[Wire]:
     """Serve on a free loopback port until the block ends."""
@@ -76,7 +99,7 @@ async def serving(script: Script) -> AsyncIterator[Wire]:
         wire.connections += 1
         wire.open_connections += 1
         try:
-            while (request := await _read_request(reader)) is not None:
+            while (request := await read_request(reader)) is not None:
                 wire.received.append(request)
                 response = script(request)
                 if isinstance(response, bytes):
@@ -138,7 +161,8 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
             await asyncio.sleep(0.005)
 
 
-async def _read_request(reader: asyncio.StreamReader) -> Received | None:
+async def read_request(reader: asyncio.StreamReader) -> Received | None:
+    """The next request of a connection, with its body; None at the end."""
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except asyncio.IncompleteReadError:

@@ -80,6 +80,22 @@ async def test_a_stop_waits_for_collected_extensions() -> None:
 
 
 @pytest.mark.gen_test
+async def test_extensions_are_collected_for_a_while_unless_the_portal_stops() -> None:
+    store = _SlowStore()
+    limits = made(store)
+    store.released.set()
+    await asyncio.gather(*(limits.extend(sample_session(id=f"s{number}"), None) for number in range(3)))
+    await until(lambda: len(store.written) == 2, "the collected ones are not written")
+    for number in range(3, 6):
+        await limits.extend(sample_session(id=f"s{number}"), None)
+        await asyncio.sleep(0.01)
+    assert store.written == [["s0"], ["s1", "s2"]]
+    async with asyncio.timeout(0.5):
+        await limits.wait_until_idle(5)
+    assert store.written[2:] == [["s3", "s4", "s5"]]
+
+
+@pytest.mark.gen_test
 async def test_a_failure_is_logged_once_and_fails_no_request(log_lines: io.StringIO) -> None:
     store = _SlowStore()
     limits = made(store)

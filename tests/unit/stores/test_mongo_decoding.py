@@ -73,7 +73,7 @@ async def test_damaged_documents_are_reported_at_each_read_and_others_are_return
 
 @pytest.mark.gen_test
 async def test_D5_decoded_documents_use_limited_memory_and_a_tenant_evicts_its_own() -> None:
-    decoding = Decoding(max_bytes=2_000_000)
+    decoding = Decoding(max_bytes=500_000)
     quiet = joined(tenant="globex")
     await decoding.read([quiet])
     for number in range(50):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from portal.oidc.provider import Provider
@@ -98,3 +98,45 @@ def test_the_first_matches_by_name_are_found(names: list[str], text: str, most: 
 @given(st.text())
 def test_folding_twice_changes_nothing(text: str) -> None:
     assert fold(fold(text)) == fold(text)
+
+
+_NAMES = st.lists(st.sampled_from("abcd"), max_size=2, unique=True).map(tuple)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_an_index_with_replaced_tenants_is_that_of_the_new_tenants(data: st.DataObject) -> None:
+    """Of tenants whose hosts and e-mail domains are their own, as `Ownership` ensures."""
+
+    def revision(slug: str) -> Tenant:
+        def own(prefix: str) -> tuple[str, ...]:
+            names = (f"{prefix}.{slug if one < 'c' else 'shared'}" for one in data.draw(_NAMES))
+            return tuple(dict.fromkeys(names))
+
+        name = data.draw(st.sampled_from(["A", "B"]))
+        return tenant(slug, name, hosts=own("host"), email_domains=own("domain"))
+
+    before = {slug: revision(slug) for slug in ("one", "two", "three")}
+    changed = {slug: revision(slug) for slug in data.draw(st.sets(st.sampled_from(["two", "three", "four"])))}
+    removed = data.draw(st.sets(st.sampled_from(["one"])))
+    after = {slug: one for slug, one in {**before, **changed}.items() if slug not in removed}
+    for tenants in (before, after):
+        names = [name for one in tenants.values() for name in {*one.hosts, *one.email_domains}]
+        assume(len(names) == len(set(names)))
+    found = Index(before.values()).replacing(changed, removed)
+    expected = Index(after.values())
+    assert list(found.tenants) == list(expected.tenants)
+    assert dict(found.by_slug) == dict(expected.by_slug) == after
+    for name in sorted({f"{kind}.{end}" for kind in ("host", "domain") for end in (*after, "shared")}):
+        assert found.by_host(name) is expected.by_host(name)
+        assert found.search(f"ann@{name}", most=5) == expected.search(f"ann@{name}", most=5)
+
+
+def test_an_index_with_a_replaced_tenant_leaves_the_earlier_one_unchanged() -> None:
+    new = tenant("acme", "acme GmbH", hosts=("new.example",), email_domains=("new.example",))
+    index = INDEX.replacing({"acme": new})
+    assert slugs(index.search("ann@new.example", most=5)) == ["acme"]
+    assert index.search("ann@acme.test", most=5) == []
+    assert index.by_host("new.example") is index.by_slug["acme"] is new
+    assert slugs(INDEX.search("ann@acme.test", most=5)) == ["acme"]
+    assert INDEX.by_host("new.example") is None

@@ -85,7 +85,7 @@ def added(text: str) -> str:
         ),
         (
             added("scopes: openid\n"),
-            "acme.yaml:6:9: scopes must be a list, found text",
+            "acme.yaml:6:9: scopes must be a list, found text; write it in brackets, with commas: [one, two]",
         ),
         (
             added("api: https://a.example\n"),

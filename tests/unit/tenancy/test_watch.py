@@ -151,6 +151,52 @@ async def test_a_save_is_noticed_before_the_next_check(
 
 
 @pytest.mark.gen_test
+async def test_a_change_of_one_file_is_live_without_a_check_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_CHECK_INTERVAL", 3600.0)
+    path = write(tmp_path)
+    write(tmp_path, ACME.replace("Acme", "Other"), "other.yaml")
+    text = ACME.replace("Acme", "New")
+
+    def saved_in_place() -> bool:
+        path.write_text(text)
+        return has(live, "New Corporation")
+
+    def saved_by_renaming() -> bool:
+        (tmp_path / ".acme.swap").write_text(text.replace("New", "Newer"))
+        (tmp_path / ".acme.swap").rename(path)
+        return has(live, "Newer Corporation")
+
+    async with watched(tmp_path) as live:
+        monkeypatch.setattr(live._folder, "names", lambda: pytest.fail("all files are checked"))
+        await until(saved_in_place)
+        await until(saved_by_renaming)
+
+
+@pytest.mark.gen_test
+async def test_changes_of_one_file_do_not_delay_the_next_check_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_CHECK_INTERVAL", 1.0)
+    (tmp_path / "secret").write_text("one")
+    os.utime(write(tmp_path / "tenants", ACME.replace("${ACME_SECRET}", "file:../secret")), (1, 1))
+    write(tmp_path / "tenants", ACME, "busy.yaml")
+    async with watched(tmp_path / "tenants") as live:
+        before = live.get("acme")
+        (tmp_path / "secret").write_text("two")
+        number = 0
+
+        def changed() -> bool:
+            nonlocal number
+            number += 1
+            write(tmp_path / "tenants", f"{ACME}# {number}\n", "busy.yaml")
+            return live.get("acme") is not before
+
+        await until(changed)
+
+
+@pytest.mark.gen_test
 async def test_watching_ends_when_stop_is_set(tmp_path: Path) -> None:
     async with watched(tmp_path):
         began = time.monotonic()

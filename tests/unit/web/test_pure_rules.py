@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from http.cookies import Morsel
 from ipaddress import ip_network
 
 import pytest
@@ -11,6 +12,7 @@ from tornado.httputil import HTTPHeaders
 from portal.secret import Secret
 from portal.tenancy.index import Index
 from portal.web.client_address import client_address
+from portal.web.cookies import set_cookie_header
 from portal.web.home import missing_scopes
 from portal.web.origin import Origin, origin_of
 from portal.web.sites import Sites
@@ -90,6 +92,27 @@ def test_L7_a_host_header_that_only_resembles_a_tenants_own_changes_no_link(host
     assert sites.find("own.example").origin == "https://own.example"
     assert sites.find("Own.Example:8443").origin == "https://own.example"
     assert sites.find(host) is sites.main
+
+
+@pytest.mark.parametrize("max_age", [None, 600])
+@pytest.mark.parametrize("secure", [True, False])
+@pytest.mark.parametrize("same_site", ["Lax", "None"])
+def test_a_cookie_is_set_as_tornado_would_set_it(max_age: int | None, secure: bool, same_site: str) -> None:
+    morsel: Morsel[str] = Morsel()
+    morsel.set("__Host-portal", "a.B-9_~", "a.B-9_~")
+    morsel.update({"path": "/", "samesite": same_site, "httponly": "yes", "secure": "yes" if secure else ""})
+    if max_age is not None:
+        morsel["max-age"] = str(max_age)
+    header = set_cookie_header(
+        "__Host-portal", "a.B-9_~", max_age=max_age, secure=secure, same_site=same_site
+    )
+    assert header == morsel.OutputString()
+
+
+@pytest.mark.parametrize("value", ["", "a b", "a;Path=/t", "a\r\nSet-Cookie: b", 'a"b', "a,b", "é", "a\n"])
+def test_a_cookie_value_that_would_need_quoting_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="a cookie's value"):
+        set_cookie_header("portal", value, max_age=None, secure=True, same_site="Lax")
 
 
 def test_the_cookie_name_has_the_host_prefix_on_https_and_none_on_loopback() -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from tornado.escape import utf8, xhtml_escape
 
-from portal.web.assets import escaped
+from portal.web import markup
+from portal.web.assets import load_templates
+from portal.web.markup import Markup, escaped
 from tests.kit.page_samples import ACME, EVERY, HOSTILE, HOSTILE_PAGES, STATIC, TEMPLATES, html_of
 from tests.kit.page_tree import Node, PageParser
 
@@ -132,6 +133,13 @@ def test_no_template_turns_escaping_off(path: Path) -> None:
     assert not re.search(r"{%\s*(raw|autoescape|module)\b", path.read_text())
 
 
+def test_only_the_data_of_pages_makes_markup_and_escapes_every_value_in_it() -> None:
+    portal = Path(markup.__file__).parent.parent
+    makers = [path.name for path in portal.rglob("*.py") if "Markup(" in path.read_text()]
+    assert sorted(makers) == ["markup.py", "views.py"]
+    assert ">&lt;&quot;</text>" in ACME._replace(initials='<"').avatar.decode()
+
+
 @pytest.mark.parametrize("path", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
 def test_no_script_turns_text_into_markup_or_code(path: Path) -> None:
     forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|setAttribute\("
@@ -141,8 +149,18 @@ def test_no_script_turns_text_into_markup_or_code(path: Path) -> None:
 def test_values_are_escaped_as_tornado_does() -> None:
     texts = [*map(chr, range(256)), "", "plain", "a&b", "<", '"', "'", "é<", HOSTILE]
     for text in texts:
-        assert utf8(escaped(text)) == utf8(xhtml_escape(text))
-        assert utf8(escaped(text.encode())) == utf8(xhtml_escape(text))
+        assert escaped(text) == utf8(xhtml_escape(text))
+        assert escaped(text.encode()) == utf8(xhtml_escape(text))
+    assert [escaped(7), escaped(None), escaped(["<"])] == [b"7", b"None", b"[&#x27;&lt;&#x27;]"]
+    assert escaped(Markup(b"<b>")) == Markup(b"<b>")
+
+
+def test_every_value_of_a_template_is_written_with_one_call() -> None:
+    """Otherwise Tornado generates other code than `_WRITE_VALUE` expects; pages are right, but slower."""
+    for template in load_templates().templates.values():
+        if not template.name.startswith("_") and template.name != "base.html":
+            assert "_tt_append(escaped(" in template.code
+            assert "_tt_tmp" not in template.code
 
 
 def test_the_style_sheet_loads_nothing() -> None:
@@ -161,6 +179,6 @@ def luminance(color: str) -> float:
 def test_initials_are_readable_on_any_colour() -> None:
     steps = range(0, 256, 15)
     for color in (f"#{red:02x}{green:02x}{blue:02x}" for red in steps for green in steps for blue in steps):
-        card = replace(ACME, color=color)
+        card = ACME._replace(color=color)
         dark, light = sorted((luminance(card.color), luminance(card.ink)))
         assert (light + 0.05) / (dark + 0.05) >= 4.5, color

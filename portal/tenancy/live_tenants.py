@@ -1,0 +1,130 @@
+"""The live tenants, and the problems of tenant files that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
+
+import structlog
+
+from portal.errors import ConfigurationError, Problem
+from portal.tenancy.folder import TenantFolder
+from portal.tenancy.index import Index
+from portal.tenancy.loading import LoadedTenant
+from portal.tenancy.ownership import Claim, Owned, Ownership, still_claimed
+from portal.time_slices import in_turns
+
+
+class LiveTenants:
+    """The tenants of the valid files of a folder. Methods are not thread-safe; reading the attributes is."""
+
+    def __init__(self, folder: TenantFolder, reserved_hosts: Collection[str]) -> None:
+        """Create it without tenants. Parameters: reserved_hosts, host names that no tenant may have."""
+        self.index = Index(())
+        self.problems: Mapping[str, ConfigurationError] = MappingProxyType({})
+        """By file name; the caller may add problems under other names with `report`."""
+        self._folder = folder
+        self._reserved = frozenset(host.lower() for host in reserved_hosts)
+        self._ownership = Ownership(self._reserved)
+        self._log = structlog.get_logger("portal.tenancy")
+
+    def publish(self, names: Iterable[str]) -> Collection[str]:
+        """Make the tenants of changed files live; return the slugs of the tenants that changed.
+
+        An invalid file changes nothing but `problems`, which then has only problems of existing files.
+        Parameters: names, of the files that were added, changed or removed.
+        """
+        before = self.index
+        problems = {name: one for name, one in in_turns(self.problems.items()) if name in self._folder.files}
+        for slug in self._ownership.rejected:
+            problems.pop(self._file_name(slug), None)
+        changed, removed = self._read_results(slugs_of(in_turns(names)), problems)
+        resolved = self._ownership.resolve(before.by_slug, changed, removed)
+        for slug, conflicts in resolved.problems.items():
+            problems[self._file_name(slug)] = ConfigurationError(conflicts)
+        gone = before.by_slug.keys() & removed
+        if resolved.accepted or gone:
+            self.index = before.replacing(resolved.accepted, gone)
+        self.report(problems)
+        return gone | resolved.accepted.keys()
+
+    def report(self, problems: dict[str, ConfigurationError]) -> None:
+        """Replace `problems`, and log those that are new and those that ended."""
+        before, self.problems = self.problems, MappingProxyType(problems)
+        for name, error in problems.items():
+            if name not in before or before[name].problems != error.problems:
+                shown = [str(problem) for problem in error.problems]
+                self._log.error("tenant_file_rejected", file=name, problems=shown)
+        for name in before.keys() - problems.keys():
+            self._log.info("tenant_file_accepted", file=name)
+
+    def _read_results(
+        self, slugs: Iterable[str], problems: dict[str, ConfigurationError]
+    ) -> tuple[dict[str, LoadedTenant | None], set[str]]:
+        """Return the tenants of the files of these slugs, and the slugs without a file; update `problems`."""
+        changed: dict[str, LoadedTenant | None] = {}
+        removed: set[str] = set()
+        for slug in in_turns(slugs):
+            files = self._folder.of(slug)
+            for file in files:
+                problems.pop(file.path.name, None)
+            for file in files[1:]:
+                message = f"there is another file for the tenant {slug}; remove one of the two"
+                problems[file.path.name] = ConfigurationError([Problem(str(file.path), message)])
+            if not files:
+                removed.add(slug)
+                continue
+            changed[slug] = files[0].loaded
+            if files[0].error is not None:
+                problems[files[0].path.name] = files[0].error
+        return changed, removed
+
+    def _file_name(self, slug: str) -> str:
+        files = self._folder.of(slug)
+        return files[0].path.name if files else ""
+
+    # --- owners of names
+
+    @property
+    def owners_version(self) -> int:
+        """A number that changes with every change of owners."""
+        return self._ownership.version
+
+    def owned(self, recorded: Owned) -> Owned:
+        """Return the names that each tenant owns.
+
+        Parameters: recorded, names that tenants own in other processes; they keep what they still claim.
+        """
+        owned = self._still_owned(recorded)
+        taken = {claim for claims in in_turns(owned.values()) for claim in claims}
+        for slug, claims in in_turns(self._ownership.owned.items()):
+            more = tuple(claim for claim in claims if claim not in taken)
+            owned[slug] = owned.get(slug, ()) + more
+        return owned
+
+    def restore_owners(self, recorded: Owned) -> None:
+        """Return names to the tenants that owned them earlier, whoever has them now."""
+        owned = self._still_owned(recorded)
+        if not self._ownership.has(owned):
+            self._ownership = Ownership(self._reserved, owned)
+            self.index = Index(())
+            self.publish(self._folder.files)
+
+    def _still_owned(self, recorded: Owned) -> dict[str, tuple[Claim, ...]]:
+        """What tenants still claim of what they owned; those with an invalid file claim everything."""
+        owned = {}
+        for slug, claims in in_turns(recorded.items()):
+            if files := self._folder.of(slug):
+                one = files[0].loaded
+                owned[slug] = claims if one is None else still_claimed(claims, one.tenant)
+        return owned
+
+
+def slug_of_name(name: str) -> str:
+    """The slug of a tenant file's name."""
+    return name.rpartition(".")[0]
+
+
+def slugs_of(names: Iterable[str]) -> set[str]:
+    """The slugs of the names of tenant files."""
+    return {slug_of_name(name) for name in names}
