@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from portal.stores.tenant_records import Event
-from portal.stores.tenant_store import TenantStore
+from portal.stores.tenant_store import Database, TenantStore
 from tests.contract.entries import (
     at,
     new_claim,
@@ -19,6 +20,7 @@ from tests.contract.entries import (
     new_revision,
     new_tenant,
 )
+from tests.contract.processes import other_process
 
 CONTENDERS = 20
 
@@ -155,6 +157,31 @@ async def test_two_changes_of_the_status_do_not_undo_each_other(
 
     won = await winner(tenants, second_tenants, suspend)
     assert await tenants.get_tenant("initech") == new_tenant(status=f"s{won}", changed_at=at(won))
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_published_revisions_of_a_killed_process_are_stored_with_their_events(
+    tenants: TenantStore, store: Database, database_url: str
+) -> None:
+    """THREATS S10."""
+    async with other_process("publish", database_url) as publisher:
+        assert publisher.stdout is not None
+        while int(await publisher.stdout.readline()) < 30:
+            pass
+        publisher.send_signal(signal.SIGKILL)
+        acknowledged = [int(line) for line in (await publisher.stdout.read()).split(b"\n")[:-1]]
+    await store.maintain()
+    found = await tenants.get_tenant("initech")
+    assert found is not None
+    assert found.live >= max(acknowledged, default=30)
+    revisions = await tenants.list_revisions("initech", before=None, most=1000)
+    assert [each.number for each in revisions] == list(range(found.live, 0, -1))
+    assert all(each.content == str(each.number) * 1000 for each in revisions)
+    events = [each.target for each in await tenants.list_events(most=1000)]
+    expected = ["revision 1", *(f"revision {each.number}" for each in revisions)]
+    assert sorted(events) == sorted(expected), "those of the tenant itself name revision 1 as well"
+    following = new_revision(found.live + 1)
+    assert await tenants.publish(following, replaces=found.live, draft=None, event=new_event())
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -1,6 +1,6 @@
 """Tenants on MongoDB: each change is an atomic change of one document, which also gets the event.
 
-See docs/decisions/050-tenants-in-the-database.md.
+See docs/decisions/053-tenants-in-the-database.md.
 """
 
 from __future__ import annotations
@@ -45,6 +45,19 @@ class MongoTenants:
     async def maintain(self) -> None:
         """Deliver events that a process left undelivered when it ended. Raises StoreUnavailable."""
         await self._outbox.deliver_all()
+
+    async def forget_setup_links(self, *, most: int) -> int:
+        """Delete the setup links of up to `most` tenants; return of how many. Raises StoreUnavailable."""
+        if most <= 0:
+            return 0
+        tenants = self._connection.collection("tenants")
+        async with self._connection.operation():
+            found = (
+                await tenants.find({"links.token_hash": {"$gt": ""}}, {"_id": 1}).limit(most).to_list(None)
+            )
+            keys = [document["_id"] for document in found]
+            done = await tenants.update_many({"_id": {"$in": keys}}, {"$unset": {"links": 1}})
+        return done.modified_count
 
     # --- tenants and revisions
 
