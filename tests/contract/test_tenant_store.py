@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from portal.errors import StoreUnavailable
 from portal.stores.tenant_records import Event, TenantStatus, earliest_event_id
-from portal.stores.tenant_store import TenantStore
+from portal.stores.tenant_store import Database, TenantStore
 from tests.contract.entries import (
     NOW,
     at,
@@ -18,6 +19,7 @@ from tests.contract.entries import (
     new_revision,
     new_tenant,
 )
+from tests.kit.failing_store import FailingStore
 
 
 async def kinds(tenants: TenantStore, tenant: str | None = "initech") -> list[str]:
@@ -413,6 +415,29 @@ async def test_an_event_of_a_repeated_change_is_stored_once(tenants: TenantStore
     await tenants.add_events([event, event])
     assert await tenants.list_events(most=1) == [event]
     assert await kinds(tenants) == ["added", "claimed", "proven"]
+
+
+@pytest.mark.gen_test
+async def test_a_change_during_an_outage_is_made_whole_or_not_at_all(store: Database) -> None:
+    """With the wrapper that tests of other packages use."""
+    failing = FailingStore(store)
+    tenants = failing.tenants
+    await with_tenant(tenants)
+    await tenants.put_draft(new_draft(7), replaces=None, event=None)
+    failing.fail()
+    with pytest.raises(StoreUnavailable):
+        await publish(tenants, 1, draft=7, event=new_event("refused"))
+    failing.recover()
+    assert await tenants.get_tenant("initech") == new_tenant()
+    assert await tenants.get_draft("initech") == new_draft(7)
+    failing.lose("publish", times=1)
+    with pytest.raises(StoreUnavailable):
+        await publish(tenants, 1, draft=7, event=new_event("published", 1))
+    assert not await publish(tenants, 1, draft=7, event=new_event("repeated", 2))
+    assert await tenants.list_revisions("initech", before=None, most=5) == [new_revision()]
+    assert await tenants.get_draft("initech") is None
+    assert await kinds(tenants) == ["added", "published"]
+    assert failing.calls["publish"] == 3
 
 
 def test_the_order_of_event_ids_is_that_of_their_times() -> None:

@@ -379,7 +379,7 @@ class MongoStore:
                 found = await collection.find({}, {"_id": 1}).limit(most - deleted).to_list(None)
                 keys = [document["_id"] for document in found]
                 deleted += (await collection.delete_many({"_id": {"$in": keys}})).deleted_count
-        return deleted
+        return deleted + await self.tenants.forget_setup_links(most=most - deleted)
 
     async def purge(self) -> int:
         expired = {"expires_at": {"$lte": to_date(await self._connection.measure_clock())}}

@@ -22,6 +22,7 @@ from portal.stores.tenant_records import Revision
 _PAGE = 1000
 _LARGE: Document = {"draft": 0, "links": 0, "events": 0, "revisions": 0}
 _REVISIONS_AT_ONCE = 100
+_NEWEST_AT_ONCE = 200
 
 
 class TenantReader:
@@ -45,21 +46,27 @@ class TenantReader:
                 return found
             after = {"_id": {"$gt": page[-1]["_id"]}}
 
-    async def list_some(
+    async def list_newest(
         self,
         collection: str,
         query: Document,
-        order: Document,
+        by: str,
         most: int,
         *,
         convert: Callable[[Document], Entry],
         kind: type[Entry],
     ) -> list[Entry]:
-        """The first `most` documents that match, in this order."""
-        if most == 0:
-            return []
-        found = await self._connection.read(collection, query, [{"$sort": order}, {"$limit": most}], most)
-        return await self._decoded(found, convert, kind)
+        """Up to `most` documents that match, in descending order of the field `by`."""
+        found: list[Entry] = []
+        while most > 0:
+            stages: list[Document] = [{"$sort": {by: -1}}, {"$limit": min(most, _NEWEST_AT_ONCE)}]
+            page = await self._connection.read(collection, query, stages)
+            found += await self._decoded(page, convert, kind)
+            if len(page) < _NEWEST_AT_ONCE:
+                break
+            most -= len(page)
+            query = {**query, by: {**query.get(by, {}), "$lt": page[-1][by]}}
+        return found
 
     async def revisions(self, keys: Sequence[tuple[str, int]]) -> list[Revision]:
         """The revisions with these slugs and numbers, in their order, also those not delivered yet."""

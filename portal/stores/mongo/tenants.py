@@ -1,6 +1,6 @@
 """Tenants on MongoDB: each change is an atomic change of one document, which also gets the event.
 
-See docs/decisions/050-tenants-in-the-database.md.
+See docs/decisions/053-tenants-in-the-database.md.
 """
 
 from __future__ import annotations
@@ -45,6 +45,19 @@ class MongoTenants:
     async def maintain(self) -> None:
         """Deliver events that a process left undelivered when it ended. Raises StoreUnavailable."""
         await self._outbox.deliver_all()
+
+    async def forget_setup_links(self, *, most: int) -> int:
+        """Delete the setup links of up to `most` tenants; return of how many. Raises StoreUnavailable."""
+        if most <= 0:
+            return 0
+        tenants = self._connection.collection("tenants")
+        async with self._connection.operation():
+            found = (
+                await tenants.find({"links.token_hash": {"$gt": ""}}, {"_id": 1}).limit(most).to_list(None)
+            )
+            keys = [document["_id"] for document in found]
+            done = await tenants.update_many({"_id": {"$in": keys}}, {"$unset": {"links": 1}})
+        return done.modified_count
 
     # --- tenants and revisions
 
@@ -118,11 +131,11 @@ class MongoTenants:
             return []
         if documents.undelivered(found, "revisions"):
             await self._outbox.deliver("tenants", found)
-        query = {"tenant": tenant, "instance": found.get("instance")}
+        query: Document = {"tenant": tenant, "instance": found.get("instance")}
         if before is not None:
             query["number"] = {"$lt": before}
-        return await self._reader.list_some(
-            "revisions", query, {"number": -1}, most, convert=documents.revision_of, kind=Revision
+        return await self._reader.list_newest(
+            "revisions", query, "number", most, convert=documents.revision_of, kind=Revision
         )
 
     # --- drafts
@@ -219,8 +232,8 @@ class MongoTenants:
             require_short(id=before)
             query["_id"]["$lt"] = before
         await self._outbox.deliver_all()
-        return await self._reader.list_some(
-            "events", query, {"_id": -1}, most, convert=documents.event_of, kind=Event
+        return await self._reader.list_newest(
+            "events", query, "_id", most, convert=documents.event_of, kind=Event
         )
 
     async def purge_events(self, *, before: float, most: int) -> int:
@@ -267,7 +280,7 @@ class MongoTenants:
     async def _change_link(
         self, found: Document | None, key: str, expected: Document, change: Document, *, event: Event
     ) -> bool:
-        """Change the link whose `key` is as expected, if all of it is; its place in the list never changes."""
+        """Change the link whose `key` is as expected, if all of it is; its place never changes."""
         links = documents.links_of(found) if found else []
         for place, (slug, link) in enumerate(links):
             if isinstance(link, dict) and link.get(key) == expected[key]:

@@ -105,8 +105,8 @@ READ_META = "SELECT value FROM meta WHERE id = ?"
 PUT_META = "INSERT OR REPLACE INTO meta (id, value) VALUES (?, ?)"
 ADD_META = "INSERT OR IGNORE INTO meta (id, value) VALUES (:id, :value)"
 SWAP_META = "UPDATE meta SET value = :value WHERE id = :id AND value = :expected"
-SIGN_INS = ("attempts", "logouts", "logins", "sessions")
-"""Tables with sign-ins, in all states from login attempt to logout."""
+SIGN_INS = ("attempts", "logouts", "logins", "sessions", "setup_links")
+"""Tables with sign-ins, in all states from login attempt to logout, and with credentials of other kinds."""
 DELETE_SOME = "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} LIMIT ?)"
 _EXPIRED = "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} WHERE {1} <= ? LIMIT ?)"
 PURGE = (
