@@ -47,7 +47,9 @@ from portal.sessions.upkeep import StoreUpkeep
 from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
 from portal.stores.store import Store
+from portal.stores.tenant_store import Database
 from portal.tenancy.registry import Registry
+from portal.tenancy.stored import StoredTenants
 from portal.tenant_upkeep import TenantUpkeep
 from portal.web.api_proxy.live_calls import LiveCalls
 from portal.web.assets import AssetHandler, assets_folder, load_templates
@@ -107,9 +109,10 @@ class RunningPortal:
     relying_party: RelyingParty
     database_check: DatabaseCheck
     key_ring: KeyRingWatch
+    stored_tenants: StoredTenants
 
 
-def build(settings: Settings, *, clock: Clock = now, store: Store | None = None) -> RunningPortal:
+def build(settings: Settings, *, clock: Clock = now, store: Database | None = None) -> RunningPortal:
     """Wire a portal. Reads the key ring and the tenant files, and opens nothing else.
 
     Parameters: clock, the host's clock. Raises ConfigurationError or StartupError.
@@ -154,7 +157,14 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
     check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=store.time))
     key_ring = KeyRingWatch(parts.vault, client_keys)
     return RunningPortal(
-        portal, application(portal), tokens, parts.vault, parts.relying_party, check, key_ring
+        portal,
+        application(portal),
+        tokens,
+        parts.vault,
+        parts.relying_party,
+        check,
+        key_ring,
+        StoredTenants(store.tenants, parts.vault),
     )
 
 
@@ -268,7 +278,7 @@ async def running(
     """
     built = build(settings, clock=clock)
     portal = built.portal
-    upkeep = TenantUpkeep(portal)
+    upkeep = TenantUpkeep(portal, built.stored_tenants)
     await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker)
     await built.key_ring.reload()
     stop_delays = stop_delays or StopDelays()
@@ -346,7 +356,8 @@ async def open_database(
 ) -> None:
     """Open the store of a portal and check that it belongs to this configuration.
 
-    Parameters: upkeep, set when the portal will serve: also return names to the tenants that owned them;
+    Parameters: upkeep, set when the portal will serve: also read the tenants of the database, and return
+    names to the tenants that owned them;
     replaces_worker, whether this process replaces a worker: also check its tenants.
     Raises: StartupError.
     """
@@ -355,6 +366,8 @@ async def open_database(
         with startup_failures(built.portal.settings.database):
             await store.open()
             await built.database_check.start()
+            if upkeep is not None:
+                await upkeep.read_stored_tenants()
             if upkeep is not None and replaces_worker:
                 await upkeep.check_replacement()
             if upkeep is not None:

@@ -41,7 +41,7 @@ class LoginCompletionHandler(PageHandler):
         self.redirect(outcome.return_to, status=303)
 
     async def finished(self, login: Awaitable[FinishedLogin | InteractiveRetry]) -> None:
-        """Wait for a login attempt and redirect the browser. Raises what the attempt raises."""
+        """Wait for a login attempt and redirect the browser. Raises NewLoginsRefused, what the attempt raises."""
         try:
             self.redirect_after_login(await login)
         except SignInNotAllowed as error:
