@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 from tornado.httputil import HTTPHeaders
@@ -29,10 +30,11 @@ from portal.outbound.request import Origin, OutboundRequest
 from portal.outbound.response_parser import ResponseParser
 from portal.sessions.directory import accepting_registration
 from portal.stores.model import Login
-from portal.web.api_proxy.call_headers import CallHeaders, call_headers
+from portal.web.api_proxy.call_headers import CallHeaders, call_headers, session_cookie
 from portal.web.api_proxy.path_access import check_path_access
 from portal.web.api_proxy.response import ResponseHeaders
 from portal.web.api_proxy.rules import own_headers, passed_headers, target_url
+from portal.web.server.http_exchange import HttpExchange, RequestLimits, ResponseStream
 from portal.web.server.request_fields import FieldsCache
 from portal.web.server.request_parser import RequestParser
 
@@ -59,8 +61,9 @@ def steps(portal: RunningPortal, signed_in: SignedIn, login: Login) -> list[tupl
     api, headers = tenant.api, first.headers
     site = app.sites.find(headers["Host"])
     known = call_headers(headers, site)
-    assert known.cookie is not None
-    cookie = known.cookie
+    exchange = HttpExchange(cast(ResponseStream, SimpleNamespace(context=None)), first, RequestLimits())
+    cookie = session_cookie(exchange, headers, site)
+    assert cookie is not None
     origin = Origin("http", "127.0.0.1", 80)
     received = ResponseParser("GET")
     received.feed(RESPONSE)
@@ -91,8 +94,9 @@ def steps(portal: RunningPortal, signed_in: SignedIn, login: Login) -> list[tupl
         ("request: parse and check the head, fields seen before", lambda: read_head(fields)),
         ("request: the same, new fields", lambda: read_head(FieldsCache())),
         ("host: find the site", lambda: app.sites.find(headers["Host"])),
-        ("origin, CSRF header, cookie: fields seen before", lambda: call_headers(headers, site)),
-        ("origin, CSRF header, cookie: new fields", lambda: CallHeaders(headers, site)),
+        ("origin, CSRF header: fields seen before", lambda: call_headers(headers, site)),
+        ("origin, CSRF header: new fields", lambda: CallHeaders(headers, site)),
+        ("cookie: find and parse it", lambda: session_cookie(exchange, headers, site)),
         ("tenant: find it", lambda: app.registry.get("bench")),
         ("path: every server must see the same", lambda: target_url(api.base_url, "/v1/orders", "a=1")),
         ("session and login: read, alone", lambda: app.sessions.open_session(cookie, "bench")),

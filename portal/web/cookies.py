@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from tornado.httputil import HTTPHeaders
 
@@ -29,10 +30,17 @@ def set_cookie_header(name: str, value: str, *, max_age: int | None, secure: boo
 
 def read_cookie(headers: HTTPHeaders, name: str) -> str | None:
     """Return a cookie's value; None when it is missing or sent more than once (THREATS S2)."""
+    return find_cookie(headers.get_list("Cookie"), name)
+
+
+def find_cookie(lines: Iterable[str], name: str) -> str | None:
+    """As `read_cookie`, in the values of the Cookie fields of a request."""
     prefix = f"{name}="
     found = None
-    for header in headers.get_list("Cookie"):
-        for raw in header.split(";"):
+    for line in lines:
+        if prefix not in line:
+            continue
+        for raw in line.split(";"):
             part = raw.strip()
             if not part.startswith(prefix):
                 continue

@@ -166,6 +166,7 @@ NO_UNTRUSTED_INPUT = {
 
 HARMLESS_FUNCTIONS = {
     "response.problem_response": "writes",
+    "cookies.find_cookie": "read_cookie, which is measured",
     "rules.own_headers": "writes",
     "authorization_response.check_delivery": "checks which parameters are present",
     "authorization_response.single": "looks up a parameter",

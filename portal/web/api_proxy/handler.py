@@ -36,7 +36,7 @@ from portal.errors import (
 )
 from portal.outbound.stream import OutboundStream
 from portal.web.api_proxy.body_pipe import BodyPipe
-from portal.web.api_proxy.call_headers import call_headers
+from portal.web.api_proxy.call_headers import call_headers, session_cookie
 from portal.web.api_proxy.live_calls import LiveCall
 from portal.web.api_proxy.response import ResponseHeaders, problem_response
 from portal.web.api_proxy.rules import passed_headers, target_url
@@ -256,7 +256,8 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             raise NotFound(f"no tenant {self._slug!r} with an API at {site.origin}")
         path = self._path.removeprefix(self._public_base)
         target = target_url(tenant.api.base_url, path, self._query)
-        request_session = await self._portal.sessions.open_session(known.cookie, self._slug)
+        cookie = session_cookie(self._connection, headers, site)
+        request_session = await self._portal.sessions.open_session(cookie, self._slug)
         if request_session is None or request_session.login is None:
             raise LoginRequired("this session has no live login at this tenant")
         return UpstreamCall(

@@ -99,8 +99,8 @@ class _PendingRequest(httputil.HTTPMessageDelegate):
         headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
         target = cast(httputil.RequestStartLine, start_line).path
-        if isinstance(headers, RequestHeaders):
-            headers = headers.copy()  # the application may change them
+        if isinstance(self._request_conn, HttpExchange):
+            headers = self._request_conn.head.all_headers()  # the application may change them
         self._delegate = self._dispatcher.begin(self._server_conn, self._request_conn, target, headers)
         return self._delegate.headers_received(start_line, headers)
 

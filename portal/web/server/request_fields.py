@@ -7,6 +7,7 @@ request anew.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -26,6 +27,9 @@ _OVERFLOW = "Content-Length overflow"
 """llhttp's message for a length that exceeds 64 bits."""
 _CACHE_BYTES = 12_000_000
 """Enough for about 1,700 heads of browsers. A garbage collection visits each of them, in about 5 µs."""
+_COOKIE_LINE = b"\r\nCookie: "
+_COOKIE_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+\r\n(?![ \t])")
+"""The value (RFC 9110 5.5) and its end. A line that continues it is left to llhttp, which refuses it."""
 _LARGEST_CACHED = 4096
 """Bytes."""
 _MEMORY_PER_BYTE = 3
@@ -84,10 +88,15 @@ class RequestFields(NamedTuple):
     closes: bool
     """Whether Connection contains `close`."""
     expects_continue: bool
+    size: int
+    """How many fields there are."""
 
 
 class FieldsCache:
-    """The parsed fields of the last different requests, bounded by bytes."""
+    """The parsed fields of the last different requests, bounded by bytes.
+
+    Cookie is not among them: the other fields are the same for all users of one browser.
+    """
 
     def __init__(self, max_bytes: int = _CACHE_BYTES) -> None:
         self._parsed: ByteBoundedCache[bytes, RequestFields] = ByteBoundedCache(max_bytes)
@@ -97,8 +106,23 @@ class FieldsCache:
         """Estimated bytes in memory."""
         return self._parsed.size
 
-    def read(self, block: bytes) -> RequestFields:
-        """Parse the bytes of a head from the end of the request line on. Raises: RequestError."""
+    def read(self, block: bytes) -> tuple[RequestFields, str | None]:
+        """Parse the bytes of a head from the end of the request line on. Raises: RequestError.
+
+        Return the fields and, beside them, the value of Cookie. None: there is none, or it is unusual and one
+        of the fields.
+        """
+        others, cookie = _without_cookie(block)
+        fields = self._find(others)
+        if cookie is None:
+            return fields, None
+        if "Cookie" in fields.known:  # a second one
+            return _read(block), None
+        if fields.size >= MAX_HEADER_FIELDS:
+            raise _too_many_fields()
+        return fields, cookie
+
+    def _find(self, block: bytes) -> RequestFields:
         found = self._parsed.get(block)
         if found is None:
             found = _read(block)
@@ -108,9 +132,22 @@ class FieldsCache:
         return found
 
 
+def _without_cookie(block: bytes) -> tuple[bytes, str | None]:
+    """Cut the first line of Cookie out, as browsers write it: a line that llhttp would accept, or none."""
+    start = block.find(_COOKIE_LINE)
+    if start < 0:
+        return block, None
+    line = _COOKIE_VALUE.match(block, start + len(_COOKIE_LINE))
+    if line is None:
+        return block, None
+    value = line[0][:-2].strip(b" \t").decode("latin-1")
+    return block[:start] + block[line.end() - 2 :], value
+
+
 def _read(block: bytes) -> RequestFields:
     headers, known = RequestHeaders(), dict[str, str]()
-    for name, value in _parse(_NEUTRAL_LINE + block):
+    fields = _parse(_NEUTRAL_LINE + block)
+    for name, value in fields:
         if len(name) > MAX_NAME_BYTES:
             raise RequestError("the name of a header field is too long", status=431)
         normalized, text = _normalized(name), value.strip(b" \t").decode("latin-1")
@@ -126,6 +163,7 @@ def _read(block: bytes) -> RequestFields:
         known,
         closes="Connection" in known and "close" in _options(headers, "Connection"),
         expects_continue="Expect" in known and "100-continue" in _options(headers, "Expect"),
+        size=len(fields),
     )
 
 
@@ -142,10 +180,14 @@ def _parse(block: bytes) -> list[tuple[bytes, bytes]]:
         raise RequestError("the head of the request is not valid HTTP/1.1") from None
     fields = events.fields
     if len(fields) > MAX_HEADER_FIELDS:
-        raise RequestError("the request has too many header fields", status=431)
+        raise _too_many_fields()
     if not events.head_complete or block.count(b"\n") != len(fields) + 2:  # one line for each field
         raise RequestError("the head of the request is not valid HTTP/1.1")
     return fields
+
+
+def _too_many_fields() -> RequestError:
+    return RequestError("the request has too many header fields", status=431)
 
 
 @lru_cache(1024)

@@ -11,7 +11,7 @@ import re
 from collections import deque
 from typing import NamedTuple
 
-from tornado.httputil import RequestStartLine
+from tornado.httputil import HTTPHeaders, RequestStartLine
 
 from portal.web.server.chunked_body import ChunkedBody
 from portal.web.server.request_error import RequestError
@@ -36,12 +36,21 @@ class RequestHead(NamedTuple):
 
     start_line: RequestStartLine
     headers: RequestHeaders
+    """Without Cookie, if `cookie` is not None."""
+    cookie: str | None
     length: int | None
     """Bytes of the body; None: it is chunked."""
     persistent: bool
     """Whether the connection may carry another request (RFC 9112 9.3)."""
     expects_continue: bool
     """Whether the client waits for a response before it sends the body (RFC 9110 10.1.1)."""
+
+    def all_headers(self) -> HTTPHeaders:
+        """A copy of the header fields, with Cookie, that may be changed."""
+        headers = self.headers.copy()
+        if self.cookie is not None:
+            headers["Cookie"] = self.cookie
+        return headers
 
 
 class RequestParser:
@@ -152,7 +161,7 @@ class RequestParser:
             raise RequestError("the request line is invalid")
         method, target, minor = line.groups()
         is_current = minor == b"1"
-        fields = self._fields.read(block[line.end() :])
+        fields, cookie = self._fields.read(block[line.end() :])
         _check_host(fields.known.get("Host"), target, is_current=is_current)
         length = _framing(fields.known, is_current=is_current)
         self._remaining = length or 0
@@ -163,6 +172,7 @@ class RequestParser:
                 method.decode("ascii"), target.decode("latin-1"), "HTTP/1.1" if is_current else "HTTP/1.0"
             ),
             fields.headers,
+            cookie,
             length,
             is_current and not fields.closes,
             is_current and fields.expects_continue,
