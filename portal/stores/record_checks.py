@@ -117,6 +117,14 @@ def require_times(**values: object) -> None:
 def require_keys(keys: Collection[tuple[str, int]]) -> list[tuple[str, int]]:
     """Return slugs and numbers of revisions in their order, each once; raises as the other checks."""
     for slug, number in keys:
+        if (
+            type(slug) is str
+            and slug.isascii()
+            and len(slug) < 64
+            and type(number) is int
+            and 0 < number < 2**53
+        ):
+            continue  # for nearly all keys, in a quarter of the time
         require_short(slug=slug)
         require_numbers(number=number)
     return sorted(set(keys))

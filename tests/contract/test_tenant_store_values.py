@@ -175,6 +175,15 @@ async def test_no_argument_can_be_a_query_operator(tenants: TenantStore) -> None
     assert await tenants.list_events() == [event]
 
 
+@pytest.mark.parametrize("key", [("x" * 64, 1), ("initech", 2**53 + 1), ("initech", -1), ("\ud800", 1)])
+@pytest.mark.gen_test
+async def test_a_key_of_a_revision_has_the_limits_of_its_fields(
+    tenants: TenantStore, key: tuple[str, int]
+) -> None:
+    with pytest.raises(ValueError, match=r"slug|number"):
+        await tenants.read_revisions([("initech", 1), key])
+
+
 @pytest.mark.gen_test
 async def test_a_revision_with_a_number_that_is_not_larger_is_refused(tenants: TenantStore) -> None:
     await tenants.add_tenant(new_tenant(live=3), event=new_event())
@@ -331,6 +340,7 @@ async def test_no_list_of_ten_thousand_holds_the_event_loop(
     _store_many(database_url, 10_000)
     monkeypatch.setattr("tests.kit.loop_monitor.SAMPLED_AFTER", 0.005)
     monitor = LoopMonitor()
+    more = [new_event(seconds=1) for _ in range(3_000)]
     with monitor.watching():
         # as tasks, so that their callbacks are the portal's
         found = await asyncio.create_task(tenants.list_tenants())
@@ -338,6 +348,7 @@ async def test_no_list_of_ten_thousand_holds_the_event_loop(
         events = await asyncio.create_task(tenants.list_events(most=10_000))
         keys = [(each.slug, 1) for each in found[:2_000]]
         revisions = await asyncio.create_task(tenants.read_revisions(keys))
+        await asyncio.create_task(tenants.add_events(more))
     assert [each.slug for each in found] == [f"t{number:05}" for number in range(10_000)]
     assert (len(domains), len(events), len(revisions)) == (10_000, 10_000, 2_000)
     too_long = [str(hold) for hold in monitor.holds if hold.cpu > 0.010]

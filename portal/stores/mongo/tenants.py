@@ -28,6 +28,7 @@ from portal.stores.tenant_records import (
     TenantRecord,
     earliest_event_id,
 )
+from portal.time_slices import in_slices
 
 _TRIES = 3
 
@@ -217,7 +218,8 @@ class MongoTenants:
     # --- events
 
     async def add_events(self, events: Sequence[Event]) -> None:
-        await self._outbox.insert("events", [documents.event_document(event) for event in events])
+        made = [documents.event_document(event) async for event in in_slices(events)]
+        await self._outbox.insert("events", made)
 
     async def list_events(
         self, *, tenant: str | None = None, before: str | None = None, since: float = 0.0, most: int = 100

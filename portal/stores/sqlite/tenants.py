@@ -28,6 +28,7 @@ from portal.stores.tenant_records import (
     TenantRecord,
     earliest_event_id,
 )
+from portal.time_slices import in_slices
 
 _REVISIONS_AT_ONCE = 100
 _PURGED_AT_ONCE = 200
@@ -175,7 +176,7 @@ class SQLiteTenants:
     # --- events
 
     async def add_events(self, events: Sequence[Event]) -> None:
-        rows = [_values(event) for event in events]
+        rows = [_values(event) async for event in in_slices(events)]
 
         def work(database: sqlite3.Connection) -> None:
             database.executemany(sql.ADD_EVENT, rows)
