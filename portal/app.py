@@ -47,9 +47,11 @@ from portal.sessions.upkeep import StoreUpkeep
 from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
 from portal.stores.store import Store
+from portal.stores.tenant_store import Database
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.model import Tenant
 from portal.tenancy.registry import Registry
+from portal.tenancy.stored import ContentReader, StoredTenants, may_use_private_networks
 from portal.tenant_upkeep import TenantUpkeep
 from portal.web.api_proxy.live_calls import LiveCalls
 from portal.web.assets import AssetHandler, assets_folder, load_templates
@@ -109,9 +111,10 @@ class RunningPortal:
     relying_party: RelyingParty
     database_check: DatabaseCheck
     key_ring: KeyRingWatch
+    stored_tenants: StoredTenants
 
 
-def build(settings: Settings, *, clock: Clock = now, store: Store | None = None) -> RunningPortal:
+def build(settings: Settings, *, clock: Clock = now, store: Database | None = None) -> RunningPortal:
     """Wire a portal. Reads the key ring and the tenant files, and opens nothing else.
 
     Parameters: clock, the host's clock. Raises ConfigurationError or StartupError.
@@ -120,7 +123,11 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
     registry = _load_registry(settings)
     metrics = Metrics()
     store = store or store_for(settings.database, clock=clock, observer=metrics.store)
-    http = OutboundClient(allow_private_networks=settings.allow_private_networks)
+    in_development = may_use_private_networks(settings)
+    http = OutboundClient(
+        allow_private_networks=settings.allow_private_networks,
+        is_trusted=lambda tenant: in_development or registry.is_of_operator(tenant),
+    )
     client_keys = ClientKeyRing(settings.keys, clock=store.time)
     clock_check = ClockCheck(store, clock=clock)
     directory = TenantDirectory(registry, settings)
@@ -156,7 +163,16 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
     check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=store.time))
     key_ring = KeyRingWatch(parts.vault, client_keys)
     return RunningPortal(
-        portal, application(portal), tokens, parts.vault, parts.relying_party, check, key_ring
+        portal,
+        application(portal),
+        tokens,
+        parts.vault,
+        parts.relying_party,
+        check,
+        key_ring,
+        StoredTenants(
+            store.tenants, ContentReader(parts.vault, available_presets(settings.presets), in_development)
+        ),
     )
 
 
@@ -271,7 +287,7 @@ async def running(
     """
     built = build(settings, clock=clock)
     portal = built.portal
-    upkeep = TenantUpkeep(portal)
+    upkeep = TenantUpkeep(portal, built.stored_tenants)
     await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker)
     await built.key_ring.reload()
     stop_delays = stop_delays or StopDelays()
@@ -349,7 +365,8 @@ async def open_database(
 ) -> None:
     """Open the store of a portal and check that it belongs to this configuration.
 
-    Parameters: upkeep, set when the portal will serve: also return names to the tenants that owned them;
+    Parameters: upkeep, set when the portal will serve: also read the tenants of the database, and return
+    names to the tenants that owned them;
     replaces_worker, whether this process replaces a worker: also check its tenants.
     Raises: StartupError.
     """
@@ -358,6 +375,8 @@ async def open_database(
         with startup_failures(built.portal.settings.database):
             await store.open()
             await built.database_check.start()
+            if upkeep is not None:
+                await upkeep.read_stored_tenants()
             if upkeep is not None and replaces_worker:
                 await upkeep.check_replacement()
             if upkeep is not None:

@@ -162,6 +162,18 @@ class AccessDenied(PortalError):
         self.rule = rule
 
 
+class NewLoginsRefused(PortalError):
+    """The tenant is closed to new logins; who is signed in stays."""
+
+    status = 403
+    code = "new_logins_refused"
+    title = "Sign-in is closed"
+    advice = (
+        "This organisation does not accept new sign-ins at the moment. Whoever is signed in stays signed in. "
+        "Ask the administrator of your organisation when it opens again."
+    )
+
+
 class SignInNotAllowed(PortalError):
     """An access rule of the tenant refuses this account at sign-in; nothing of the login is stored.
 

@@ -1,11 +1,12 @@
-"""Background work for tenants: reloads changed files, ends logins of removed registrations, checks losses.
+"""Background work for tenants: reloads changed files and revisions, ends logins of removed registrations.
 
-It also records which tenant owns each name.
+It also checks losses, and records which tenant owns each name.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,10 +24,14 @@ from portal.sessions.registrations import (
 from portal.tenancy.model import Tenant
 from portal.tenancy.owner_record import OwnerRecord
 from portal.tenancy.removals import is_sudden_loss
+from portal.tenancy.stored import StoredTenants
 from portal.time_slices import in_turns
 from portal.web.context import Portal
 
 _log = structlog.get_logger("portal.tenants")
+
+_STORED_SECONDS = 1.0
+"""How often each process asks the database whether a tenant changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +46,9 @@ class _Served:
 class TenantUpkeep:
     """Follows the tenant files, and ends the logins of registrations that do not return."""
 
-    def __init__(self, portal: Portal) -> None:
+    def __init__(self, portal: Portal, stored: StoredTenants) -> None:
         self._portal = portal
+        self._stored = stored
         self._served: _Served | None = None
         self.owners = OwnerRecord(portal.store, portal.registry)
         self.registrations = RegistrationUpkeep(
@@ -58,7 +64,26 @@ class TenantUpkeep:
             ),
             self.registrations.run(stop),
             self.owners.run(stop),
+            self._follow_stored_tenants(stop),
         )
+
+    async def read_stored_tenants(self) -> None:
+        """Serve the tenants of the database as they are now. Raises StoreUnavailable."""
+        changed = await self._stored.changed()
+        if changed:
+            await self._portal.registry.publish_stored(self._stored.tenants, changed)
+
+    async def _follow_stored_tenants(self, stop: asyncio.Event) -> None:
+        """While the database cannot be read, its tenants stay as they are."""
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STORED_SECONDS):
+                    await stop.wait()
+                    return
+            try:
+                await self.read_stored_tenants()
+            except PortalError as error:
+                _log.warning("stored_tenants_not_read", code=error.code)
 
     async def check_replacement(self) -> None:
         """Refuse to replace a worker when files of most tenants that other workers serve are missing.

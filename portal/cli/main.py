@@ -18,6 +18,7 @@ import click
 
 from portal.cli import preset as preset_commands
 from portal.cli import store as store_commands
+from portal.cli import stored_tenants
 from portal.cli.options import config_option, settings_of
 from portal.errors import ConfigurationError, PortalError, Problem, StartupError
 
@@ -63,7 +64,7 @@ def demo(data: Path | None, listen: str) -> int:
 
 @cli.group()
 def tenant() -> None:
-    """Create, check and list tenant files."""
+    """Create, check and list tenant files; publish tenants in the database."""
 
 
 @tenant.command()
@@ -327,6 +328,8 @@ def remove(kid: str, config: Path | None) -> int:
 
 
 cli.add_command(store_commands.store)
+for command in stored_tenants.COMMANDS:
+    tenant.add_command(command)
 cli.add_command(preset_commands.preset)
 key.add_command(store_commands.adopt)
 

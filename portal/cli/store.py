@@ -15,6 +15,7 @@ from portal.errors import ConfigurationError, Problem, StartupError
 if TYPE_CHECKING:
     from portal.config.settings import Settings
     from portal.stores.store import Store
+    from portal.stores.tenant_store import Database
 
 T = TypeVar("T")
 
@@ -85,7 +86,7 @@ def restored(yes: bool, config: Path | None) -> int:
         await check.assign_new_identity()
         return deleted
 
-    deleted = _with_store(settings, work)
+    deleted = with_store(settings, work)
     click.echo(f"Deleted {deleted} sign-in entries. The portal can be started; users sign in again.")
     return 0
 
@@ -103,7 +104,7 @@ def adopt(config: Path | None) -> int:
 
     settings = settings_of(config)
     ring = KeyRing.load(settings.keys)
-    _with_store(settings, lambda opened: adopt_key_ring(opened, ring))
+    with_store(settings, lambda opened: adopt_key_ring(opened, ring))
     click.echo(f"The database now belongs to {settings.keys}. Restart every portal with this key ring.")
     return 0
 
@@ -116,7 +117,7 @@ async def _is_older(advance: Callable[[], Awaitable[None]]) -> bool:
     return False
 
 
-def _with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
+def with_store(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
     """Run `work` with the open database. Raises ConfigurationError or StartupError."""
     import asyncio
 

@@ -35,7 +35,8 @@ async def _reload(settings: Settings, slugs: set[str], accept_removals: bool) ->
     store = store_for(settings.database)
     try:
         await store.open()
-        lost = sorted(await served_tenants(store, now=store.time()) - slugs)
+        stored = {record.slug for record in await store.tenants.list_tenants()}
+        lost = sorted(await served_tenants(store, now=store.time()) - slugs - stored)
         if accept_removals:
             await _accept(store, slugs)
     except StoreUnavailable as error:

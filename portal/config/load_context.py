@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,10 +35,15 @@ class SecretFiles:
 
 @dataclass(frozen=True, slots=True)
 class LoadContext:
-    """The environment and settings for reading one tenant file, and the secret files that it names."""
+    """The environment and settings for reading one tenant, and the secret files that it names.
+
+    open_sealed: opens a secret that the portal has sealed; given for a tenant of the database, which may name
+    neither files nor variables (THREATS A4). Raises VaultError.
+    """
 
     secret_files: SecretFiles
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     allow_private_networks: bool = False
     secrets_optional: bool = False
     """Whether a secret whose environment variable is not set is read as an `UnsetSecret`."""
+    open_sealed: Callable[[str], str] | None = field(default=None, repr=False)

@@ -3,6 +3,8 @@
 `${NAME}` is the variable NAME of the portal's environment; `file:/run/secrets/acme` is the content of a file,
 without its last line break (a relative path is relative to the folder of the tenant file). Any other text is
 the secret itself, about which `portal tenant check` warns. Certificates and their keys come from files only.
+A tenant of the database has neither variables nor files: its secrets and PEM texts are typed, and stored as
+`sealed:` and a value that the vault has sealed.
 
 Messages do not quote the file (see validation.py), with two exceptions that are unlikely to be a pasted
 secret: the name of a variable in capital letters, and an absolute path.
@@ -12,16 +14,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from portal.config.field_types import refused
 from portal.config.load_context import LoadContext
 from portal.config.yaml_document import read_bytes
-from portal.errors import ConfigurationError
+from portal.errors import ConfigurationError, VaultError
 from portal.secret import Secret, UnsetSecret
 
+SEALED = "sealed:"
+"""The beginning of a secret that the vault has sealed."""
 MAX_SECRET_BYTES = 16 * 1024
 MAX_PEM_BYTES = 256 * 1024
 
@@ -37,12 +43,41 @@ def is_reference(text: object) -> bool:
 
 def resolve_secret(text: str, context: LoadContext) -> Secret:
     """Return the secret that `text` refers to; raise `refused` when there is none."""
+    if context.open_sealed is not None:
+        return Secret(_printable(_typed_or_sealed(text, context.open_sealed), "it"))
+    if text.startswith(SEALED):
+        raise refused("is a sealed secret, which only a tenant of the database can have")
     if _BRACES.fullmatch(text):
         return _from_environment(text, context)
     if text.startswith("file:"):
         content = _from_file(text.removeprefix("file:"), context, MAX_SECRET_BYTES)
         return Secret(_printable(content, "the file"))
     return Secret(_printable(text, "it"))
+
+
+def resolve_reference(text: str, context: LoadContext) -> str:
+    """Return the secret or PEM text that a value of a tenant file stands for, for a tenant of the database.
+
+    Raises: ValueError with a sentence that follows the name of the key.
+    """
+    try:
+        if text.startswith("file:"):
+            return _from_file(text.removeprefix("file:"), context, MAX_PEM_BYTES)
+        return resolve_secret(text, context).reveal() if is_reference(text) else text
+    except PydanticCustomError as error:
+        raise ValueError(error.message()) from None
+
+
+def _typed_or_sealed(text: str, open_sealed: Callable[[str], str]) -> str:
+    """A secret of a tenant of the database: as an admin typed it, or sealed by the portal."""
+    if is_reference(text):
+        raise refused("cannot name a file or variable of the portal's host here; type the secret itself")
+    if not text.startswith(SEALED):
+        return text
+    try:
+        return open_sealed(text.removeprefix(SEALED))
+    except VaultError:
+        raise refused("was sealed with a key that this portal does not have; type the secret again") from None
 
 
 def _from_environment(text: str, context: LoadContext) -> Secret:
@@ -105,13 +140,24 @@ def _validate(value: object, info: ValidationInfo) -> Secret:
 
 
 def _validate_pem(value: object, info: ValidationInfo) -> Secret:
-    if not isinstance(value, str) or not value.startswith("file:"):
-        raise refused("must name a file: write file:/run/secrets/acme.pem")
     if not isinstance(info.context, LoadContext):
         raise refused("is not supported here")
+    if info.context.open_sealed is not None:
+        return _pasted_pem(value, info.context.open_sealed)
+    if not isinstance(value, str) or not value.startswith("file:"):
+        raise refused("must name a file: write file:/run/secrets/acme.pem")
     content = _from_file(value.removeprefix("file:"), info.context, MAX_PEM_BYTES)
     if "-----BEGIN " not in content:
         raise refused("names a file that is not in PEM form")
+    return Secret(content)
+
+
+def _pasted_pem(value: object, open_sealed: Callable[[str], str]) -> Secret:
+    if not isinstance(value, str):
+        raise refused("must be the content of a PEM file")
+    content = _typed_or_sealed(value, open_sealed)
+    if len(content) > MAX_PEM_BYTES or "-----BEGIN " not in content:
+        raise refused("is not the content of a PEM file: it begins with -----BEGIN")
     return Secret(content)
 
 

@@ -36,7 +36,8 @@ class OutboundClient:
     May be created before the event loop runs; belongs to the loop of its first request. TLS certificates are
     always verified, against the system's certificate store or, if there is none, certifi's.
 
-    Parameters: allow_private_networks, whether to allow private and loopback addresses, and plain http to
+    Parameters: is_trusted, whether a tenant may use private networks where they are allowed at all;
+    allow_private_networks, whether to allow private and loopback addresses, and plain http to
     loopback; connect_timeout, seconds in total to wait for a free connection, look up the name, and set up
     TCP and TLS; limits, of connections; lookup, replaces the system's name lookup; clock, monotonic
     seconds, for the lifetime of cached addresses.
@@ -46,6 +47,7 @@ class OutboundClient:
         self,
         *,
         allow_private_networks: bool = False,
+        is_trusted: Callable[[str], bool] = lambda tenant: True,
         connect_timeout: float = 5.0,
         limits: Limits | None = None,
         lookup: Lookup | None = None,
@@ -56,7 +58,7 @@ class OutboundClient:
         self._checked_origins: dict[str, Origin] = {}
         self._transport = Transport(
             Resolver(lookup, clock=clock),
-            allow_private_networks=allow_private_networks,
+            allow_private_networks=lambda tenant: allow_private_networks and is_trusted(tenant),
             limits=limits or default_limits(),
             keepalive=_STREAM_KEEPALIVE,
         )

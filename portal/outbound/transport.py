@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from portal.errors import OutboundBusy, OutboundTimeout
 from portal.outbound.connection import Connection, ConnectionClosedEarly
@@ -20,11 +21,17 @@ from portal.outbound.url_rules import check_address
 class Transport:
     """Pools, name lookups and TLS contexts of one process.
 
-    Parameters: as in `OutboundClient`; keepalive, seconds after which an idle connection is closed.
+    Parameters: as in `OutboundClient`; allow_private_networks, of a tenant; keepalive, seconds after which
+    an idle connection is closed.
     """
 
     def __init__(
-        self, resolver: Resolver, *, allow_private_networks: bool, limits: Limits, keepalive: float
+        self,
+        resolver: Resolver,
+        *,
+        allow_private_networks: Callable[[str], bool],
+        limits: Limits,
+        keepalive: float,
     ) -> None:
         self._resolver = resolver
         self._allow_private_networks = allow_private_networks
@@ -59,8 +66,9 @@ class Transport:
         Raises: OutboundRefused, OutboundFailed.
         """
         found = await self._resolver.addresses(origin.host_name, tenant=tenant)
+        is_private_allowed = self._allow_private_networks(tenant)
         for address in found:
-            check_address(address, allow_private_networks=self._allow_private_networks)
+            check_address(address, allow_private_networks=is_private_allowed)
         return found
 
     async def inspect(self, origin: Origin, *, tenant: str, tls: Tls) -> Inspection:
@@ -70,7 +78,8 @@ class Transport:
         """
         addresses = await self.addresses(origin, tenant=tenant)
         client = await self._contexts.get(tls, tenant=tenant) if origin.scheme == "https" else None
-        return await inspect(origin, addresses, client, allow_private_networks=self._allow_private_networks)
+        is_private_allowed = self._allow_private_networks(tenant)
+        return await inspect(origin, addresses, client, allow_private_networks=is_private_allowed)
 
     async def aclose(self) -> None:
         """Close every connection; requests in progress fail. Closing twice is allowed."""
@@ -100,5 +109,5 @@ class Transport:
             destination.origin,
             addresses,
             tls=tls,
-            allow_private_networks=self._allow_private_networks,
+            allow_private_networks=self._allow_private_networks(destination.tenant),
         )

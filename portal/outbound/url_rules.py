@@ -121,12 +121,13 @@ def _host_of(url: str, allow_private_networks: bool) -> str:
     if port is not None and not 1 <= int(port) <= 65535:
         raise OutboundRefused("port: the port must be between 1 and 65535")
     host = match["host"]
-    if scheme == "http" and not (allow_private_networks and _is_loopback_host(host)):
+    if scheme == "http" and not (allow_private_networks and is_loopback_host(host)):
         raise OutboundRefused("scheme: only https URLs are allowed")
     return host
 
 
-def _is_loopback_host(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
+    """Whether a host is a loopback name or address, with or without brackets."""
     if is_loopback_name(host):
         return True
     try:

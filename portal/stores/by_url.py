@@ -10,7 +10,7 @@ from portal.clock import Clock, now
 from portal.errors import ConfigurationError, Problem, StartupError, StoreUnavailable
 from portal.stores.observer import StoreObserver
 from portal.stores.sqlite.store import SQLiteStore
-from portal.stores.store import Store
+from portal.stores.tenant_store import Database
 
 _EXPECTED = (
     "expected sqlite:///relative/path.db, sqlite:////absolute/path.db, mongodb://host/name "
@@ -18,8 +18,8 @@ _EXPECTED = (
 )
 
 
-def store_for(url: str, *, clock: Clock = now, observer: StoreObserver | None = None) -> Store:
-    """Return the store for a database URL, not opened yet.
+def store_for(url: str, *, clock: Clock = now, observer: StoreObserver | None = None) -> Database:
+    """Return the store for a database URL, not opened yet; its `tenants` are in the same database.
 
     `sqlite:///relative` is relative to the working directory, `sqlite:////absolute` is not; `mongodb://` and
     `mongodb+srv://` are MongoDB connection strings. `clock` is the host's clock, which SQLite uses as well.

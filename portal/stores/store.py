@@ -202,9 +202,10 @@ class Store(Protocol):
         """Whether any login is stored, expired ones included."""
 
     async def forget_sign_ins(self, *, most: int) -> int:
-        """Delete up to `most` login attempts, logout steps, logins and sessions; return how many.
+        """Delete up to `most` entries of sign-ins, from login attempts to sessions, and setup links.
 
-        For `portal store restored`. Zero means that none are left.
+        Return how many; zero means that none are left. For `portal store restored`: a copy contains
+        credentials that have been used or revoked since.
         """
 
     async def purge(self) -> int:

@@ -12,36 +12,42 @@ from portal.tenancy.folder import TenantFolder
 from portal.tenancy.index import Index
 from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.ownership import Claim, Owned, Ownership, still_claimed
+from portal.tenancy.stored import StoredTenant
 from portal.time_slices import in_turns
 
 
 class LiveTenants:
-    """The tenants of the valid files of a folder. Methods are not thread-safe; reading the attributes is."""
+    """The tenants of the valid files of a folder, and of the database.
+
+    Methods are not thread-safe; reading the attributes is.
+    """
 
     def __init__(self, folder: TenantFolder, reserved_hosts: Collection[str]) -> None:
         """Create it without tenants. Parameters: reserved_hosts, host names that no tenant may have."""
         self.index = Index(())
         self.problems: Mapping[str, ConfigurationError] = MappingProxyType({})
-        """By file name; the caller may add problems under other names with `report`."""
+        """By file name, or the name of a stored tenant; others can be added with `report`."""
+        self.stored: Mapping[str, StoredTenant] = MappingProxyType({})
+        """The tenants of the database by slug. `publish` makes a change of it effective."""
         self._folder = folder
         self._reserved = frozenset(host.lower() for host in reserved_hosts)
         self._ownership = Ownership(self._reserved)
         self._log = structlog.get_logger("portal.tenancy")
 
-    def publish(self, names: Iterable[str]) -> Collection[str]:
-        """Make the tenants of changed files live; return the slugs of the tenants that changed.
+    def publish(self, slugs: Iterable[str]) -> Collection[str]:
+        """Make changed tenants live; return the slugs of the tenants that changed.
 
-        An invalid file changes nothing but `problems`, which then has only problems of existing files.
-        Parameters: names, of the files that were added, changed or removed.
+        An invalid file or revision changes nothing but `problems`, which then has only problems of existing
+        ones. Parameters: slugs, of the files and stored tenants that were added, changed or removed.
         """
         before = self.index
-        problems = {name: one for name, one in in_turns(self.problems.items()) if name in self._folder.files}
+        problems = {name: one for name, one in in_turns(self.problems.items()) if self._exists(name)}
         for slug in self._ownership.rejected:
-            problems.pop(self._file_name(slug), None)
-        changed, removed = self._read_results(slugs_of(in_turns(names)), problems)
+            problems.pop(self._name(slug), None)
+        changed, removed = self._read_results(slugs, problems)
         resolved = self._ownership.resolve(before.by_slug, changed, removed)
         for slug, conflicts in resolved.problems.items():
-            problems[self._file_name(slug)] = ConfigurationError(conflicts)
+            problems[self._name(slug)] = ConfigurationError(conflicts)
         gone = before.by_slug.keys() & removed
         if resolved.accepted or gone:
             self.index = before.replacing(resolved.accepted, gone)
@@ -71,6 +77,13 @@ class LiveTenants:
             for file in files[1:]:
                 message = f"there is another file for the tenant {slug}; remove one of the two"
                 problems[file.path.name] = ConfigurationError([Problem(str(file.path), message)])
+            stored = None if files else self.stored.get(slug)
+            if stored is not None:
+                problems.pop(stored.name, None)
+                changed[slug] = stored.loaded
+                if stored.error is not None:
+                    problems[stored.name] = stored.error
+                continue
             if not files:
                 removed.add(slug)
                 continue
@@ -79,9 +92,13 @@ class LiveTenants:
                 problems[files[0].path.name] = files[0].error
         return changed, removed
 
-    def _file_name(self, slug: str) -> str:
-        files = self._folder.of(slug)
-        return files[0].path.name if files else ""
+    def _name(self, slug: str) -> str:
+        """The name of a tenant's file or stored tenant."""
+        files, stored = self._folder.of(slug), self.stored.get(slug)
+        return files[0].path.name if files else stored.name if stored is not None else ""
+
+    def _exists(self, name: str) -> bool:
+        return name in self._folder.files or name == self._name(slug_of_name(name))
 
     # --- owners of names
 
@@ -108,14 +125,15 @@ class LiveTenants:
         if not self._ownership.has(owned):
             self._ownership = Ownership(self._reserved, owned)
             self.index = Index(())
-            self.publish(self._folder.files)
+            self.publish(slugs_of(in_turns(self._folder.files)) | self.stored.keys())
 
     def _still_owned(self, recorded: Owned) -> dict[str, tuple[Claim, ...]]:
         """What tenants still claim of what they owned; those with an invalid file claim everything."""
         owned = {}
         for slug, claims in in_turns(recorded.items()):
-            if files := self._folder.of(slug):
-                one = files[0].loaded
+            known = next(iter(self._folder.of(slug)), None) or self.stored.get(slug)
+            if known is not None:
+                one = known.loaded
                 owned[slug] = claims if one is None else still_claimed(claims, one.tenant)
         return owned
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -14,7 +14,7 @@ from portal.access.rules import AccessRules
 from portal.config.field_types import is_slug
 from portal.config.load_context import SecretFiles
 from portal.config.validation import validate
-from portal.config.yaml_document import Document, KeyPath, read_document
+from portal.config.yaml_document import Document, KeyPath, parse_document, read_document
 from portal.errors import ConfigurationError, Problem
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provider, ResponseMode
@@ -87,14 +87,37 @@ def read_tenant(
         secrets_optional=secrets_optional,
     )
     try:
-        return _read(path, context)
+        return _load(slug_of(path), read_document(path), context, folder=path.parent)
     except ConfigurationError as error:
         raise TenantFileRejected(error.problems, context.secret_files.named) from None
 
 
-def _read(path: Path, context: TenantContext) -> LoadedTenant:
-    slug = slug_of(path)
-    document = read_document(path)
+def read_stored_tenant(
+    slug: str,
+    content: str,
+    *,
+    open_sealed: Callable[[str], str],
+    presets: Presets | None = None,
+    allow_private_networks: bool = False,
+) -> LoadedTenant:
+    """Read and check a tenant of the database, whose content has the form of a tenant file.
+
+    It may name no file and no variable, and a private address only during development (THREATS A4).
+    Parameters: open_sealed, opens a sealed secret of this tenant, raises VaultError; presets, that the
+    content can name (default: the built-in ones).
+    Raises: ConfigurationError with every problem; places have the slug in place of a file.
+    """
+    nowhere = Path(slug)
+    context = TenantContext(
+        SecretFiles(nowhere),
+        open_sealed=open_sealed,
+        presets=presets or built_in(),
+        allow_private_networks=allow_private_networks,
+    )
+    return _load(slug, parse_document(content.encode(), slug), context, folder=nowhere)
+
+
+def _load(slug: str, document: Document, context: TenantContext, *, folder: Path) -> LoadedTenant:
     file: TenantBase = validate(
         model_for(document.root),
         document.root,
@@ -121,7 +144,7 @@ def _read(path: Path, context: TenantContext) -> LoadedTenant:
             provider_path,
             provider_file,
             provider,
-            folder=path.parent,
+            folder=folder,
             now=time.time(),
             api_mtls=mtls,
         )

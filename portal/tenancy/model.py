@@ -77,6 +77,8 @@ class Tenant:
     session: SessionLimits = field(default_factory=SessionLimits)
     access: Mapping[str, tuple[AccessRules, ...]] = field(default_factory=dict)
     """Access rules by the id of the provider; a user must meet all of them."""
+    accepts_logins: bool = True
+    """Whether anybody can sign in; who is signed in stays."""
 
     def contact(self, provider: str) -> str | None:
         """Whom a refused user can ask, if the file states it."""

@@ -25,6 +25,7 @@ from portal.tenancy.model import Tenant
 from portal.tenancy.ownership import Owned
 from portal.tenancy.presets import Presets, built_in
 from portal.tenancy.removals import Removals, acceptance_key
+from portal.tenancy.stored import StoredTenant
 from portal.time_slices import in_slices, in_turns
 
 T = TypeVar("T")
@@ -82,6 +83,8 @@ class Registry:
         self._preset_problems: Mapping[str, ConfigurationError] = {}
         self._live = LiveTenants(self._folder, reserved_hosts)
         self._removals = Removals(max_removed_percent)
+        self._ever_stored: set[str] = set()
+        """Slugs of tenants that the database has had since the start."""
         self._lock = threading.Lock()
         self._wake = asyncio.Event()
         self._changed_paths: set[str] = set()
@@ -97,6 +100,13 @@ class Registry:
     def get(self, slug: str) -> Tenant | None:
         """Return the live tenant with this slug."""
         return self._live.index.by_slug.get(slug)
+
+    def is_of_operator(self, slug: str) -> bool:
+        """Whether a tenant comes from a file, and may use what the operator allows to files.
+
+        What has been a tenant of the database stays untrusted, also after its removal.
+        """
+        return slug not in self._ever_stored or bool(self._folder.of(slug))
 
     def all(self) -> Sequence[Tenant]:
         """Return all live tenants, sorted by name."""
@@ -178,6 +188,21 @@ class Registry:
     def owners_version(self) -> int:
         """A number that changes with every change of owners."""
         return self._live.owners_version
+
+    async def publish_stored(self, tenants: Mapping[str, StoredTenant], changed: Collection[str]) -> None:
+        """Serve tenants of the database beside those of the folder.
+
+        Parameters: tenants, all of them, by slug; changed, slugs of those that differ from the last call.
+        """
+        before = self._live.index.by_slug
+
+        def publish() -> Collection[str]:
+            with self._lock:
+                self._ever_stored.update(tenants)
+                self._live.stored = tenants
+                return self._live.publish(changed)
+
+        await self._log_changes(before, await asyncio.to_thread(publish))
 
     def check_now(self) -> None:
         """Make `watch` check all files immediately. Call it in the thread of the event loop."""
@@ -303,7 +328,7 @@ class Registry:
             self._report_presets(self.presets.problems())
             changed = self._folder.refresh(removable, names=names)
             readable_again = self._folder_path in self._live.problems
-            return self._live.publish(changed) if changed or readable_again else ()
+            return self._live.publish(slugs_of(changed)) if changed or readable_again else ()
 
     def _refresh_changed(self, paths: Collection[str]) -> Collection[str] | None:
         """Check the files at these paths; return the slugs of the tenants that changed.
@@ -312,7 +337,7 @@ class Registry:
         """
         with self._lock:
             changed = self._folder.refresh_changed(paths)
-            return self._live.publish(changed) if changed else changed
+            return self._live.publish(slugs_of(changed)) if changed else changed
 
     def _report_presets(self, problems: Mapping[str, ConfigurationError]) -> None:
         """Log each preset that cannot be used once, and when it can be used again."""

@@ -15,6 +15,7 @@ from portal.web.base import PageHandler, prefers_json
 from portal.web.cards import account_name, tenant_card
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE
 from portal.web.forms import decoded, posted_form
+from portal.web.login import require_new_logins
 from portal.web.views import NotAllowedPage
 
 
@@ -129,8 +130,12 @@ class CallbackHandler(LoginCompletionHandler):
         self.redirect(f"/t/{tenant}/finish-login?reference={reference}", status=303)
 
     def _redirect_uri(self, tenant: str, provider: str | None) -> str:
-        """The redirect URI at which the response arrived. Raises NotFound or AttemptUnknown."""
+        """The redirect URI at which the response arrived.
+
+        Raises NotFound, NewLoginsRefused or AttemptUnknown.
+        """
         live = self.tenant(tenant)
+        require_new_logins(live)
         if provider is None and len(live.providers) > 1:
             raise AttemptUnknown("the tenant has several providers, and none of them uses this redirect URI")
         return f"{self.site.origin}{self.request.path}"
@@ -152,7 +157,7 @@ class PostedCallbackHandler(LoginCompletionHandler):
     """`GET /t/{tenant}/finish-login?reference=`: finishes a login whose response was posted."""
 
     async def get(self, tenant: str) -> None:
-        self.tenant(tenant)
+        require_new_logins(self.tenant(tenant))
         login = self.portal.sessions.finish_posted_login(
             tenant,
             self.get_query_argument("reference", ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from portal.display_text import display_text
-from portal.errors import BadRequest, CrossSiteRequest, NotFound, PortalError
+from portal.errors import BadRequest, CrossSiteRequest, NewLoginsRefused, NotFound, PortalError
 from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.errors import IssuerMissing, IssuerUnknown, ProviderUnavailable
 from portal.oidc.provider import Provider
@@ -41,6 +41,7 @@ class LoginStartHandler(PageHandler):
         """
         if self.request.headers.get("Sec-Fetch-Dest", "document") != "document":
             raise CrossSiteRequest("a login must start with a navigation, not with a subresource request")
+        require_new_logins(tenant)
         url = await self.portal.sessions.begin_login(
             provider,
             redirect_uri=self.site.callback_url(tenant, provider.id),
@@ -132,6 +133,12 @@ class InitiateLoginHandler(LoginStartHandler):
         if isinstance(error, BadRequest):
             return "Sign in from the organisation’s page"
         return super().retry_label(error)
+
+
+def require_new_logins(tenant: Tenant | None) -> None:
+    """Refuse a login at a tenant that is closed to new ones. Raises NewLoginsRefused."""
+    if tenant is not None and not tenant.accepts_logins:
+        raise NewLoginsRefused(f"the tenant {tenant.slug} accepts no new logins")
 
 
 def _provider_of(tenant: Tenant, issuer: str | None) -> Provider:

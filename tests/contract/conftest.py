@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from portal.stores.store import Store
+from portal.stores.tenant_store import Database, TenantStore
 from tests.contract.patience import patient_store
 from tests.mongodb import fresh_database, running_server
 
@@ -31,7 +31,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture
-def store(io_loop: IOLoop, database_url: str) -> Iterator[Store]:
+def store(io_loop: IOLoop, database_url: str) -> Iterator[Database]:
     """An open store on a new database."""
     opened = patient_store(database_url)
     io_loop.run_sync(opened.open)
@@ -40,9 +40,21 @@ def store(io_loop: IOLoop, database_url: str) -> Iterator[Store]:
 
 
 @pytest.fixture
-def second_store(io_loop: IOLoop, database_url: str, store: Store) -> Iterator[Store]:
+def second_store(io_loop: IOLoop, database_url: str, store: Database) -> Iterator[Database]:
     """Another store on the same database, like that of another process."""
     opened = patient_store(database_url)
     io_loop.run_sync(opened.open)
     yield opened
     io_loop.run_sync(opened.close)
+
+
+@pytest.fixture
+def tenants(store: Database) -> TenantStore:
+    """The tenants in the database of `store`."""
+    return store.tenants
+
+
+@pytest.fixture
+def second_tenants(second_store: Database) -> TenantStore:
+    """The tenants in the same database, as another process sees them."""
+    return second_store.tenants

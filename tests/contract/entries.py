@@ -1,4 +1,4 @@
-"""Sample sessions, logins, attempts and logout steps; they are live at `NOW` and some time after."""
+"""Sample entries of every kind; those that expire are live at `NOW` and some time after."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from typing import Any, TypedDict
 
 from portal.clock import now
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
+from portal.stores.tenant_records import (
+    DomainClaim,
+    Draft,
+    Event,
+    Revision,
+    SetupLink,
+    TenantRecord,
+    TenantStatus,
+    event_id,
+)
 
 NOW = now()
 """The real time: a MongoDB server deletes expired entries by its own clock."""
@@ -95,3 +105,82 @@ def new_login(session: Session | str | None = None, **changes: Any) -> Login:
         version=secrets.randbits(48),
     )
     return replace(login, **changes)
+
+
+def new_tenant(slug: str = "initech", **changes: Any) -> TenantRecord:
+    return replace(TenantRecord(slug, TenantStatus.LIVE, 0, at(-5.001), at(-5.001)), **changes)
+
+
+def new_revision(number: int = 1, tenant: str = "initech", **changes: Any) -> Revision:
+    revision = Revision(
+        tenant=tenant,
+        number=number,
+        content=f"name: Initech ü “{number}”\nissuer: https://login.initech.example/\n",
+        format=1,
+        author='{"type":"operator","subject":"1"}',
+        reason="because: <b>$ne</b>\n\u202e",
+        test='{"sub":"1"}',
+        published_at=at(number / 1000),
+    )
+    return replace(revision, **changes)
+
+
+def new_draft(version: int = 1, tenant: str = "initech", **changes: Any) -> Draft:
+    draft = Draft(
+        tenant=tenant,
+        content="name: [not, yet: valid\n",
+        format=1,
+        version=version,
+        based_on=0,
+        author='{"type":"admin"}',
+        test="",
+        changed_at=at(1.25),
+    )
+    return replace(draft, **changes)
+
+
+def new_link(tenant: str = "initech", **changes: Any) -> SetupLink:
+    link = SetupLink(
+        id=secrets.token_hex(8),
+        tenant=tenant,
+        token_hash=secrets.token_hex(32),
+        name="Ms. Ü of IT",
+        author='{"type":"operator"}',
+        browser_hash="",
+        created_at=at(0),
+        expires_at=at(604_800.5),
+        revoked_at=0.0,
+    )
+    return replace(link, **changes)
+
+
+def new_claim(name: str = "initech.example", tenant: str = "initech", **changes: Any) -> DomainClaim:
+    claim = DomainClaim(
+        name=name,
+        tenant=tenant,
+        kind="email_domains",
+        token=secrets.token_hex(16),
+        proof="",
+        proven_at=0.0,
+        checked_at=0.0,
+        created_at=at(0.5),
+    )
+    return replace(claim, **changes)
+
+
+def new_event(kind: str = "tenant_changed", seconds: float = 0.0, **changes: Any) -> Event:
+    """An event `seconds` after NOW."""
+    event = Event(
+        id=event_id(at(seconds)),
+        at=at(seconds),
+        tenant="initech",
+        kind=kind,
+        outcome="done",
+        actor='{"type":"operator","subject":"ü"}',
+        target="revision 1",
+        reason="why not",
+        request_id="r-1",
+        client="192.0.2.0/24",
+        device="Firefox",
+    )
+    return replace(event, **changes)

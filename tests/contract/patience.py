@@ -6,12 +6,12 @@ from pathlib import Path
 
 from portal.stores.by_url import store_for
 from portal.stores.sqlite.store import SQLiteStore
-from portal.stores.store import Store
+from portal.stores.tenant_store import Database
 
 _SECONDS = 20
 
 
-def patient_store(url: str) -> Store:
+def patient_store(url: str) -> Database:
     """Like `store_for`, but operations wait up to twenty seconds."""
     if url.startswith("sqlite:///"):
         return SQLiteStore(Path(url.removeprefix("sqlite:///")), busy=_SECONDS)

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from portal.stores.store import Store
-from tests.contract.entries import new_login
+from portal.stores.tenant_store import Database
+from tests.contract.entries import new_event, new_login, new_revision, new_tenant
 from tests.contract.patience import patient_store
 
 _ROOT = Path(__file__).parent.parent.parent
@@ -107,6 +108,16 @@ async def _write(store: Store) -> None:
         _print(version)
 
 
+async def _publish(store: Database) -> None:
+    """Publish revisions 1, 2, 3 … of a tenant, and print each when it is live, until killed."""
+    await store.tenants.add_tenant(new_tenant(), event=new_event())
+    for number in itertools.count(1):
+        revision = new_revision(number, content=str(number) * 1000)
+        event = new_event(target=f"revision {number}")
+        assert await store.tenants.publish(revision, replaces=number - 1, draft=None, event=event)
+        _print(number)
+
+
 async def _write_together(store: Store) -> None:
     """Store logins, forty at a time, and print number and size of each when it is stored, until killed."""
     numbers = itertools.count()
@@ -125,7 +136,13 @@ async def _main(role: str, url: str) -> None:
     await store.open()
     if role == "leave":
         return  # without closing
-    await {"compete": _compete, "write": _write, "write_together": _write_together}[role](store)
+    roles = {
+        "compete": _compete,
+        "publish": _publish,
+        "write": _write,
+        "write_together": _write_together,
+    }
+    await roles[role](store)
     await store.close()
 
 

@@ -13,6 +13,7 @@ from portal.errors import StartupError
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
 from portal.stores.sqlite.statements import SCHEMAS
 from portal.stores.sqlite.store import SQLiteStore
+from tests.contract.entries import new_event, new_tenant
 
 FILES = Path(__file__).parent / "files"
 THEN = 1_767_225_600.0
@@ -84,6 +85,29 @@ async def test_a_file_of_schema_2_is_migrated_with_its_content(tmp_path: Path) -
     finally:
         await store.close()
     assert version(path) == len(SCHEMAS)
+
+
+@pytest.mark.parametrize("number", [3, 4])
+@pytest.mark.gen_test
+async def test_a_file_without_tenants_gets_them_and_keeps_its_content(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "portal.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript((FILES / f"schema-{number}.sql").read_text(encoding="utf-8"))
+    store = SQLiteStore(path)
+    await store.open()
+    try:
+        assert await store.tenants.list_tenants() == []
+        assert await store.tenants.add_tenant(new_tenant(), event=new_event())
+        found = await store.read([SESSION.id], [LOGIN.id], now=THEN)
+        assert found == ({SESSION.id: SESSION}, {LOGIN.id: LOGIN})
+        assert await store.get_meta("generation") == "1"
+        assert await store.tenants.tenants_version() == 1
+    finally:
+        await store.close()
+    assert version(path) == len(SCHEMAS)
+    await store.open()
+    assert await store.tenants.list_tenants() == [new_tenant()]
+    await store.close()
 
 
 @pytest.mark.gen_test

@@ -16,14 +16,18 @@ from portal.stores.by_url import store_for
 from portal.stores.model import Login, Session, SessionTouch
 from portal.stores.mongo.store import MongoStore
 from portal.stores.store import Store
+from portal.stores.tenant_store import Database
 from tests.contract.entries import (
     NOW,
     at,
     key_of,
     new_attempt,
+    new_event,
+    new_link,
     new_login,
     new_session,
     new_step,
+    new_tenant,
     provider_of,
 )
 from tests.contract.patience import patient_url
@@ -554,9 +558,7 @@ async def test_one_of_many_concurrent_swaps_of_a_meta_value_succeeds(
 
 
 @pytest.mark.gen_test
-async def test_forgetting_sign_ins_keeps_used_ids_and_metadata(
-    store: Store,
-) -> None:
+async def test_forgetting_sign_ins_keeps_used_ids_metadata_and_tenants(store: Database) -> None:
     assert not await store.has_logins()
     session = new_session()
     logins = [new_login(session, tenant=f"t{number}") for number in range(5)]
@@ -568,7 +570,12 @@ async def test_forgetting_sign_ins_keeps_used_ids_and_metadata(
     await store.remember_once("jti", expires_at=at(86_400), now=NOW)
     await store.put_meta("generation", "1")
     assert await store.has_logins()
-    assert [await store.forget_sign_ins(most=3) for _ in range(4)] == [3, 3, 2, 0]
+    link = new_link()
+    await store.tenants.add_tenant(new_tenant(), event=new_event())
+    await store.tenants.add_setup_link(link, event=new_event())
+    assert [await store.forget_sign_ins(most=3) for _ in range(4)] == [3, 3, 3, 0]
+    assert await store.tenants.find_setup_link(link.token_hash) is None
+    assert await store.tenants.get_tenant("initech") == new_tenant()
     assert not await store.has_logins()
     found = await store.read([session.id], [login.id for login in logins], now=NOW)
     assert found == ({}, {})

@@ -336,7 +336,7 @@ async def test_T9_a_tenant_that_is_restored_late_has_no_logins(
 ) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
-    upkeep = TenantUpkeep(world.running.portal).registrations
+    upkeep = TenantUpkeep(world.running.portal, world.running.stored_tenants).registrations
     await upkeep.update()
     path = world.parts.tenants_folder / "acme.yaml"
     text = path.read_text()

@@ -30,6 +30,7 @@ from portal.stores.model import Login
 from portal.stores.mongo.documents import Document, to_seconds
 from portal.stores.mongo.read_thread import ReadThread
 from portal.stores.mongo.servers import ServerWatch
+from portal.stores.mongo.tenant_documents import TENANT_INDEXES
 from portal.stores.observer import StoreObserver, Unobserved
 from portal.stores.stored_entries import DamagedEntry
 
@@ -70,6 +71,7 @@ _INDEXES: tuple[tuple[str, list[tuple[str, int]], dict[str, Any]], ...] = (
     ("logins", [("issuer", 1), ("subject", 1)], {}),
     ("logins", [("expires_at", 1)], _TTL),
     ("once", [("expires_at", 1)], _TTL),
+    *TENANT_INDEXES,
 )
 
 

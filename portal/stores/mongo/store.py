@@ -15,6 +15,7 @@ from portal.stores.mongo import documents, queries
 from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection, RefusedByServer, failing_before
 from portal.stores.mongo.decoding import DecodedDocuments
 from portal.stores.mongo.documents import Document, lease_fields, to_date
+from portal.stores.mongo.tenants import MongoTenants
 from portal.stores.observer import StoreObserver
 from portal.stores.server_check import check_server
 from portal.stores.stored_entries import Entry, EntryReader
@@ -36,6 +37,7 @@ class MongoStore:
         self._connection = MongoConnection(url, observer=observer)
         self._entries = EntryReader(observer)
         self._decoded = DecodedDocuments(self._entries, self._connection.decode)
+        self.tenants = MongoTenants(self._connection, self._entries)
 
     async def open(self) -> None:
         """Connect, create indexes, and check that the server supports all operations of the store.
@@ -67,6 +69,7 @@ class MongoStore:
 
     async def maintain(self) -> None:
         await self._connection.maintain()
+        await self.tenants.maintain()
 
     # --- login attempts and logout steps
 
@@ -376,7 +379,7 @@ class MongoStore:
                 found = await collection.find({}, {"_id": 1}).limit(most - deleted).to_list(None)
                 keys = [document["_id"] for document in found]
                 deleted += (await collection.delete_many({"_id": {"$in": keys}})).deleted_count
-        return deleted
+        return deleted + await self.tenants.forget_setup_links(most=most - deleted)
 
     async def purge(self) -> int:
         expired = {"expires_at": {"$lte": to_date(await self._connection.measure_clock())}}

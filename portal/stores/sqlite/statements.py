@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
+from portal.stores.sqlite.tenant_statements import TENANT_SCHEMA
 from portal.stores.stored_entries import stored_names
 
 _FIRST = (
@@ -46,7 +47,7 @@ _FOURTH = (
     "DROP INDEX logins_sid",
     "CREATE INDEX logins_sid ON logins (sid)",  # queried with and without an issuer
 )
-SCHEMAS = (_FIRST, _SECOND, _THIRD, _FOURTH)
+SCHEMAS = (_FIRST, _SECOND, _THIRD, _FOURTH, TENANT_SCHEMA)
 """The statements that migrate a file from each version to the next; the first begins with an empty file."""
 
 
@@ -104,8 +105,8 @@ READ_META = "SELECT value FROM meta WHERE id = ?"
 PUT_META = "INSERT OR REPLACE INTO meta (id, value) VALUES (?, ?)"
 ADD_META = "INSERT OR IGNORE INTO meta (id, value) VALUES (:id, :value)"
 SWAP_META = "UPDATE meta SET value = :value WHERE id = :id AND value = :expected"
-SIGN_INS = ("attempts", "logouts", "logins", "sessions")
-"""Tables with sign-ins, in all states from login attempt to logout."""
+SIGN_INS = ("attempts", "logouts", "logins", "sessions", "setup_links")
+"""Tables with sign-ins, in all states from login attempt to logout, and with credentials of other kinds."""
 DELETE_SOME = "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} LIMIT ?)"
 _EXPIRED = "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} WHERE {1} <= ? LIMIT ?)"
 PURGE = (

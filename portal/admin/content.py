@@ -1,0 +1,150 @@
+"""The content of a tenant of the database: a tenant file whose secrets are sealed.
+
+Three forms: *typed*, as an admin writes it; *stored*, with each secret as `sealed:` and what the vault made
+of it; *shown*, with each secret as `sealed:` and the beginning of a hash. Who sees the shown form can keep a
+secret, but neither read it nor take it to another tenant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import unified_diff
+from typing import Any, cast, get_args
+
+import yaml
+from pydantic import BaseModel
+
+from portal.config.secret_references import SEALED, is_reference
+from portal.config.validation import model_at
+from portal.config.yaml_document import KeyPath, parse_document
+from portal.errors import ConfigurationError, Problem
+from portal.secret import Secret
+from portal.tenancy.schema.tenant import model_for
+
+_SHOWN_CHARACTERS = 10
+_LIKE_A_SECRET = re.compile(r"(?i)secret|password|private")
+
+
+@dataclass(frozen=True, slots=True)
+class _SecretText:
+    """A secret in a content: where its text begins and ends, its value, and its place for messages."""
+
+    start: int
+    end: int
+    value: str
+    place: str
+
+
+def typed_secret(text: str) -> str:
+    """A secret as an admin typed it. Raises ValueError for a reference to the portal's host (THREATS A4)."""
+    if is_reference(text):
+        raise ValueError("cannot name a file or variable of the portal's host here; type the secret itself")
+    return text
+
+
+def stored(
+    typed: str,
+    name: str,
+    *,
+    before: str = "",
+    seal: Callable[[str], str],
+    resolve: Callable[[str], str] = typed_secret,
+) -> str:
+    """Return the stored form of a typed content.
+
+    Parameters: name, of the tenant or file, for messages; before, the stored content whose secrets the typed
+    one may keep; seal, returns the sealed form of a secret; resolve, returns the secret that a typed text
+    stands for, raises ValueError with a sentence: the text itself, unless the operator imports a file.
+    Raises: ConfigurationError for what is not YAML, and for a hash that is none of `before`.
+    """
+    kept = {_shown(secret.value): secret.value for secret in _secrets(before, name)} if before else {}
+    problems: list[Problem] = []
+
+    def sealed(secret: _SecretText) -> str:
+        if not secret.value.startswith(SEALED):
+            try:
+                return SEALED + seal(resolve(secret.value))
+            except ValueError as error:
+                problems.append(Problem(secret.place, str(error)))
+                return ""
+        if secret.value not in kept and secret.value not in kept.values():
+            problems.append(Problem(secret.place, "is a secret that is not stored any more; type it again"))
+        return kept.get(secret.value, secret.value)
+
+    result = _replaced(typed, name, sealed)
+    if problems:
+        raise ConfigurationError(problems)
+    return result
+
+
+def shown(content: str, name: str) -> str:
+    """Return the shown form of a stored content."""
+    return _replaced(content, name, lambda secret: _shown(secret.value))
+
+
+def sealed_secrets(content: str, name: str) -> list[str]:
+    """The sealed secrets in a stored content, without `sealed:`."""
+    return [secret.value.removeprefix(SEALED) for secret in _secrets(content, name)]
+
+
+def difference(name: str, before: str, after: str) -> str:
+    """The changes between two stored contents, as a unified diff of their shown forms."""
+    lines = unified_diff(
+        shown(before, name).splitlines(), shown(after, name).splitlines(), "live", "new", lineterm=""
+    )
+    return "\n".join(lines)
+
+
+def _shown(sealed: str) -> str:
+    return SEALED + hashlib.sha256(sealed.encode()).hexdigest()[:_SHOWN_CHARACTERS]
+
+
+def _replaced(content: str, name: str, text_for: Callable[[_SecretText], str]) -> str:
+    pieces: list[str] = []
+    end = 0
+    for secret in _secrets(content, name):
+        line_break = "\n" if content[secret.start : secret.end].endswith("\n") else ""  # of a block scalar
+        pieces += (content[end : secret.start], text_for(secret), line_break)
+        end = secret.end
+    return "".join([*pieces, content[end:]])
+
+
+def _secrets(content: str, name: str) -> list[_SecretText]:
+    """The secrets in a content, in order. Raises ConfigurationError for what is not YAML."""
+    document = parse_document(content.encode(), name)  # refuses what would be expanded
+    root = cast(yaml.Node, yaml.compose(content, Loader=yaml.CSafeLoader))
+    model = model_for(document.root)
+    found = (
+        _SecretText(node.start_mark.index, node.end_mark.index, node.value, document.place(path))
+        for path, node in _scalars(root)
+        if _is_secret(model, path)
+    )
+    return sorted(found, key=lambda secret: secret.start)
+
+
+def _scalars(node: yaml.Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, yaml.ScalarNode]]:
+    if isinstance(node, yaml.ScalarNode):
+        yield path, node
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _scalars(value, (*path, index))
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _scalars(value, (*path, key.value))
+
+
+def _is_secret(model: type[BaseModel], path: KeyPath) -> bool:
+    holder = model_at(model, path[:-1])
+    if holder is None or not path:
+        return False
+    field = holder.model_fields.get(str(path[-1]))
+    if field is None:  # an unknown key, which a draft may have
+        return _LIKE_A_SECRET.search(str(path[-1])) is not None
+    return _holds_secret(field.annotation)
+
+
+def _holds_secret(annotation: Any) -> bool:
+    return annotation is Secret or any(map(_holds_secret, get_args(annotation)))

@@ -1,0 +1,54 @@
+"""What the portal records of acts on tenants: one kind of event for each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from portal.admin.actors import Actor
+from portal.stores.tenant_records import Event, event_id
+
+
+class EventKind(StrEnum):
+    """What happened. The docstrings are the sentences of the reference."""
+
+    TENANT_ADDED = "tenant_added"
+    """A tenant of the database was made."""
+    TENANT_PUBLISHED = "tenant_published"
+    """A revision of a tenant became live."""
+    TENANT_ROLLED_BACK = "tenant_rolled_back"
+    """An earlier revision of a tenant became live again, as a new one."""
+    TENANT_STATUS_CHANGED = "tenant_status_changed"
+    """A tenant was suspended, closed to new logins, or resumed."""
+    TENANT_REMOVED = "tenant_removed"
+    """A tenant was removed from the database."""
+    DOMAIN_APPROVED = "domain_approved"
+    """An operator approved a host name or an e-mail domain of a tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """An act on a tenant: who, why, and the request with which it was done, if there was one."""
+
+    actor: Actor
+    reason: str = ""
+    request_id: str = ""
+    client: str = ""
+    """The network of the client, not its full address."""
+    device: str = ""
+
+    def event(self, kind: EventKind, *, tenant: str, target: str = "", at: float) -> Event:
+        """The event of this act. Parameters: target, what it was done to; at, seconds, UTC."""
+        return Event(
+            id=event_id(at),
+            at=at,
+            tenant=tenant,
+            kind=kind,
+            outcome="done",
+            actor=self.actor.as_json(),
+            target=target,
+            reason=self.reason,
+            request_id=self.request_id,
+            client=self.client,
+            device=self.device,
+        )

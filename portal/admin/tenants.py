@@ -1,0 +1,224 @@
+"""Publishes, rolls back, suspends and removes tenants of the database.
+
+Each act is stored together with its event, or not at all. What is published has been read as a tenant first:
+a revision that no portal could serve is refused with the problems of its content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from portal.admin import content as contents
+from portal.admin.actors import actor_of
+from portal.admin.events import Act, EventKind
+from portal.clock import Clock
+from portal.errors import PortalError
+from portal.stores.store import Store
+from portal.stores.tenant_records import DomainClaim, Revision, TenantRecord, TenantStatus
+from portal.stores.tenant_store import TenantStore
+from portal.tenancy.loading import LoadedTenant
+from portal.tenancy.model import Tenant
+from portal.tenancy.stored import FORMAT, ContentReader, sealed_for
+
+_BY_OPERATOR = "operator"
+"""The proof of a domain that an operator approved."""
+_LATEST = 2**53
+"""More than every number of a revision."""
+
+
+class TenantMissing(PortalError):
+    """The database has no tenant, or no revision, of this name."""
+
+    code = "tenant_missing"
+    title = "There is no such tenant in the database"
+
+
+class TenantChanged(PortalError):
+    """Somebody else changed the tenant at the same time; nothing was stored."""
+
+    code = "tenant_changed"
+    title = "Somebody else changed the tenant meanwhile"
+
+
+class TenantAdmin:
+    """The acts on tenants of the database.
+
+    Parameters: reader, of contents; clock, that of the database.
+    """
+
+    def __init__(self, store: TenantStore, reader: ContentReader, *, clock: Clock) -> None:
+        self._store = store
+        self._reader = reader
+        self._vault = reader.vault
+        self._clock = clock
+
+    async def get(self, slug: str) -> TenantRecord:
+        """Return a tenant. Raises TenantMissing, StoreUnavailable."""
+        record = await self._store.get_tenant(slug)
+        if record is None:
+            raise TenantMissing(f"the database has no tenant {slug}")
+        return record
+
+    async def revision(self, slug: str, number: int | None = None) -> Revision:
+        """Return a revision; None: the live one. Raises TenantMissing, StoreUnavailable."""
+        wanted = (await self.get(slug)).live if number is None else number
+        found = await self._store.read_revisions([(slug, wanted)])
+        if not found:
+            raise TenantMissing(f"the tenant {slug} has no revision {wanted}")
+        return found[0]
+
+    async def history(self, slug: str, *, most: int = 100) -> list[Revision]:
+        """The revisions of a tenant, the newest first. Raises TenantMissing, StoreUnavailable."""
+        await self.get(slug)
+        return await self._store.list_revisions(slug, before=None, most=most)
+
+    def read(self, revision: Revision) -> LoadedTenant:
+        """Read a revision as a tenant. Raises ConfigurationError."""
+        return self._reader.read(revision.tenant, revision.content)
+
+    async def publish(
+        self, slug: str, typed: str, act: Act, *, resolve: Callable[[str], str] = contents.typed_secret
+    ) -> tuple[Revision, LoadedTenant]:
+        """Publish a content as the next revision; a tenant that is not there is made.
+
+        Parameters: typed, in any of the three forms of `contents`; resolve, as in `contents.stored`.
+        Raises: ConfigurationError, TenantChanged, StoreUnavailable, VaultError.
+        """
+        record = await self._store.get_tenant(slug)
+        before = (await self.revision(slug)).content if record is not None and record.live else ""
+        content = contents.stored(
+            typed,
+            slug,
+            before=before,
+            seal=lambda secret: self._vault.seal(sealed_for(slug), secret),
+            resolve=resolve,
+        )
+        loaded = self._reader.read(slug, content)
+        if record is None:
+            record = await self._add(slug, act)
+        return await self._publish(record, content, act, EventKind.TENANT_PUBLISHED), loaded
+
+    async def difference(
+        self, slug: str, typed: str, *, resolve: Callable[[str], str] = contents.typed_secret
+    ) -> str:
+        """What publishing a content would change of the live revision, as a unified diff in the shown form.
+
+        Parameters: typed, resolve, as in `publish`. Raises: ConfigurationError, TenantMissing,
+        StoreUnavailable, VaultError.
+        """
+        live = (await self.revision(slug)).content
+        kept = {
+            self._vault.open(sealed_for(slug), sealed): sealed
+            for sealed in contents.sealed_secrets(live, slug)
+        }
+        new = contents.stored(
+            typed,
+            slug,
+            before=live,
+            seal=lambda secret: kept.get(secret) or self._vault.seal(sealed_for(slug), secret),
+            resolve=resolve,
+        )
+        return contents.difference(slug, live, new)
+
+    async def roll_back(self, slug: str, number: int, act: Act) -> Revision:
+        """Publish an earlier revision again, as the next one.
+
+        Raises: TenantMissing, TenantChanged, ConfigurationError when this version cannot read it,
+        StoreUnavailable.
+        """
+        record, earlier = await self.get(slug), await self.revision(slug, number)
+        self.read(earlier)
+        return await self._publish(record, earlier.content, act, EventKind.TENANT_ROLLED_BACK, again=number)
+
+    async def set_status(self, slug: str, status: TenantStatus, act: Act) -> bool:
+        """Set what a tenant may do; False when that is its status. Raises as `roll_back`."""
+        record = await self.get(slug)
+        if record.status == status:
+            return False
+        now = self._clock()
+        event = act.event(EventKind.TENANT_STATUS_CHANGED, tenant=slug, target=status, at=now)
+        if not await self._store.set_status(slug, status, expected=record.status, at=now, event=event):
+            raise TenantChanged(slug)
+        return True
+
+    async def remove(self, slug: str, act: Act) -> None:
+        """Remove a tenant with all its revisions. Raises TenantMissing, StoreUnavailable."""
+        event = act.event(EventKind.TENANT_REMOVED, tenant=slug, at=self._clock())
+        if not await self._store.remove_tenant(slug, event=event):
+            raise TenantMissing(f"the database has no tenant {slug}")
+
+    async def approve_domains(self, tenant: Tenant, act: Act) -> list[tuple[str, str]]:
+        """Approve all host names and e-mail domains of a tenant, as an operator may.
+
+        Return those that another tenant has, each with that tenant. Raises StoreUnavailable.
+        """
+        claims = {claim.name: claim for claim in await self._store.list_domains()}
+        taken = []
+        for kind, names in (("hosts", tenant.hosts), ("email_domains", tenant.email_domains)):
+            for name in names:
+                now = self._clock()
+                event = act.event(EventKind.DOMAIN_APPROVED, tenant=tenant.slug, target=name, at=now)
+                claim = claims.get(name)
+                if claim is not None and claim.tenant != tenant.slug:
+                    taken.append((name, claim.tenant))
+                elif claim is None:
+                    claim = DomainClaim(name, tenant.slug, kind, "", _BY_OPERATOR, now, now, now)
+                    await self._store.add_domain(claim, event=event)
+                elif not claim.proven_at:
+                    await self._store.prove_domain(
+                        name,
+                        tenant=tenant.slug,
+                        proof=_BY_OPERATOR,
+                        proven_at=now,
+                        checked_at=now,
+                        event=event,
+                    )
+        return taken
+
+    async def end_logins(self, tenant: Tenant, logins: Store) -> int:
+        """Delete all logins at a tenant; return how many. Raises StoreUnavailable."""
+        ended = 0
+        for provider in tenant.providers.values():
+            ended += await logins.delete_logins_of(
+                tenant.slug,
+                provider.id,
+                provider.registration,
+                kept_issuers=(),
+                signed_in_until=self._clock(),
+            )
+        return ended
+
+    async def _add(self, slug: str, act: Act) -> TenantRecord:
+        now = self._clock()
+        record = TenantRecord(slug, TenantStatus.LIVE, live=0, created_at=now, changed_at=now)
+        event = act.event(EventKind.TENANT_ADDED, tenant=slug, at=now)
+        if not await self._store.add_tenant(record, event=event):
+            raise TenantChanged(slug)
+        return record
+
+    async def _publish(
+        self, record: TenantRecord, content: str, act: Act, kind: EventKind, *, again: int | None = None
+    ) -> Revision:
+        now = self._clock()
+        newest = await self._store.list_revisions(record.slug, before=_LATEST, most=1)
+        number = max([record.live, *(one.number for one in newest)]) + 1
+        revision = Revision(
+            tenant=record.slug,
+            number=number,
+            content=content,
+            format=FORMAT,
+            author=act.actor.as_json(),
+            reason=act.reason,
+            test="",
+            published_at=now,
+        )
+        target = f"revision {number}" + (f", again {again}" if again is not None else "")
+        event = act.event(kind, tenant=record.slug, target=target, at=now)
+        if not await self._store.publish(revision, replaces=record.live, draft=None, event=event):
+            raise TenantChanged(record.slug)
+        return revision
+
+
+def author(revision: Revision) -> str:
+    """Who published a revision, for people."""
+    return str(actor_of(revision.author))

@@ -1,0 +1,264 @@
+"""`portal tenant import`, `export`, `diff`, `history` and so on: tenants of the database."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from portal.cli.options import config_option, settings_of
+from portal.cli.store import with_store
+from portal.errors import ConfigurationError, Problem
+
+if TYPE_CHECKING:
+    from portal.admin.events import Act
+    from portal.admin.tenants import TenantAdmin
+    from portal.config.settings import Settings
+    from portal.stores.tenant_records import TenantStatus
+    from portal.stores.tenant_store import Database
+    from portal.tenancy.model import Tenant
+
+T = TypeVar("T")
+
+_SERVED = "Every portal on this database serves it within seconds."
+slug_argument = click.argument("slug")
+reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for the history.")
+
+
+@click.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--slug", metavar="NAME", help="Name of the tenant. Default: that of FILE.")
+@reason_option
+@config_option
+def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None) -> int:
+    """Publish a tenant FILE as the next revision of a tenant in the database.
+
+    Secrets that FILE names (${NAME}, file:/path) are read and sealed. Its host names and e-mail domains count
+    as approved by you. While the tenants folder has a file of the same name, that file is served.
+    """
+    from portal.config.load_context import LoadContext, SecretFiles
+    from portal.config.secret_references import resolve_reference
+    from portal.tenancy.loading import slug_of
+
+    settings = settings_of(config)
+    name = slug_of(file) if slug is None else _checked(slug)
+    typed = file.read_text(encoding="utf-8")
+    context = LoadContext(SecretFiles(file.parent), environ=os.environ)
+
+    async def work(admin: TenantAdmin, database: Database) -> int:
+        revision, loaded = await admin.publish(
+            name, typed, _act(reason), resolve=lambda text: resolve_reference(text, context)
+        )
+        for claimed, owner in await admin.approve_domains(loaded.tenant, _act(reason)):
+            click.echo(f"{claimed} belongs to {owner} and does not count for {name}.", err=True)
+        return revision.number
+
+    number = _with_admin(settings, work)
+    click.echo(f"Published {name} as revision {number}. {_SERVED}")
+    _warn_about_file(settings, name)
+    return 0
+
+
+@click.command(name="export")
+@slug_argument
+@click.option("--revision", type=int, metavar="NUMBER", help="Default: the live one.")
+@config_option
+def export_tenant(slug: str, revision: int | None, config: Path | None) -> int:
+    """Print a tenant of the database as a tenant file. Secrets are printed as hashes.
+
+    The same database takes the hashes for the secrets that it has; for another, type the secrets again.
+    """
+    from portal.admin.content import shown
+
+    content = _with_admin(settings_of(config), lambda admin, _: admin.revision(slug, revision)).content
+    click.echo(shown(content, slug), nl=False)
+    return 0
+
+
+@click.command(name="diff")
+@slug_argument
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@config_option
+def compare_tenant(slug: str, file: Path, config: Path | None) -> int:
+    """Print what importing FILE would change of a tenant in the database. Exits with 1 if anything."""
+    from portal.config.load_context import LoadContext, SecretFiles
+    from portal.config.secret_references import resolve_reference
+
+    typed = file.read_text(encoding="utf-8")
+    context = LoadContext(SecretFiles(file.parent), environ=os.environ)
+    changes = _with_admin(
+        settings_of(config),
+        lambda admin, _: admin.difference(slug, typed, resolve=lambda text: resolve_reference(text, context)),
+    )
+    click.echo(changes or f"{file} is the same as the live revision.")
+    return 1 if changes else 0
+
+
+@click.command()
+@slug_argument
+@config_option
+def history(slug: str, config: Path | None) -> int:
+    """List the revisions of a tenant in the database, the newest first."""
+    from portal.admin.tenants import author
+
+    async def work(admin: TenantAdmin, database: Database) -> list[str]:
+        record, revisions = await admin.get(slug), await admin.history(slug)
+        return [f"{slug}: {record.status}"] + [
+            f"{one.number:>5}  {'live' if one.number == record.live else '    '}  {_time(one.published_at)}"
+            f"  {author(one)}{f': {one.reason}' if one.reason else ''}"
+            for one in revisions
+        ]
+
+    for line in _with_admin(settings_of(config), work):
+        click.echo(line)
+    return 0
+
+
+@click.command()
+@slug_argument
+@click.argument("revision", type=int)
+@reason_option
+@config_option
+def rollback(slug: str, revision: int, reason: str, config: Path | None) -> int:
+    """Publish an earlier REVISION of a tenant in the database again."""
+    made = _with_admin(settings_of(config), lambda admin, _: admin.roll_back(slug, revision, _act(reason)))
+    click.echo(f"Published revision {revision} of {slug} again, as revision {made.number}. {_SERVED}")
+    return 0
+
+
+@click.command()
+@slug_argument
+@click.option("--keep-logins", is_flag=True, help="Who is signed in stays; nobody else can sign in.")
+@reason_option
+@config_option
+def suspend(slug: str, keep_logins: bool, reason: str, config: Path | None) -> int:
+    """Close a tenant of the database: nobody can sign in, and everybody is signed out."""
+    from portal.stores.tenant_records import TenantStatus
+
+    if keep_logins:
+        return _set_status(slug, TenantStatus.NO_NEW_LOGINS, reason, config)
+    return _set_status(slug, TenantStatus.SUSPENDED, reason, config)
+
+
+@click.command()
+@slug_argument
+@reason_option
+@config_option
+def resume(slug: str, reason: str, config: Path | None) -> int:
+    """Open a suspended tenant of the database again."""
+    from portal.stores.tenant_records import TenantStatus
+
+    return _set_status(slug, TenantStatus.LIVE, reason, config)
+
+
+@click.command()
+@slug_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@reason_option
+@config_option
+def remove(slug: str, yes: bool, reason: str, config: Path | None) -> int:
+    """Remove a tenant from the database, with its revisions and logins. Its events stay."""
+    if not yes:
+        click.confirm(f"Remove {slug} with all its revisions, and sign everybody out?", abort=True)
+
+    async def work(admin: TenantAdmin, database: Database) -> int:
+        tenant = await _live_tenant(admin, slug)
+        await admin.remove(slug, _act(reason))
+        return await admin.end_logins(tenant, database) if tenant is not None else 0
+
+    ended = _with_admin(settings_of(config), work)
+    click.echo(f"Removed {slug}; ended {ended} logins. Portals stop serving it within seconds.")
+    return 0
+
+
+def _set_status(slug: str, status: TenantStatus, reason: str, config: Path | None) -> int:
+    from portal.stores.tenant_records import TenantStatus
+
+    async def work(admin: TenantAdmin, database: Database) -> tuple[bool, int]:
+        changed = await admin.set_status(slug, status, _act(reason))
+        tenant = await _live_tenant(admin, slug) if status == TenantStatus.SUSPENDED else None
+        return changed, await admin.end_logins(tenant, database) if tenant is not None else 0
+
+    changed, ended = _with_admin(settings_of(config), work)
+    done = {
+        TenantStatus.LIVE: f"{slug} is open.",
+        TenantStatus.NO_NEW_LOGINS: f"{slug} accepts no new sign-ins; who is signed in stays.",
+        TenantStatus.SUSPENDED: f"{slug} is suspended; ended {ended} logins.",
+    }[status]
+    click.echo(done + (" Portals follow within seconds." if changed else " Nothing changed."))
+    return 0
+
+
+async def _live_tenant(admin: TenantAdmin, slug: str) -> Tenant | None:
+    """The live revision as a tenant; None when there is none, or this version cannot read it."""
+    if not (await admin.get(slug)).live:
+        return None
+    try:
+        return admin.read(await admin.revision(slug)).tenant
+    except ConfigurationError as error:
+        click.echo(f"The logins of {slug} end within minutes: {error.problems[0]}", err=True)
+        return None
+
+
+def _with_admin(settings: Settings, work: Callable[[TenantAdmin, Database], Awaitable[T]]) -> T:
+    """Run `work` with the tenants of the open database. Raises PortalError."""
+    from portal.admin.tenants import TenantAdmin
+    from portal.keys.key_ring import KeyRing
+    from portal.keys.key_ring_check import check_key_ring
+    from portal.keys.vault import Vault
+    from portal.tenancy.available_presets import available_presets
+    from portal.tenancy.stored import ContentReader, may_use_private_networks
+
+    ring = KeyRing.load(settings.keys)
+    reader = ContentReader(
+        Vault(ring), available_presets(settings.presets), may_use_private_networks(settings)
+    )
+
+    async def with_key_ring(database: Database) -> T:
+        await check_key_ring(database, ring)
+        admin = TenantAdmin(database.tenants, reader, clock=database.time)
+        return await work(admin, database)
+
+    return with_store(settings, with_key_ring)
+
+
+def _act(reason: str) -> Act:
+    """An act of the operator at this command line."""
+    from portal.admin.actors import Actor, ActorType
+    from portal.admin.events import Act
+
+    try:
+        account = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        account = str(os.getuid())
+    return Act(Actor(ActorType.OPERATOR, account), reason=reason)
+
+
+def _checked(slug: str) -> str:
+    from portal.config.field_types import is_slug
+
+    if not is_slug(slug):
+        message = "is not a valid tenant name: use lower-case letters, digits and hyphens, at most 63"
+        raise ConfigurationError([Problem(slug, message)])
+    return slug
+
+
+def _warn_about_file(settings: Settings, slug: str) -> None:
+    from portal.tenancy.loading import SUFFIXES
+
+    for suffix in SUFFIXES:
+        path = settings.tenants / f"{slug}{suffix}"
+        if path.exists():
+            click.secho(f"{path} is served in its place: remove that file.", err=True, fg="yellow")
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+COMMANDS = (import_tenant, export_tenant, compare_tenant, history, rollback, suspend, resume, remove)

@@ -1,0 +1,101 @@
+"""Reads documents of tenants in pieces of bounded size, and makes records of them in slices of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bson.raw_bson import RawBSONDocument
+
+from portal.stores.mongo.connection import MongoConnection
+from portal.stores.mongo.documents import Document
+from portal.stores.mongo.tenant_documents import (
+    OUTBOX,
+    STORED,
+    TenantInstance,
+    instance_of,
+    revision_id,
+    revision_of,
+)
+from portal.stores.stored_entries import Entry, EntryReader
+from portal.stores.tenant_records import Revision
+
+_PAGE = 1000
+_LARGE: Document = {"draft": 0, "links": 0, "events": 0, "revisions": 0}
+_REVISIONS_AT_ONCE = 100
+_NEWEST_AT_ONCE = 200
+
+
+class TenantReader:
+    """Reads documents of the collections of tenants; one that cannot be read counts as missing."""
+
+    def __init__(self, connection: MongoConnection, entries: EntryReader) -> None:
+        self._connection = connection
+        self._entries = entries
+
+    async def list_by_id(
+        self, collection: str, query: Document, convert: Callable[[Document], Entry], kind: type[Entry]
+    ) -> list[Entry]:
+        """All documents that match, ordered by `_id`."""
+        found: list[Entry] = []
+        after: Document = {}
+        while True:
+            stages: list[Document] = [{"$sort": {"_id": 1}}, {"$limit": _PAGE}, {"$project": _LARGE}]
+            page = await self._connection.read(collection, {**query, **after}, stages)
+            found += await self._decoded(page, convert, kind)
+            if len(page) < _PAGE:
+                return found
+            after = {"_id": {"$gt": page[-1]["_id"]}}
+
+    async def list_newest(
+        self,
+        collection: str,
+        query: Document,
+        by: str,
+        most: int,
+        *,
+        convert: Callable[[Document], Entry],
+        kind: type[Entry],
+    ) -> list[Entry]:
+        """Up to `most` documents that match, in descending order of the field `by`."""
+        found: list[Entry] = []
+        while most > 0:
+            stages: list[Document] = [{"$sort": {by: -1}}, {"$limit": min(most, _NEWEST_AT_ONCE)}]
+            page = await self._connection.read(collection, query, stages)
+            found += await self._decoded(page, convert, kind)
+            if len(page) < _NEWEST_AT_ONCE:
+                break
+            most -= len(page)
+            query = {**query, by: {**query.get(by, {}), "$lt": page[-1][by]}}
+        return found
+
+    async def revisions(self, keys: Sequence[tuple[str, int]]) -> list[Revision]:
+        """The revisions with these slugs and numbers, in their order, also those not delivered yet."""
+        found: list[Revision] = []
+        for start in range(0, len(keys), _REVISIONS_AT_ONCE):
+            found += await self._some_revisions(keys[start : start + _REVISIONS_AT_ONCE])
+        return found
+
+    async def _some_revisions(self, keys: Sequence[tuple[str, int]]) -> list[Revision]:
+        slugs = list({slug for slug, _ in keys})
+        query = {"_id": {"$in": slugs}, **STORED}
+        found = await self._connection.read("tenants", query, [{"$project": OUTBOX}], len(slugs))
+        tenants = {each.slug: each for each in await self._decoded(found, instance_of, TenantInstance)}
+        stored: dict[tuple[str, int], Revision] = {}
+        for tenant in tenants.values():
+            for made in await self._entries.read_all(revision_of, tenant.undelivered, kind=Revision):
+                stored[tenant.slug, made.number] = made
+        wanted = [
+            revision_id(slug, number, tenants[slug].instance) for slug, number in keys if slug in tenants
+        ]
+        found = await self._connection.read("revisions", {"_id": {"$in": wanted}}, [], len(wanted))
+        for made in await self._decoded(found, revision_of, Revision):
+            stored[made.tenant, made.number] = made
+        return [stored[key] for key in keys if key in stored]
+
+    async def _decoded(
+        self, found: Sequence[RawBSONDocument], convert: Callable[[Document], Entry], kind: type[Entry]
+    ) -> list[Entry]:
+        def read(raw: RawBSONDocument) -> Entry:
+            return convert(self._connection.decode(raw))
+
+        return await self._entries.read_all(read, found, kind=kind)

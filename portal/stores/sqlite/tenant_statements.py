@@ -1,0 +1,97 @@
+"""The SQL statements of `SQLiteTenants`. Columns are the records' fields, in their order."""
+
+# ruff: noqa: S608 - statements contain names of the records' fields, never values
+
+from __future__ import annotations
+
+from portal.stores.stored_entries import stored_names
+from portal.stores.tenant_records import DomainClaim, Draft, Event, Revision, SetupLink, TenantRecord
+
+TENANT_SCHEMA = (
+    """CREATE TABLE tenants (
+        slug TEXT PRIMARY KEY NOT NULL, status TEXT NOT NULL, live INTEGER NOT NULL, created_at REAL NOT NULL,
+        changed_at REAL NOT NULL)""",
+    """CREATE TABLE revisions (
+        tenant TEXT NOT NULL, number INTEGER NOT NULL, content TEXT NOT NULL, format INTEGER NOT NULL,
+        author TEXT NOT NULL, reason TEXT NOT NULL, test TEXT NOT NULL, published_at REAL NOT NULL,
+        PRIMARY KEY (tenant, number))""",
+    """CREATE TABLE drafts (
+        tenant TEXT PRIMARY KEY NOT NULL, content TEXT NOT NULL, format INTEGER NOT NULL,
+        version INTEGER NOT NULL, based_on INTEGER NOT NULL, author TEXT NOT NULL, test TEXT NOT NULL,
+        changed_at REAL NOT NULL)""",
+    """CREATE TABLE setup_links (
+        id TEXT PRIMARY KEY NOT NULL, tenant TEXT NOT NULL, token_hash TEXT NOT NULL, name TEXT NOT NULL,
+        author TEXT NOT NULL, browser_hash TEXT NOT NULL, created_at REAL NOT NULL, expires_at REAL NOT NULL,
+        revoked_at REAL NOT NULL)""",
+    "CREATE UNIQUE INDEX setup_links_token ON setup_links (token_hash)",
+    "CREATE INDEX setup_links_tenant ON setup_links (tenant, created_at, id)",
+    """CREATE TABLE domains (
+        name TEXT PRIMARY KEY NOT NULL, tenant TEXT NOT NULL, kind TEXT NOT NULL, token TEXT NOT NULL,
+        proof TEXT NOT NULL, proven_at REAL NOT NULL, checked_at REAL NOT NULL, created_at REAL NOT NULL)""",
+    "CREATE INDEX domains_tenant ON domains (tenant, name)",
+    """CREATE TABLE events (
+        id TEXT PRIMARY KEY NOT NULL, at REAL NOT NULL, tenant TEXT NOT NULL, kind TEXT NOT NULL,
+        outcome TEXT NOT NULL, actor TEXT NOT NULL, target TEXT NOT NULL, reason TEXT NOT NULL,
+        request_id TEXT NOT NULL, client TEXT NOT NULL, device TEXT NOT NULL)""",
+    "CREATE INDEX events_tenant ON events (tenant, id)",
+)
+"""Migrates a file of the version before the tenants."""
+
+
+def _columns(model: type) -> str:
+    return ", ".join(stored_names(model))
+
+
+def _named(model: type) -> str:
+    return ", ".join(f":{name}" for name in stored_names(model))
+
+
+_TENANT, _REVISION, _DRAFT, _LINK, _DOMAIN, _EVENT = (
+    _columns(model) for model in (TenantRecord, Revision, Draft, SetupLink, DomainClaim, Event)
+)
+_OF_A_TENANT = "WHERE EXISTS (SELECT 1 FROM tenants WHERE slug = :tenant)"
+
+READ_VERSION = "SELECT CAST(value AS INTEGER) FROM meta WHERE id = 'tenants_version'"
+INCREMENT_VERSION = """INSERT INTO meta (id, value) VALUES ('tenants_version', '1')
+    ON CONFLICT (id) DO UPDATE SET value = CAST(value AS INTEGER) + 1"""
+
+LIST_TENANTS = f"SELECT {_TENANT} FROM tenants ORDER BY slug"
+GET_TENANT = f"SELECT {_TENANT} FROM tenants WHERE slug = ?"
+ADD_TENANT = f"INSERT OR IGNORE INTO tenants ({_TENANT}) VALUES ({_named(TenantRecord)})"
+SET_STATUS = """UPDATE tenants SET status = :status, changed_at = :at
+    WHERE slug = :slug AND status = :expected"""
+REMOVE_TENANT = "DELETE FROM tenants WHERE slug = ?"
+REMOVE_REST = tuple(
+    f"DELETE FROM {table} WHERE tenant = ?" for table in ("revisions", "drafts", "setup_links", "domains")
+)
+MAKE_LIVE = """UPDATE tenants SET live = :number, changed_at = :published_at
+    WHERE slug = :tenant AND live = :replaces"""
+ADD_REVISION = f"INSERT INTO revisions ({_REVISION}) VALUES ({_named(Revision)})"
+GET_REVISION = f"SELECT {_REVISION} FROM revisions WHERE tenant = ? AND number = ?"
+LIST_REVISIONS = f"""SELECT {_REVISION} FROM revisions WHERE tenant = ? AND number < ?
+    ORDER BY number DESC LIMIT ?"""
+
+GET_DRAFT = f"SELECT {_DRAFT} FROM drafts WHERE tenant = ?"
+ADD_DRAFT = f"INSERT OR IGNORE INTO drafts ({_DRAFT}) SELECT {_named(Draft)} {_OF_A_TENANT}"
+SWAP_DRAFT = f"""UPDATE drafts SET ({_DRAFT}) = ({_named(Draft)})
+    WHERE tenant = :tenant AND version = :replaces"""
+DELETE_DRAFT = "DELETE FROM drafts WHERE tenant = ? AND version = ?"
+
+ADD_LINK = f"INSERT OR IGNORE INTO setup_links ({_LINK}) SELECT {_named(SetupLink)} {_OF_A_TENANT}"
+FIND_LINK = f"SELECT {_LINK} FROM setup_links WHERE token_hash = ?"
+BIND_LINK = """UPDATE setup_links SET browser_hash = :browser_hash
+    WHERE token_hash = :token_hash AND browser_hash = '' AND revoked_at = 0 AND expires_at > :now"""
+LIST_LINKS = f"SELECT {_LINK} FROM setup_links WHERE tenant = ? ORDER BY created_at DESC, id DESC"
+REVOKE_LINK = "UPDATE setup_links SET revoked_at = :at WHERE id = :id AND tenant = :tenant AND revoked_at = 0"
+
+LIST_DOMAINS = f"SELECT {_DOMAIN} FROM domains ORDER BY name"
+LIST_DOMAINS_OF = f"SELECT {_DOMAIN} FROM domains WHERE tenant = ? ORDER BY name"
+ADD_DOMAIN = f"INSERT OR IGNORE INTO domains ({_DOMAIN}) SELECT {_named(DomainClaim)} {_OF_A_TENANT}"
+PROVE_DOMAIN = """UPDATE domains SET proof = :proof, proven_at = :proven_at, checked_at = :checked_at
+    WHERE name = :name AND tenant = :tenant"""
+NOTE_CHECK = "UPDATE domains SET checked_at = :checked_at WHERE name = :name AND tenant = :tenant"
+DELETE_DOMAIN = "DELETE FROM domains WHERE name = ? AND tenant = ?"
+
+ADD_EVENT = f"INSERT OR IGNORE INTO events ({_EVENT}) VALUES ({_named(Event)})"
+LIST_EVENTS = f"SELECT {_EVENT} FROM events WHERE {{}} ORDER BY id DESC LIMIT :most"
+PURGE_EVENTS = "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE id < ? ORDER BY id LIMIT ?)"

@@ -1,0 +1,264 @@
+"""Tenants on one SQLite file: each change, its event and the counter are one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from portal.stores.record_checks import (
+    TenantEntry,
+    require_keys,
+    require_numbers,
+    require_short,
+    require_times,
+    require_valid,
+)
+from portal.stores.sqlite import tenant_statements as sql
+from portal.stores.sqlite.file import DatabaseFile
+from portal.stores.stored_entries import Entry, EntryReader, entry_from
+from portal.stores.tenant_records import (
+    DomainClaim,
+    Draft,
+    Event,
+    Revision,
+    SetupLink,
+    TenantRecord,
+    earliest_event_id,
+)
+from portal.time_slices import in_slices
+
+_REVISIONS_AT_ONCE = 100
+_PURGED_AT_ONCE = 200
+"""Events that a transaction deletes: no other write, of any process, can run meanwhile."""
+_NO_NUMBER = 2**62
+
+_Parameters = Mapping[str, object] | Sequence[object]
+_Step = Callable[[sqlite3.Connection], None]
+
+
+class SQLiteTenants:
+    """The TenantStore on the file of a SQLiteStore. See `portal.stores.tenant_store.TenantStore`."""
+
+    def __init__(self, file: DatabaseFile, entries: EntryReader) -> None:
+        self._file = file
+        self._entries = entries
+
+    # --- tenants and revisions
+
+    async def tenants_version(self) -> int:
+        rows = await self._file.read(lambda db: db.execute(sql.READ_VERSION).fetchall())
+        return int(rows[0][0]) if rows else 0
+
+    async def list_tenants(self) -> list[TenantRecord]:
+        return await self._list(TenantRecord, sql.LIST_TENANTS, ())
+
+    async def get_tenant(self, slug: str) -> TenantRecord | None:
+        require_short(slug=slug)
+        return await self._one(TenantRecord, sql.GET_TENANT, (slug,))
+
+    async def add_tenant(self, tenant: TenantRecord, *, event: Event) -> bool:
+        return await self._change(sql.ADD_TENANT, _values(tenant), event=event, counted=True)
+
+    async def set_status(self, slug: str, status: str, *, expected: str, at: float, event: Event) -> bool:
+        require_short(slug=slug, status=status)
+        require_short(status=expected)
+        require_times(at=at)
+        parameters = {"slug": slug, "status": status, "expected": expected, "at": at}
+        return await self._change(sql.SET_STATUS, parameters, event=event, counted=True)
+
+    async def remove_tenant(self, slug: str, *, event: Event) -> bool:
+        require_short(slug=slug)
+
+        def remove_rest(database: sqlite3.Connection) -> None:
+            for statement in sql.REMOVE_REST:
+                database.execute(statement, (slug,))
+
+        return await self._change(sql.REMOVE_TENANT, (slug,), event=event, counted=True, then=remove_rest)
+
+    async def publish(self, revision: Revision, *, replaces: int, draft: int | None, event: Event) -> bool:
+        require_numbers(replaces=replaces, draft=draft or 0)
+        values = _values(revision)
+        if revision.number <= replaces:
+            raise ValueError("number is not larger than that of the live revision")
+
+        def store(database: sqlite3.Connection) -> None:
+            database.execute(sql.ADD_REVISION, values)
+            if draft is not None:
+                database.execute(sql.DELETE_DRAFT, (revision.tenant, draft))
+
+        parameters = {**values, "replaces": replaces}
+        return await self._change(sql.MAKE_LIVE, parameters, event=event, counted=True, then=store)
+
+    async def read_revisions(self, keys: Collection[tuple[str, int]]) -> list[Revision]:
+        wanted = require_keys(keys)
+        found = []
+        for start in range(0, len(wanted), _REVISIONS_AT_ONCE):
+            some = wanted[start : start + _REVISIONS_AT_ONCE]
+            rows = await self._file.read(partial(_read_each, sql.GET_REVISION, some))
+            found += await self._entries.read_all(partial(entry_from, Revision), rows, kind=Revision)
+        return found
+
+    async def list_revisions(self, tenant: str, *, before: int | None, most: int) -> list[Revision]:
+        require_short(tenant=tenant)
+        require_numbers(before=before or 0, most=most)
+        parameters = (tenant, _NO_NUMBER if before is None else before, most)
+        return await self._list(Revision, sql.LIST_REVISIONS, parameters)
+
+    # --- drafts
+
+    async def get_draft(self, tenant: str) -> Draft | None:
+        require_short(tenant=tenant)
+        return await self._one(Draft, sql.GET_DRAFT, (tenant,))
+
+    async def put_draft(self, draft: Draft, *, replaces: int | None, event: Event | None) -> bool:
+        require_numbers(replaces=replaces or 0)
+        statement = sql.ADD_DRAFT if replaces is None else sql.SWAP_DRAFT
+        return await self._change(statement, {**_values(draft), "replaces": replaces}, event=event)
+
+    async def delete_draft(self, tenant: str, *, version: int, event: Event) -> bool:
+        require_short(tenant=tenant)
+        require_numbers(version=version)
+        return await self._change(sql.DELETE_DRAFT, (tenant, version), event=event)
+
+    # --- setup links
+
+    async def add_setup_link(self, link: SetupLink, *, event: Event) -> bool:
+        return await self._change(sql.ADD_LINK, _values(link), event=event)
+
+    async def find_setup_link(self, token_hash: str) -> SetupLink | None:
+        require_short(token_hash=token_hash)
+        return await self._one(SetupLink, sql.FIND_LINK, (token_hash,))
+
+    async def bind_setup_link(self, token_hash: str, *, browser_hash: str, now: float, event: Event) -> bool:
+        require_short(token_hash=token_hash, browser_hash=browser_hash)
+        require_times(now=now)
+        parameters = {"token_hash": token_hash, "browser_hash": browser_hash, "now": now}
+        return await self._change(sql.BIND_LINK, parameters, event=event)
+
+    async def list_setup_links(self, tenant: str) -> list[SetupLink]:
+        require_short(tenant=tenant)
+        return await self._list(SetupLink, sql.LIST_LINKS, (tenant,))
+
+    async def revoke_setup_link(self, link_id: str, *, tenant: str, at: float, event: Event) -> bool:
+        require_short(id=link_id, tenant=tenant)
+        require_times(at=at)
+        return await self._change(sql.REVOKE_LINK, {"id": link_id, "tenant": tenant, "at": at}, event=event)
+
+    # --- domains
+
+    async def list_domains(self, tenant: str | None = None) -> list[DomainClaim]:
+        if tenant is None:
+            return await self._list(DomainClaim, sql.LIST_DOMAINS, ())
+        require_short(tenant=tenant)
+        return await self._list(DomainClaim, sql.LIST_DOMAINS_OF, (tenant,))
+
+    async def add_domain(self, claim: DomainClaim, *, event: Event) -> bool:
+        return await self._change(sql.ADD_DOMAIN, _values(claim), event=event, counted=True)
+
+    async def prove_domain(
+        self, name: str, *, tenant: str, proof: str, proven_at: float, checked_at: float, event: Event | None
+    ) -> bool:
+        require_short(name=name, tenant=tenant, proof=proof)
+        require_times(proven_at=proven_at, checked_at=checked_at)
+        parameters = {"name": name, "tenant": tenant, "checked_at": checked_at}
+        if event is None:
+            return await self._change(sql.NOTE_CHECK, parameters, event=None)
+        parameters |= {"proof": proof, "proven_at": proven_at}
+        return await self._change(sql.PROVE_DOMAIN, parameters, event=event, counted=True)
+
+    async def delete_domain(self, name: str, *, tenant: str, event: Event) -> bool:
+        require_short(name=name, tenant=tenant)
+        return await self._change(sql.DELETE_DOMAIN, (name, tenant), event=event, counted=True)
+
+    # --- events
+
+    async def add_events(self, events: Sequence[Event]) -> None:
+        rows = [_values(event) async for event in in_slices(events)]
+
+        def work(database: sqlite3.Connection) -> None:
+            database.executemany(sql.ADD_EVENT, rows)
+
+        await self._file.write(work)
+
+    async def list_events(
+        self, *, tenant: str | None = None, before: str | None = None, since: float = 0.0, most: int = 100
+    ) -> list[Event]:
+        require_times(since=since)
+        require_numbers(most=most)
+        conditions, parameters = ["id >= :since"], {"since": earliest_event_id(since), "most": most}
+        if tenant is not None:
+            require_short(tenant=tenant)
+            conditions.append("tenant = :tenant")
+            parameters["tenant"] = tenant
+        if before is not None:
+            require_short(id=before)
+            conditions.append("id < :before")
+            parameters["before"] = before
+        return await self._list(Event, sql.LIST_EVENTS.format(" AND ".join(conditions)), parameters)
+
+    async def purge_events(self, *, before: float, most: int) -> int:
+        require_times(before=before)
+        require_numbers(most=most)
+        deleted = 0
+        while deleted < most:
+            some = min(_PURGED_AT_ONCE, most - deleted)
+            found = await self._file.write(
+                partial(_delete, sql.PURGE_EVENTS, earliest_event_id(before), some)
+            )
+            deleted += found
+            if found < some:
+                break
+        return deleted
+
+    async def _one(self, model: type[Entry], statement: str, parameters: _Parameters) -> Entry | None:
+        rows = await self._file.read(lambda db: db.execute(statement, parameters).fetchall())
+        return self._entries.read(partial(entry_from, model), rows[0], kind=model) if rows else None
+
+    async def _list(self, model: type[Entry], statement: str, parameters: _Parameters) -> list[Entry]:
+        rows = await self._file.read(lambda db: db.execute(statement, parameters).fetchall())
+        return await self._entries.read_all(partial(entry_from, model), rows, kind=model)
+
+    async def _change(
+        self,
+        statement: str,
+        parameters: _Parameters,
+        *,
+        event: Event | None,
+        counted: bool = False,
+        then: _Step | None = None,
+    ) -> bool:
+        """Run a statement; False if it changes no row, and then nothing else happens.
+
+        In the same transaction: `then`, the event, and with `counted` the increment of `tenants_version`.
+        """
+        reported = None if event is None else _values(event)
+
+        def work(database: sqlite3.Connection) -> bool:
+            if database.execute(statement, parameters).rowcount == 0:
+                return False
+            if then is not None:
+                then(database)
+            if reported is not None:
+                database.execute(sql.ADD_EVENT, reported)
+            if counted:
+                database.execute(sql.INCREMENT_VERSION)
+            return True
+
+        return await self._file.write(work)
+
+
+def _values(record: TenantEntry) -> dict[str, Any]:
+    """The parameters that store a record. Raises as `require_valid`."""
+    require_valid(record)
+    return asdict(record)
+
+
+def _read_each(statement: str, keys: Sequence[Sequence[object]], database: sqlite3.Connection) -> list[Any]:
+    return [row for key in keys for row in database.execute(statement, key)]
+
+
+def _delete(statement: str, before: str, most: int, database: sqlite3.Connection) -> int:
+    return database.execute(statement, (before, most)).rowcount

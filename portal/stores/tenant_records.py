@@ -1,0 +1,143 @@
+"""What the database keeps about tenants that are not files: revisions, drafts, setup links, domains, events.
+
+Independent of the database. All times are seconds since the epoch, UTC, rounded to a millisecond (see
+`portal.clock.now`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class TenantStatus(StrEnum):
+    """What a tenant of the database may do."""
+
+    LIVE = "live"
+    NO_NEW_LOGINS = "no_new_logins"
+    """Who is signed in stays; nobody else can sign in."""
+    SUSPENDED = "suspended"
+    """Nobody is signed in, and nobody can sign in."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRecord:
+    """A tenant of the database. `live` is the number of its live revision; 0 before the first."""
+
+    slug: str
+    status: str
+    """A value of `TenantStatus`; one that this version does not know counts as `suspended`."""
+    live: int
+    created_at: float
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A published state of a tenant; never changed. Its number is one more than that of the one before."""
+
+    tenant: str
+    number: int
+    content: str
+    """A tenant file (YAML), with each secret replaced by a sealed value."""
+    format: int
+    """The version of the format of `content`; a portal does not serve a later one than it knows."""
+    author: str
+    """Who published it: an `Actor` as JSON."""
+    reason: str
+    test: str
+    """The result of the test login as JSON; empty when an operator published without one."""
+    published_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The changes of a tenant that are not published; at most one for each tenant."""
+
+    tenant: str
+    content: str
+    """As that of a revision, but it may be invalid."""
+    format: int
+    version: int
+    """Changes with every change of the draft."""
+    based_on: int
+    """The number of the revision that it began as; 0 when there was none."""
+    author: str
+    """Who changed it last."""
+    test: str
+    """The result of the last test login, with the version that was tested; empty before the first."""
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetupLink:
+    """A link with which somebody who has no login sets up one tenant.
+
+    `id` identifies it in lists; `token_hash` is the SHA-256 of the token in its URL; `browser_hash` that of
+    the cookie of the browser that opened it first, empty before that.
+    """
+
+    id: str
+    tenant: str
+    token_hash: str
+    name: str
+    """Who it is for, in the words of who made it."""
+    author: str
+    browser_hash: str
+    created_at: float
+    expires_at: float
+    revoked_at: float
+    """0 while it is not revoked."""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainClaim:
+    """An e-mail domain or host name that a tenant of the database wants, and the proof of it.
+
+    `name` is unique: two tenants never have the same one. It counts while `proven_at` is not 0.
+    """
+
+    name: str
+    tenant: str
+    kind: str
+    """`email_domains` or `hosts`."""
+    token: str
+    """What the TXT record must contain."""
+    proof: str
+    """`dns`, `operator`, or empty before the first proof."""
+    proven_at: float
+    checked_at: float
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An audit record. `id` is made by `event_id`, so that ids are in the order of time."""
+
+    id: str
+    at: float
+    tenant: str
+    """Empty when it concerns no tenant."""
+    kind: str
+    outcome: str
+    """`done` or `refused`."""
+    actor: str
+    """Type, subject and provider of who did it, as JSON."""
+    target: str
+    """What it was done to, such as `revision 3`."""
+    reason: str
+    request_id: str
+    client: str
+    """The network of the client, not its full address."""
+    device: str
+
+
+def event_id(at: float) -> str:
+    """A new id of an event: its time in milliseconds as twelve hexadecimal digits, then 80 random bits."""
+    return f"{earliest_event_id(at)}{secrets.token_hex(10)}"
+
+
+def earliest_event_id(at: float) -> str:
+    """The beginning of the ids of events at this time; it sorts before them, and after earlier ids."""
+    return f"{max(0, round(at * 1000)):012x}"

@@ -1,0 +1,126 @@
+"""The interface of the databases for tenants that are not files. For its rules see `portal.stores.store`.
+
+Every method that changes something takes the event that reports it, and stores both or neither. An event is
+stored once, however often the method is called with it. After StoreUnavailable, both may be stored.
+
+Records and arguments are checked by `portal.stores.record_checks`: a wrong type raises TypeError, a value
+that is too long or out of range ValueError. A record that cannot be read counts as missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from portal.stores.store import Store
+from portal.stores.tenant_records import DomainClaim, Draft, Event, Revision, SetupLink, TenantRecord
+
+
+class TenantStore(Protocol):
+    """Tenants, revisions, drafts, setup links, domains and events, shared by all portal processes."""
+
+    # --- tenants and revisions
+    async def tenants_version(self) -> int:
+        """A number that changes with every reported change of a tenant or domain; 0 before the first.
+
+        Every process asks once a second. Compare for equality: a restored database has a smaller one.
+        """
+
+    async def list_tenants(self) -> list[TenantRecord]:
+        """All tenants, ordered by slug."""
+
+    async def get_tenant(self, slug: str) -> TenantRecord | None:
+        """Return a tenant, or None."""
+
+    async def add_tenant(self, tenant: TenantRecord, *, event: Event) -> bool:
+        """Store a new tenant; False if there is one with its slug."""
+
+    async def set_status(self, slug: str, status: str, *, expected: str, at: float, event: Event) -> bool:
+        """Set the status if it is `expected`; False if it is not or the tenant is gone."""
+
+    async def remove_tenant(self, slug: str, *, event: Event) -> bool:
+        """Delete a tenant with its revisions, draft, setup links and domains; its events stay.
+
+        False if there is no such tenant.
+        """
+
+    async def publish(self, revision: Revision, *, replaces: int, draft: int | None, event: Event) -> bool:
+        """Store a revision and make it live, if the live one is `replaces` (0: none).
+
+        False if another is live, or the tenant is gone: then nothing is stored. `revision.number` is larger
+        than `replaces`, and so than every earlier one. `draft`: the version of the draft that was published,
+        which is deleted unless it has changed meanwhile; None: the draft stays.
+        """
+
+    async def read_revisions(self, keys: Collection[tuple[str, int]]) -> list[Revision]:
+        """Return the revisions with these slugs and numbers, in this order; others are missing."""
+
+    async def list_revisions(self, tenant: str, *, before: int | None, most: int) -> list[Revision]:
+        """The revisions of a tenant, the newest first; `before`: only those with a smaller number."""
+
+    # --- drafts
+    async def get_draft(self, tenant: str) -> Draft | None:
+        """Return the draft of a tenant, or None."""
+
+    async def put_draft(self, draft: Draft, *, replaces: int | None, event: Event | None) -> bool:
+        """Store a draft if the stored one has the version `replaces` (None: if there is none).
+
+        False if it has another, or the tenant is gone. `event`: None when only the test result changes.
+        """
+
+    async def delete_draft(self, tenant: str, *, version: int, event: Event) -> bool:
+        """Delete the draft if it has this version; False if it does not."""
+
+    # --- setup links
+    async def add_setup_link(self, link: SetupLink, *, event: Event) -> bool:
+        """Store a setup link of an existing tenant; False if the tenant is gone, or the id is in use."""
+
+    async def find_setup_link(self, token_hash: str) -> SetupLink | None:
+        """Return a setup link, also an expired or revoked one; None if there is none."""
+
+    async def bind_setup_link(self, token_hash: str, *, browser_hash: str, now: float, event: Event) -> bool:
+        """Bind a live link to the first browser that opens it; False if it is bound, expired or revoked."""
+
+    async def list_setup_links(self, tenant: str) -> list[SetupLink]:
+        """The setup links of a tenant, the newest first."""
+
+    async def revoke_setup_link(self, link_id: str, *, tenant: str, at: float, event: Event) -> bool:
+        """Revoke a link of this tenant; False if there is none, or it is revoked."""
+
+    # --- domains
+    async def list_domains(self, tenant: str | None = None) -> list[DomainClaim]:
+        """The claimed domains of one tenant, or of all, ordered by name."""
+
+    async def add_domain(self, claim: DomainClaim, *, event: Event) -> bool:
+        """Store a claim of an existing tenant; False if the name is claimed, or the tenant is gone."""
+
+    async def prove_domain(
+        self, name: str, *, tenant: str, proof: str, proven_at: float, checked_at: float, event: Event | None
+    ) -> bool:
+        """Set the proof of a claim of this tenant (`proven_at` 0: it was lost); False if it has none.
+
+        `event`: None when only `checked_at` is to be changed; a stored proof then stays as it is.
+        """
+
+    async def delete_domain(self, name: str, *, tenant: str, event: Event) -> bool:
+        """Delete a claim of this tenant; False if there is none."""
+
+    # --- events
+    async def add_events(self, events: Sequence[Event]) -> None:
+        """Store events that report no change of this interface; those that are stored already are skipped."""
+
+    async def list_events(
+        self, *, tenant: str | None = None, before: str | None = None, since: float = 0.0, most: int = 100
+    ) -> list[Event]:
+        """Events, the newest first. Parameters: tenant, only its events; before, an id; since, a time."""
+
+    async def purge_events(self, *, before: float, most: int) -> int:
+        """Delete up to `most` events from before this time, the oldest first; return how many."""
+
+
+class Database(Store, Protocol):
+    """A Store, and the TenantStore in the same database: one file, or one pool of connections."""
+
+    @property
+    def tenants(self) -> TenantStore:
+        """Usable while the Store is open."""

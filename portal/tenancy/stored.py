@@ -1,0 +1,174 @@
+"""The tenants of the database that this process serves, beside those of the tenant files.
+
+A slug that has a file belongs to the file. An e-mail domain or host name counts only when it is proven.
+Secrets are sealed for their tenant: what is copied to another tenant cannot be opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from portal.config.settings import Settings
+from portal.errors import ConfigurationError, Problem
+from portal.keys.vault import Vault
+from portal.outbound.url_rules import is_loopback_host
+from portal.stores.tenant_records import DomainClaim, Revision, TenantRecord, TenantStatus
+from portal.stores.tenant_store import TenantStore
+from portal.tenancy.loading import LoadedTenant, read_stored_tenant
+from portal.tenancy.presets import Presets
+from portal.time_slices import in_turns
+
+FORMAT = 1
+"""The version of the format of contents that this version of the portal writes, and the last one it reads."""
+_AT_ONCE = 100
+"""Revisions that are read from the database together."""
+_LONGEST_TRUST = 60.0
+"""Seconds after which all tenants are compared, although the database reported no change."""
+_SERVED = frozenset({TenantStatus.LIVE, TenantStatus.NO_NEW_LOGINS})
+
+
+class TenantState(NamedTuple):
+    """What a tenant is served from: another state is read again."""
+
+    revision: int
+    status: str
+    proven: frozenset[str]
+    """Its e-mail domains and host names that count."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTenant:
+    """A tenant of the database: what it was read from, and the tenant or its problems."""
+
+    slug: str
+    state: TenantState
+    loaded: LoadedTenant | None
+    error: ConfigurationError | None
+
+    @property
+    def name(self) -> str:
+        """The name for messages, in place of a file's: `acme.revision-3`."""
+        return f"{self.slug}.revision-{self.state.revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class ContentReader:
+    """Reads the contents of tenants of the database.
+
+    Parameters: presets, that they can name; allow_private_networks, see `may_use_private_networks`.
+    """
+
+    vault: Vault
+    presets: Presets
+    allow_private_networks: bool = False
+
+    def read(self, slug: str, content: str) -> LoadedTenant:
+        """Read a stored content as a tenant. Raises ConfigurationError."""
+        return read_stored_tenant(
+            slug,
+            content,
+            open_sealed=lambda sealed: self.vault.open(sealed_for(slug), sealed),
+            presets=self.presets,
+            allow_private_networks=self.allow_private_networks,
+        )
+
+
+def may_use_private_networks(settings: Settings) -> bool:
+    """Whether tenants of the database may use private addresses: only where the portal itself has one.
+
+    Their admins are strangers (THREATS A4); a portal at `localhost` is for development.
+    """
+    return settings.allow_private_networks and is_loopback_host(settings.public_host)
+
+
+def sealed_for(slug: str) -> str:
+    """What the vault binds the secrets of a tenant to."""
+    return f"tenant:{slug}"
+
+
+class StoredTenants:
+    """Reads the tenants of the database, those that changed since the last time.
+
+    Parameters: reader, whose presets nothing else may use: they are read in a thread.
+    """
+
+    def __init__(self, store: TenantStore, reader: ContentReader) -> None:
+        self.tenants: Mapping[str, StoredTenant] = {}
+        """By slug."""
+        self._store = store
+        self._reader = reader
+        self._version: int | None = None
+        self._compared_at = 0.0
+
+    async def changed(self) -> set[str]:
+        """Update `tenants`; return the slugs of those that were added, changed or removed.
+
+        Raises StoreUnavailable.
+        """
+        version = await self._store.tenants_version()
+        if version == self._version and time.monotonic() < self._compared_at + _LONGEST_TRUST:
+            return set()
+        records, domains = await self._store.list_tenants(), await self._store.list_domains()
+        wanted = await asyncio.to_thread(_states, records, domains)
+        before = self.tenants
+        new = [slug for slug, state in wanted.items() if slug not in before or before[slug].state != state]
+        read: dict[str, StoredTenant] = {}
+        for start in range(0, len(new), _AT_ONCE):
+            some = {slug: wanted[slug] for slug in new[start : start + _AT_ONCE]}
+            revisions = await self._store.read_revisions([(slug, one.revision) for slug, one in some.items()])
+            read |= await asyncio.to_thread(self._read, some, revisions)
+        removed = before.keys() - wanted.keys()
+        kept = {slug: one for slug, one in in_turns(before.items()) if slug not in removed}
+        self.tenants = {**kept, **read}
+        self._version, self._compared_at = version, time.monotonic()
+        return removed | read.keys()
+
+    def _read(
+        self, states: Mapping[str, TenantState], revisions: Iterable[Revision]
+    ) -> dict[str, StoredTenant]:
+        found = {revision.tenant: revision for revision in revisions}
+        return {
+            slug: self._read_one(slug, state, found.get(slug)) for slug, state in in_turns(states.items())
+        }
+
+    def _read_one(self, slug: str, state: TenantState, revision: Revision | None) -> StoredTenant:
+        try:
+            if revision is None:
+                raise _unreadable(slug, state, "cannot be read; publish an earlier revision again")
+            if revision.format > FORMAT:
+                raise _unreadable(slug, state, "was published by a later version; update this portal")
+            loaded = self._reader.read(slug, revision.content)
+        except ConfigurationError as error:
+            return StoredTenant(slug, state, None, error)
+        tenant = loaded.tenant
+        fingerprint = hashlib.sha256(f"{tenant.revision} {state.status} {sorted(state.proven)}".encode())
+        tenant = replace(
+            tenant,
+            revision=fingerprint.hexdigest(),
+            hosts=tuple(host for host in tenant.hosts if host in state.proven),
+            email_domains=tuple(domain for domain in tenant.email_domains if domain in state.proven),
+            accepts_logins=state.status == TenantStatus.LIVE,
+        )
+        return StoredTenant(slug, state, replace(loaded, tenant=tenant), None)
+
+
+def _unreadable(slug: str, state: TenantState, why: str) -> ConfigurationError:
+    return ConfigurationError([Problem(slug, f"revision {state.revision} {why}")])
+
+
+def _states(records: Iterable[TenantRecord], domains: Iterable[DomainClaim]) -> dict[str, TenantState]:
+    """The states of the tenants that are served."""
+    proven: dict[str, set[str]] = {}
+    for claim in in_turns(domains):
+        if claim.proven_at:
+            proven.setdefault(claim.tenant, set()).add(claim.name)
+    return {
+        record.slug: TenantState(record.live, record.status, frozenset(proven.get(record.slug, ())))
+        for record in in_turns(records)
+        if record.live and record.status in _SERVED
+    }

@@ -1,0 +1,447 @@
+"""The contract of the tenants of a database, one rule per test. `test_tenant_store_*.py` tests the rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from portal.errors import StoreUnavailable
+from portal.stores.tenant_records import Event, TenantStatus, earliest_event_id
+from portal.stores.tenant_store import Database, TenantStore
+from tests.contract.entries import (
+    NOW,
+    at,
+    new_claim,
+    new_draft,
+    new_event,
+    new_link,
+    new_revision,
+    new_tenant,
+)
+from tests.kit.failing_store import FailingStore
+
+
+async def kinds(tenants: TenantStore, tenant: str | None = "initech") -> list[str]:
+    """The kinds of the stored events, the oldest first."""
+    return [event.kind for event in reversed(await tenants.list_events(tenant=tenant))]
+
+
+async def with_tenant(tenants: TenantStore, slug: str = "initech") -> None:
+    assert await tenants.add_tenant(new_tenant(slug), event=new_event("added", -5, tenant=slug))
+
+
+async def publish(tenants: TenantStore, number: int, *, draft: int | None = None, event: Event) -> bool:
+    return await tenants.publish(new_revision(number), replaces=number - 1, draft=draft, event=event)
+
+
+# --- tenants
+
+
+@pytest.mark.gen_test
+async def test_a_tenant_is_returned_unchanged_and_stored_once(tenants: TenantStore) -> None:
+    assert await tenants.get_tenant("initech") is None
+    tenant = new_tenant(status="a status of a later portal", live=7)
+    assert await tenants.add_tenant(tenant, event=new_event("added"))
+    assert await tenants.get_tenant("initech") == tenant
+    assert not await tenants.add_tenant(new_tenant(), event=new_event("refused"))
+    assert await tenants.get_tenant("initech") == tenant
+    assert await kinds(tenants) == ["added"]
+
+
+@pytest.mark.gen_test
+async def test_tenants_are_listed_by_slug(tenants: TenantStore) -> None:
+    assert await tenants.list_tenants() == []
+    for slug in ("globex", "acme", "initech", "a-b"):
+        await with_tenant(tenants, slug)
+    assert await tenants.list_tenants() == [new_tenant(slug) for slug in ("a-b", "acme", "globex", "initech")]
+
+
+@pytest.mark.gen_test
+async def test_a_status_is_set_only_over_the_expected_one(tenants: TenantStore) -> None:
+    await with_tenant(tenants)
+
+    async def change(slug: str, status: str, kind: str) -> bool:
+        return await tenants.set_status(slug, status, expected="live", at=at(1), event=new_event(kind))
+
+    assert not await change("nobody", "suspended", "no tenant")
+    assert await change("initech", "suspended", "suspended")
+    assert not await change("initech", "no_new_logins", "late")
+    expected = new_tenant(status=TenantStatus.SUSPENDED, changed_at=at(1))
+    assert await tenants.get_tenant("initech") == expected
+    assert await kinds(tenants) == ["added", "suspended"]
+
+
+@pytest.mark.gen_test
+async def test_a_removed_tenant_leaves_only_its_events(tenants: TenantStore) -> None:
+    for slug in ("initech", "globex"):
+        await with_tenant(tenants, slug)
+        first = new_revision(1, slug)
+        assert await tenants.publish(first, replaces=0, draft=None, event=new_event("published", tenant=slug))
+        assert await tenants.put_draft(new_draft(1, slug), replaces=None, event=None)
+        assert await tenants.add_setup_link(new_link(slug), event=new_event("invited", 1, tenant=slug))
+        claim = new_claim(f"{slug}.example", slug)
+        assert await tenants.add_domain(claim, event=new_event("claimed", 2, tenant=slug))
+    (link,) = await tenants.list_setup_links("initech")
+    assert await tenants.remove_tenant("initech", event=new_event("removed", 3))
+    assert not await tenants.remove_tenant("initech", event=new_event("again", 4))
+    assert await tenants.get_tenant("initech") is None
+    assert await tenants.get_draft("initech") is None
+    assert await tenants.find_setup_link(link.token_hash) is None
+    assert await tenants.list_setup_links("initech") == []
+    assert await tenants.list_revisions("initech", before=None, most=10) == []
+    assert await tenants.read_revisions([("initech", 1), ("globex", 1)]) == [new_revision(1, "globex")]
+    assert [claim.tenant for claim in await tenants.list_domains()] == ["globex"]
+    assert [tenant.slug for tenant in await tenants.list_tenants()] == ["globex"]
+    assert len(await tenants.list_setup_links("globex")) == 1
+    assert await tenants.get_draft("globex") == new_draft(1, "globex")
+    assert await kinds(tenants) == ["added", "published", "invited", "claimed", "removed"]
+
+
+@pytest.mark.gen_test
+async def test_a_tenant_that_was_removed_and_made_again_has_nothing_of_the_first(
+    tenants: TenantStore,
+) -> None:
+    await with_tenant(tenants)
+    for number in (1, 2, 3):
+        assert await publish(tenants, number, event=new_event())
+    await tenants.put_draft(new_draft(), replaces=None, event=None)
+    claim = new_claim()
+    await tenants.add_domain(claim, event=new_event())
+    await tenants.remove_tenant("initech", event=new_event())
+    await with_tenant(tenants)
+    assert await tenants.get_tenant("initech") == new_tenant()
+    assert await tenants.get_draft("initech") is None
+    assert await tenants.list_domains("initech") == []
+    assert await tenants.list_revisions("initech", before=None, most=10) == []
+    again = new_revision(1, content="name: Another\n")
+    assert await tenants.publish(again, replaces=0, draft=None, event=new_event())
+    assert await tenants.list_revisions("initech", before=None, most=10) == [again]
+    assert await tenants.read_revisions([("initech", 1), ("initech", 2)]) == [again]
+    assert await tenants.add_domain(claim, event=new_event())
+
+
+@pytest.mark.gen_test
+async def test_the_version_changes_with_each_reported_change_of_a_tenant_or_domain(
+    tenants: TenantStore, second_tenants: TenantStore
+) -> None:
+    seen = [await second_tenants.tenants_version()]
+    assert seen == [0]
+
+    async def changes() -> bool:
+        seen.append(await second_tenants.tenants_version())
+        return seen[-1] > seen[-2]
+
+    await with_tenant(tenants)
+    assert await changes()
+    await publish(tenants, 1, event=new_event())
+    assert await changes()
+    await tenants.set_status("initech", "suspended", expected="live", at=NOW, event=new_event())
+    assert await changes()
+    await tenants.add_domain(new_claim(), event=new_event())
+    assert await changes()
+    proof = {"tenant": "initech", "proof": "dns", "proven_at": at(1), "checked_at": at(1)}
+    await tenants.prove_domain("initech.example", **proof, event=new_event())  # type: ignore[arg-type]
+    assert await changes()
+    await tenants.put_draft(new_draft(), replaces=None, event=new_event())
+    await tenants.add_setup_link(new_link(), event=new_event())
+    await tenants.prove_domain("initech.example", **proof, event=None)  # type: ignore[arg-type]
+    await tenants.set_status("initech", "suspended", expected="live", at=NOW, event=new_event())
+    await tenants.add_events([new_event()])
+    assert not await changes()
+    await tenants.delete_domain("initech.example", tenant="initech", event=new_event())
+    assert await changes()
+    await tenants.remove_tenant("initech", event=new_event())
+    assert await changes()
+
+
+# --- revisions
+
+
+@pytest.mark.gen_test
+async def test_a_revision_is_published_over_the_one_it_replaces(
+    tenants: TenantStore, second_tenants: TenantStore
+) -> None:
+    await with_tenant(tenants)
+    assert await publish(tenants, 1, event=new_event("first"))
+    assert await publish(tenants, 2, event=new_event("second", 1))
+    stale = new_revision(3, content="lost")
+    assert not await tenants.publish(stale, replaces=1, draft=None, event=new_event("stale", 2))
+    nobody = new_revision(1, "nobody")
+    assert not await tenants.publish(nobody, replaces=0, draft=None, event=new_event("nobody", 3))
+    found = await second_tenants.get_tenant("initech")
+    assert found == new_tenant(live=2, changed_at=new_revision(2).published_at)
+    keys = [("initech", 3), ("initech", 2), ("nobody", 1), ("initech", 1), ("initech", 2)]
+    assert await second_tenants.read_revisions(keys) == [new_revision(1), new_revision(2)]
+    assert await second_tenants.read_revisions([]) == []
+    assert await kinds(tenants, None) == ["added", "first", "second"]
+
+
+@pytest.mark.gen_test
+async def test_revisions_are_listed_newest_first_in_pages(tenants: TenantStore) -> None:
+    await with_tenant(tenants)
+    for number in range(1, 12):
+        assert await publish(tenants, number, event=new_event())
+    first = await tenants.list_revisions("initech", before=None, most=4)
+    assert [each.number for each in first] == [11, 10, 9, 8]
+    assert first[0] == new_revision(11)
+    after = await tenants.list_revisions("initech", before=8, most=4)
+    assert [each.number for each in after] == [7, 6, 5, 4]
+    assert [each.number for each in await tenants.list_revisions("initech", before=3, most=9)] == [2, 1]
+    assert await tenants.list_revisions("initech", before=1, most=4) == []
+    assert await tenants.list_revisions("initech", before=None, most=0) == []
+    assert await tenants.list_revisions("globex", before=None, most=4) == []
+
+
+@pytest.mark.gen_test
+async def test_more_revisions_than_one_query_reads_are_returned_in_order(tenants: TenantStore) -> None:
+    slugs = [f"t{number:03}" for number in range(130)]
+    for slug in slugs:
+        await with_tenant(tenants, slug)
+        large = new_revision(1, slug, content="x" * 60_000)
+        assert await tenants.publish(large, replaces=0, draft=None, event=new_event(tenant=slug))
+    found = await tenants.read_revisions([(slug, 1) for slug in reversed(slugs)])
+    assert [(each.tenant, len(each.content)) for each in found] == [(slug, 60_000) for slug in slugs]
+
+
+@pytest.mark.gen_test
+async def test_publishing_deletes_the_draft_that_was_published_and_no_other(tenants: TenantStore) -> None:
+    await with_tenant(tenants)
+    await tenants.put_draft(new_draft(5), replaces=None, event=None)
+    assert await publish(tenants, 1, draft=5, event=new_event())
+    assert await tenants.get_draft("initech") is None
+    await tenants.put_draft(new_draft(6), replaces=None, event=None)
+    assert await publish(tenants, 2, draft=5, event=new_event())
+    assert await publish(tenants, 3, event=new_event())
+    stale = new_revision(4)
+    assert not await tenants.publish(stale, replaces=1, draft=6, event=new_event())
+    assert await tenants.get_draft("initech") == new_draft(6)
+
+
+# --- drafts
+
+
+@pytest.mark.gen_test
+async def test_a_draft_is_changed_only_over_the_version_that_was_read(tenants: TenantStore) -> None:
+    assert not await tenants.put_draft(new_draft(), replaces=None, event=new_event("no tenant"))
+    await with_tenant(tenants)
+    assert await tenants.get_draft("initech") is None
+    assert not await tenants.put_draft(new_draft(2), replaces=1, event=new_event("none yet"))
+    assert await tenants.put_draft(new_draft(1), replaces=None, event=new_event("begun", 1))
+    assert not await tenants.put_draft(new_draft(9), replaces=None, event=new_event("second beginning"))
+    assert await tenants.put_draft(new_draft(2), replaces=1, event=new_event("changed", 2))
+    assert not await tenants.put_draft(new_draft(3), replaces=1, event=new_event("late"))
+    tested = new_draft(2, test='{"version":2}')
+    assert await tenants.put_draft(tested, replaces=2, event=None)
+    assert await tenants.get_draft("initech") == tested
+    assert not await tenants.delete_draft("initech", version=1, event=new_event("late"))
+    assert not await tenants.delete_draft("globex", version=2, event=new_event("nobody"))
+    assert await tenants.delete_draft("initech", version=2, event=new_event("dropped", 3))
+    assert not await tenants.delete_draft("initech", version=2, event=new_event("again"))
+    assert await tenants.get_draft("initech") is None
+    assert await kinds(tenants) == ["added", "begun", "changed", "dropped"]
+
+
+# --- setup links
+
+
+@pytest.mark.gen_test
+async def test_a_setup_link_is_found_by_the_hash_of_its_token(tenants: TenantStore) -> None:
+    link, expired = new_link(), new_link(expires_at=at(-1), created_at=at(-9), revoked_at=at(-2))
+    assert not await tenants.add_setup_link(link, event=new_event("no tenant"))
+    await with_tenant(tenants)
+    await with_tenant(tenants, "globex")
+    assert await tenants.add_setup_link(expired, event=new_event("first"))
+    assert await tenants.add_setup_link(link, event=new_event("second", 1))
+    assert not await tenants.add_setup_link(replace(link, name="x"), event=new_event("again", 2))
+    other = new_link("globex")
+    assert await tenants.add_setup_link(other, event=new_event(tenant="globex"))
+    assert await tenants.find_setup_link(link.token_hash) == link
+    assert await tenants.find_setup_link(expired.token_hash) == expired
+    assert await tenants.find_setup_link("0" * 64) is None
+    assert await tenants.list_setup_links("initech") == [link, expired]
+    assert await tenants.list_setup_links("globex") == [other]
+    assert await tenants.list_setup_links("nobody") == []
+    assert await kinds(tenants) == ["added", "first", "second"]
+
+
+@pytest.mark.gen_test
+async def test_a_setup_link_is_bound_once_while_it_is_live(tenants: TenantStore) -> None:
+    await with_tenant(tenants)
+    link, expired, revoked = new_link(), new_link(expires_at=at(10)), new_link(revoked_at=at(1))
+    for each in (expired, revoked, link):
+        await tenants.add_setup_link(each, event=new_event("invited"))
+
+    async def bind(token_hash: str, browser: str, kind: str) -> bool:
+        event = new_event(kind, 10)
+        return await tenants.bind_setup_link(token_hash, browser_hash=browser, now=at(10), event=event)
+
+    assert not await bind(expired.token_hash, "b" * 64, "expired")
+    assert not await bind(revoked.token_hash, "b" * 64, "revoked")
+    assert not await bind("0" * 64, "b" * 64, "guessed")
+    assert await bind(link.token_hash, "b" * 64, "bound")
+    assert not await bind(link.token_hash, "c" * 64, "another browser")
+    bound = replace(link, browser_hash="b" * 64)
+    assert await tenants.find_setup_link(link.token_hash) == bound
+    assert {each.browser_hash for each in await tenants.list_setup_links("initech")} == {"", "b" * 64}
+    assert await kinds(tenants) == ["added", *["invited"] * 3, "bound"]
+
+
+@pytest.mark.gen_test
+async def test_a_setup_link_is_revoked_once_and_only_by_its_tenant(tenants: TenantStore) -> None:
+    for slug in ("initech", "globex"):
+        await with_tenant(tenants, slug)
+    link, other = new_link(), new_link()
+    for each in (link, other):
+        await tenants.add_setup_link(each, event=new_event("invited"))
+
+    async def revoke(tenant: str, link_id: str, kind: str) -> bool:
+        event = new_event(kind, 1)
+        return await tenants.revoke_setup_link(link_id, tenant=tenant, at=at(3), event=event)
+
+    assert not await revoke("globex", link.id, "of another tenant")
+    assert not await revoke("initech", "nothing", "unknown")
+    assert await revoke("initech", link.id, "revoked")
+    assert not await revoke("initech", link.id, "again")
+    assert await tenants.find_setup_link(link.token_hash) == replace(link, revoked_at=at(3))
+    assert await tenants.find_setup_link(other.token_hash) == other
+    bound = await tenants.bind_setup_link(
+        link.token_hash, browser_hash="b", now=at(4), event=new_event("late")
+    )
+    assert not bound
+    assert await kinds(tenants) == ["added", "invited", "invited", "revoked"]
+
+
+# --- domains
+
+
+@pytest.mark.gen_test
+async def test_two_tenants_never_have_the_same_domain(tenants: TenantStore) -> None:
+    claim = new_claim()
+    assert not await tenants.add_domain(claim, event=new_event("no tenant"))
+    assert await tenants.list_domains() == []
+    for slug in ("initech", "globex"):
+        await with_tenant(tenants, slug)
+    assert await tenants.add_domain(claim, event=new_event("claimed"))
+    stolen = new_claim(claim.name, "globex", kind="hosts")
+    assert not await tenants.add_domain(stolen, event=new_event("stolen", 1, tenant="globex"))
+    other, first = new_claim("globex.example", "globex"), new_claim("a.example")
+    assert await tenants.add_domain(other, event=new_event("claimed", 1, tenant="globex"))
+    assert await tenants.add_domain(first, event=new_event("claimed", 2))
+    assert await tenants.list_domains("initech") == [first, claim]
+    assert await tenants.list_domains("globex") == [other]
+    assert await tenants.list_domains() == [first, other, claim]
+    assert not await tenants.delete_domain(claim.name, tenant="globex", event=new_event("not theirs"))
+    assert await tenants.delete_domain(claim.name, tenant="initech", event=new_event("released", 3))
+    assert not await tenants.delete_domain(claim.name, tenant="initech", event=new_event("again"))
+    assert await tenants.add_domain(stolen, event=new_event("claimed", 4, tenant="globex"))
+    assert await tenants.list_domains("globex") == [other, stolen]
+    assert await kinds(tenants) == ["added", "claimed", "claimed", "released"]
+    assert await kinds(tenants, "globex") == ["added", "claimed", "claimed"]
+
+
+@pytest.mark.gen_test
+async def test_a_proof_is_set_lost_and_checked_again(tenants: TenantStore) -> None:
+    for slug in ("initech", "globex"):
+        await with_tenant(tenants, slug)
+    claim = new_claim()
+    await tenants.add_domain(claim, event=new_event("claimed"))
+
+    async def prove(tenant: str, proven: float, checked: float, event: Event | None) -> bool:
+        return await tenants.prove_domain(
+            claim.name, tenant=tenant, proof="dns", proven_at=proven, checked_at=checked, event=event
+        )
+
+    assert not await prove("globex", at(1), at(1), new_event("not theirs"))
+    assert await prove("initech", at(2), at(2), new_event("proven", 2))
+    assert await prove("initech", at(2), at(3), None)
+    assert await tenants.list_domains() == [replace(claim, proof="dns", proven_at=at(2), checked_at=at(3))]
+    assert await prove("initech", 0.0, at(4), new_event("lost", 4))
+    lost = replace(claim, proof="dns", proven_at=0.0, checked_at=at(4))
+    assert await tenants.list_domains() == [lost]
+    assert await prove("initech", at(2), at(5), None), (
+        "a check that read the domain before its proof was lost"
+    )
+    assert await tenants.list_domains() == [replace(lost, checked_at=at(5))]
+    assert await kinds(tenants) == ["added", "claimed", "proven", "lost"]
+
+
+# --- events
+
+
+@pytest.mark.gen_test
+async def test_events_are_returned_unchanged_newest_first_in_pages(tenants: TenantStore) -> None:
+    stored = [
+        new_event(f"kind-{number}", number, tenant=("initech", "globex", "")[number % 3])
+        for number in range(30)
+    ]
+    await tenants.add_events(stored[:20])
+    await tenants.add_events([*stored[10:], stored[29]])
+    await tenants.add_events([])
+    newest = stored[::-1]
+    assert await tenants.list_events() == newest
+    assert await tenants.list_events(most=4) == newest[:4]
+    assert await tenants.list_events(most=0) == []
+    assert await tenants.list_events(before=newest[3].id, most=4) == newest[4:8]
+    assert await tenants.list_events(since=at(25)) == stored[:24:-1]
+    of_one = [event for event in newest if event.tenant == "globex"]
+    assert await tenants.list_events(tenant="globex") == of_one
+    assert await tenants.list_events(tenant="globex", before=of_one[1].id, since=at(7), most=3) == of_one[2:5]
+    assert await tenants.list_events(tenant="") == [event for event in newest if event.tenant == ""]
+    assert await tenants.list_events(tenant="nobody") == []
+
+
+@pytest.mark.gen_test
+async def test_old_events_are_purged_the_oldest_first(tenants: TenantStore) -> None:
+    stored = [new_event(seconds=number - 500) for number in range(500)]
+    await tenants.add_events(stored)
+    assert await tenants.purge_events(before=at(-450), most=10) == 10
+    assert (await tenants.list_events(most=1000))[-1] == stored[10]
+    assert await tenants.purge_events(before=at(-450), most=0) == 0
+    assert await tenants.purge_events(before=at(-50), most=1000) == 440
+    assert await tenants.list_events(most=1000) == stored[:449:-1]
+    assert await tenants.purge_events(before=at(-50), most=1000) == 0
+
+
+@pytest.mark.gen_test
+async def test_an_event_of_a_repeated_change_is_stored_once(tenants: TenantStore) -> None:
+    await with_tenant(tenants)
+    await tenants.add_domain(new_claim(), event=new_event("claimed"))
+    event = new_event("proven", 1)
+    for _ in range(3):
+        assert await tenants.prove_domain(
+            "initech.example", tenant="initech", proof="dns", proven_at=at(1), checked_at=at(1), event=event
+        )
+    await tenants.add_events([event, event])
+    assert await tenants.list_events(most=1) == [event]
+    assert await kinds(tenants) == ["added", "claimed", "proven"]
+
+
+@pytest.mark.gen_test
+async def test_a_change_during_an_outage_is_made_whole_or_not_at_all(store: Database) -> None:
+    """With the wrapper that tests of other packages use."""
+    failing = FailingStore(store)
+    tenants = failing.tenants
+    await with_tenant(tenants)
+    await tenants.put_draft(new_draft(7), replaces=None, event=None)
+    failing.fail()
+    with pytest.raises(StoreUnavailable):
+        await publish(tenants, 1, draft=7, event=new_event("refused"))
+    failing.recover()
+    assert await tenants.get_tenant("initech") == new_tenant()
+    assert await tenants.get_draft("initech") == new_draft(7)
+    failing.lose("publish", times=1)
+    with pytest.raises(StoreUnavailable):
+        await publish(tenants, 1, draft=7, event=new_event("published", 1))
+    assert not await publish(tenants, 1, draft=7, event=new_event("repeated", 2))
+    assert await tenants.list_revisions("initech", before=None, most=5) == [new_revision()]
+    assert await tenants.get_draft("initech") is None
+    assert await kinds(tenants) == ["added", "published"]
+    assert failing.calls["publish"] == 3
+
+
+def test_the_order_of_event_ids_is_that_of_their_times() -> None:
+    times = [0.0, 0.001, 1.0, NOW, at(0.001), at(1), 9_000_000_000.5]
+    ids = [new_event(at=time).id for time in times]
+    assert [earliest_event_id(time) for time in times] == sorted(earliest_event_id(time) for time in times)
+    assert len(set(ids)) == len(ids)

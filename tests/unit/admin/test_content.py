@@ -1,0 +1,147 @@
+"""Contents of tenants of the database: secrets are sealed, shown as hashes, and kept by them."""
+
+from __future__ import annotations
+
+import pytest
+
+from portal.admin.content import difference, shown, stored
+from portal.errors import ConfigurationError, VaultError
+from portal.tenancy.loading import read_stored_tenant
+
+TYPED = """\
+# Äcme 😀
+name: "Acme 😀"
+issuer: https://login.acme.example
+client:
+  id: portal
+  secret: hunter2   # from the provider
+scopes: [openid]
+"""
+
+
+def seal(secret: str) -> str:
+    return secret[::-1]
+
+
+def as_stored(typed: str, before: str = "") -> str:
+    return stored(typed, "acme", before=before, seal=seal)
+
+
+def problem(typed: str, before: str = "") -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        as_stored(typed, before)
+    [only] = caught.value.problems
+    return str(only)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (TYPED, TYPED.replace("hunter2", "sealed:2retnuh")),
+        (TYPED.replace("hunter2", "'hunter2'"), TYPED.replace("hunter2", "sealed:2retnuh")),
+        (TYPED.replace("hunter2   # from the provider", "|-\n    hunter2"), None),
+        (TYPED.replace("\n", "\r\n"), TYPED.replace("hunter2", "sealed:2retnuh").replace("\n", "\r\n")),
+        ("client: {id: a, secret: hunter2}\n", "client: {id: a, secret: sealed:2retnuh}\n"),
+        ("client: {id: a, client_secret: hunter2}\n", "client: {id: a, client_secret: sealed:2retnuh}\n"),
+        ("providers: {a: {client: {secret: x1}}, b: {client: {secret: x2}}}\n",
+         "providers: {a: {client: {secret: sealed:1x}}, b: {client: {secret: sealed:2x}}}\n"),
+        ("api: {tls: {ca: pem}}\n", "api: {tls: {ca: sealed:mep}}\n"),
+    ],
+)  # fmt: skip
+def test_each_secret_is_sealed_and_the_rest_stays(typed: str, expected: str | None) -> None:
+    content = as_stored(typed)
+    assert expected is None or content == expected
+    assert "hunter2" not in content
+    assert as_stored(content, before=content) == content
+
+
+def test_a_block_of_several_lines_is_sealed_as_one() -> None:
+    typed = "client:\n  private_key: |\n    -----BEGIN X\n    abc\n  id: portal\n"
+    assert as_stored(typed) == "client:\n  private_key: sealed:\ncba\nX NIGEB-----\n  id: portal\n".replace(
+        "sealed:\ncba\nX NIGEB-----", "sealed:" + "-----BEGIN X\nabc\n"[::-1]
+    )
+
+
+def test_a_shown_secret_can_be_kept_but_not_read_or_taken_elsewhere() -> None:
+    content = as_stored(TYPED)
+    seen = shown(content, "acme")
+    assert "2retnuh" not in seen
+    assert as_stored(seen.replace("Acme", "Acme Ltd"), before=content) == content.replace("Acme", "Acme Ltd")
+    message = "acme:6:11: is a secret that is not stored any more; type it again"
+    assert problem(seen, before=as_stored(TYPED.replace("hunter2", "other"))) == message
+    assert problem(seen) == message
+    assert problem(content) == message, "a sealed value of another tenant"
+
+
+def test_what_is_not_yaml_is_refused_with_its_place() -> None:
+    assert problem("a: &x 1\n").startswith("acme:1:4: an anchor")
+
+
+def open_sealed(sealed: str) -> str:
+    if sealed == "lost":
+        raise VaultError("no key")
+    return sealed[::-1]
+
+
+def test_a_stored_content_is_read_as_a_tenant() -> None:
+    tenant = read_stored_tenant("acme", as_stored(TYPED), open_sealed=open_sealed).tenant
+    secret = tenant.providers["default"].client_secret
+    assert secret is not None
+    assert (tenant.slug, tenant.name, secret.reveal()) == ("acme", "Acme 😀", "hunter2")
+
+
+@pytest.mark.parametrize(
+    ("secret", "message"),
+    [
+        ("file:/etc/passwd", "cannot name a file or variable of the portal's host here; type the secret"),
+        ("${HOME}", "cannot name a file or variable of the portal's host here; type the secret itself"),
+        ("sealed:lost", "was sealed with a key that this portal does not have; type the secret again"),
+    ],
+)
+def test_A4_a_tenant_of_the_database_reads_nothing_of_the_host(secret: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read_stored_tenant("acme", TYPED.replace("hunter2", secret), open_sealed=open_sealed)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["http://localhost:1", "https://10.0.0.1", "https://169.254.169.254"])
+def test_A4_a_tenant_of_the_database_has_no_private_address(address: str) -> None:
+    for content in (
+        TYPED.replace("https://login.acme.example", address),
+        f"{TYPED}api: {{base_url: '{address}'}}\n",
+    ):
+        with pytest.raises(ConfigurationError):
+            read_stored_tenant("acme", content, open_sealed=open_sealed)
+
+
+@pytest.mark.parametrize("pem", ["file:/etc/ssl/ca.pem", "${PEM}", "text"])
+def test_A4_certificates_of_a_tenant_of_the_database_are_pasted(pem: str) -> None:
+    content = f"{TYPED}api: {{base_url: 'https://api.acme.example', tls: {{ca: '{pem}'}}}}\n"
+    with pytest.raises(ConfigurationError) as caught:
+        read_stored_tenant("acme", content, open_sealed=open_sealed)
+    assert "api.tls.ca" in str(caught.value)
+
+
+def test_a_difference_shows_hashes_and_no_secret() -> None:
+    before = as_stored(TYPED)
+    after = as_stored(TYPED.replace("hunter2", "other").replace("Acme", "Acme Ltd"))
+    lines = difference("acme", before, after)
+    assert '+name: "Acme Ltd 😀"' in lines
+    assert lines.count("sealed:") == 2
+    assert not {"2retnuh", "rehto", "hunter2", "other"} & set(lines.replace(":", " ").split())
+    assert difference("acme", before, before) == ""
+
+
+def test_a_secret_that_cannot_be_read_is_reported_at_its_place() -> None:
+    def resolve(text: str) -> str:
+        raise ValueError("needs the environment variable ACME, which is not set")
+
+    with pytest.raises(ConfigurationError) as caught:
+        stored(TYPED, "acme", seal=seal, resolve=resolve)
+    assert str(caught.value) == "acme:6:11: needs the environment variable ACME, which is not set"
+
+
+@pytest.mark.parametrize("reference", ["file:/etc/passwd", "${HOME}"])
+def test_A4_a_typed_reference_is_not_sealed(reference: str) -> None:
+    message = "acme:6:11: cannot name a file or variable of the portal's host here; type the secret itself"
+    assert problem(TYPED.replace("hunter2", f'"{reference}"')) == message
