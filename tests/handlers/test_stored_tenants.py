@@ -138,7 +138,7 @@ async def test_a_revision_that_this_version_cannot_read_is_not_served(world: Wor
 
 
 @pytest.mark.gen_test
-async def test_A5_a_domain_counts_only_when_it_is_proven(world: World) -> None:
+async def test_a_domain_counts_only_when_it_is_proven(world: World) -> None:
     office = Office(world)
     office.typed = office.typed.replace("- acme.example", "- initech.example")
     await office.move()
