@@ -420,3 +420,17 @@ def test_the_repr_of_a_request_contains_no_path_header_or_body() -> None:
 def test_a_url_is_split_into_origin_and_target(url: str, host: str, authority: str, target: str) -> None:
     origin, found = split_url(url)
     assert (origin.host_name, origin.authority, found) == (host, authority, target)
+
+
+@pytest.mark.gen_test
+async def test_A4_private_networks_are_for_trusted_tenants_only() -> None:
+    async with serving(lambda _: http_response()) as wire:
+        client = OutboundClient(allow_private_networks=True, is_trusted=lambda tenant: tenant == "file")
+        async with calling(client):
+            assert (await client.fetch("GET", wire.url("/"), tenant="file")).status == 200
+            for url in (wire.url("/"), wire.url("/").replace("127.0.0.1", "localhost")):
+                with pytest.raises(OutboundRefused, match="loopback"):
+                    await client.fetch("GET", url, tenant="stored")
+                with pytest.raises(OutboundRefused, match="loopback"):
+                    await client.open_stream("GET", url, tenant="stored")
+        assert len(wire.received) == 1
