@@ -138,7 +138,8 @@ class Upload:
             writable.add_done_callback(self._was_read)
 
     def _was_read(self, writable: asyncio.Future[None]) -> None:
-        if self._limit is not None:
+        """End the time limit, unless a later piece waits: callbacks run an iteration later."""
+        if self._limit is not None and self._sender.writable is None:
             self._limit.stop()
 
     def _is_late(self) -> None:

@@ -283,6 +283,13 @@ def test_L4_a_duplicate_header_member_is_rejected() -> None:
     assert rule_of(signed(login_claims(), header=b'{"alg": "RS256", "alg": "none"}')) == "duplicate_member"
 
 
+@pytest.mark.parametrize("padding", ["", "a" * 600])
+def test_L4_a_header_that_begins_with_a_byte_order_mark_is_rejected(padding: str) -> None:
+    header = json.dumps({"alg": "RS256", "x": padding}).encode()
+    assert rule_of(signed(login_claims(), header=header)) is None
+    assert rule_of(signed(login_claims(), header=b"\xef\xbb\xbf" + header)) == "header"
+
+
 @pytest.mark.parametrize(
     "payload",
     [

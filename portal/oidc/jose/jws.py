@@ -6,6 +6,7 @@ Only algorithms that the caller lists are accepted; keys come from the caller, n
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -101,11 +102,17 @@ def _verifies(key: Key, message: bytes, signature: bytes) -> bool:
 
 def _header_of(token: str) -> Mapping[str, object]:
     part = token.partition(".")[0]
-    return _read_short_header(part) if len(part) <= _SHORT_HEADER else _read(part, "header")
+    return _read_short_header(part) if len(part) <= _SHORT_HEADER else _read_header(part)
 
 
 @lru_cache(128)
 def _read_short_header(part: str) -> Mapping[str, object]:
+    return _read_header(part)
+
+
+def _read_header(part: str) -> Mapping[str, object]:
+    if _decoded(part, "header").startswith(BOM_UTF8):  # RFC 7515 4, RFC 8259 8.1
+        raise IdTokenRejected("header", mismatch("the first character", "\ufeff", "{"))
     return _read(part, "header")
 
 

@@ -207,3 +207,19 @@ async def test_a_push_to_a_broken_connection_fails_the_request() -> None:
     assert running.upload.write(b"ab")
     assert [type(failure) for failure in running.sender.failures] == [OutboundFailed]
     running.upload.cancel()
+
+
+@pytest.mark.gen_test
+async def test_S11_the_limit_of_a_later_piece_is_not_ended_by_the_wait_for_an_earlier_one() -> None:
+    running = _Running(length=None, idle_timeout=0.1)
+    await until(lambda: running.body.is_awaited, "the upload does not begin")
+    running.sender.blocks = True
+    running.body.pieces.put_nowait(b"1")
+    await until(lambda: running.sender.writable is not None, "the first piece is not written")
+    running.body.pieces.put_nowait(b"2")
+    earlier = running.sender.writable
+    assert earlier is not None
+    earlier.set_result(None)  # its callbacks run in the next iteration of the loop,
+    running.sender.writable = asyncio.get_running_loop().create_future()  # when a later piece waits
+    await until(lambda: running.sender.failures, "the server may stop reading for ever")
+    running.upload.cancel()
