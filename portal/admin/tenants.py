@@ -6,7 +6,7 @@ a revision that no portal could serve is refused with the problems of its conten
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from portal.admin import content as contents
 from portal.admin.actors import actor_of
@@ -18,6 +18,7 @@ from portal.stores.tenant_records import DomainClaim, Revision, TenantRecord, Te
 from portal.stores.tenant_store import TenantStore
 from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
+from portal.tenancy.ownership import Claim
 from portal.tenancy.stored import FORMAT, ContentReader, sealed_for
 
 _BY_OPERATOR = "operator"
@@ -147,10 +148,13 @@ class TenantAdmin:
         if not await self._store.remove_tenant(slug, event=event):
             raise TenantMissing(f"the database has no tenant {slug}")
 
-    async def approve_domains(self, tenant: Tenant, act: Act) -> list[tuple[str, str]]:
+    async def approve_domains(
+        self, tenant: Tenant, act: Act, *, owners: Mapping[Claim, str]
+    ) -> list[tuple[str, str]]:
         """Approve all host names and e-mail domains of a tenant, as an operator may.
 
-        Return those that another tenant has, each with that tenant. Raises StoreUnavailable.
+        Return those that another tenant has, each with that tenant. Parameters: owners, of the names that
+        portals serve. Raises StoreUnavailable.
         """
         claims = {claim.name: claim for claim in await self._store.list_domains()}
         taken = []
@@ -159,8 +163,9 @@ class TenantAdmin:
                 now = self._clock()
                 event = act.event(EventKind.DOMAIN_APPROVED, tenant=tenant.slug, target=name, at=now)
                 claim = claims.get(name)
-                if claim is not None and claim.tenant != tenant.slug:
-                    taken.append((name, claim.tenant))
+                owner = claim.tenant if claim is not None else owners.get((kind, name), tenant.slug)
+                if owner != tenant.slug:
+                    taken.append((name, owner))
                 elif claim is None:
                     claim = DomainClaim(name, tenant.slug, kind, "", _BY_OPERATOR, now, now, now)
                     await self._store.add_domain(claim, event=event)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -41,20 +42,18 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
     Secrets that FILE names (${NAME}, file:/path) are read and sealed. Its host names and e-mail domains count
     as approved by you. While the tenants folder has a file of the same name, that file is served.
     """
-    from portal.config.load_context import LoadContext, SecretFiles
-    from portal.config.secret_references import resolve_reference
     from portal.tenancy.loading import slug_of
+    from portal.tenancy.owner_record import recorded_owners
 
     settings = settings_of(config)
     name = slug_of(file) if slug is None else _checked(slug)
-    typed = file.read_text(encoding="utf-8")
-    context = LoadContext(SecretFiles(file.parent), environ=os.environ)
+    typed = _TypedFile(file)
 
     async def work(admin: TenantAdmin, database: Database) -> int:
-        revision, loaded = await admin.publish(
-            name, typed, _act(reason), resolve=lambda text: resolve_reference(text, context)
-        )
-        for claimed, owner in await admin.approve_domains(loaded.tenant, _act(reason)):
+        with typed.places_of(name):
+            revision, loaded = await admin.publish(name, typed.text, _act(reason), resolve=typed.resolve)
+        owners = await recorded_owners(database)
+        for claimed, owner in await admin.approve_domains(loaded.tenant, _act(reason), owners=owners):
             click.echo(f"{claimed} belongs to {owner} and does not count for {name}.", err=True)
         return revision.number
 
@@ -86,15 +85,13 @@ def export_tenant(slug: str, revision: int | None, config: Path | None) -> int:
 @config_option
 def compare_tenant(slug: str, file: Path, config: Path | None) -> int:
     """Print what importing FILE would change of a tenant in the database. Exits with 1 if anything."""
-    from portal.config.load_context import LoadContext, SecretFiles
-    from portal.config.secret_references import resolve_reference
+    typed = _TypedFile(file)
 
-    typed = file.read_text(encoding="utf-8")
-    context = LoadContext(SecretFiles(file.parent), environ=os.environ)
-    changes = _with_admin(
-        settings_of(config),
-        lambda admin, _: admin.difference(slug, typed, resolve=lambda text: resolve_reference(text, context)),
-    )
+    async def work(admin: TenantAdmin, database: Database) -> str:
+        with typed.places_of(slug):
+            return await admin.difference(slug, typed.text, resolve=typed.resolve)
+
+    changes = _with_admin(settings_of(config), work)
     click.echo(changes or f"{file} is the same as the live revision.")
     return 1 if changes else 0
 
@@ -225,6 +222,40 @@ def _with_admin(settings: Settings, work: Callable[[TenantAdmin, Database], Awai
         return await work(admin, database)
 
     return with_store(settings, with_key_ring)
+
+
+class _TypedFile:
+    """A tenant file to publish in the database. Raises ConfigurationError if it cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        from portal.config.load_context import LoadContext, SecretFiles
+        from portal.config.yaml_document import MAX_BYTES, read_bytes
+
+        self._path = path
+        self._context = LoadContext(SecretFiles(path.parent), environ=os.environ)
+        try:
+            self.text = read_bytes(path, name=str(path), limit=MAX_BYTES).decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise ConfigurationError([Problem(str(path), "is not UTF-8; save the file as UTF-8")]) from None
+
+    def resolve(self, text: str) -> str:
+        """Return the secret that a value of the file stands for. Raises ValueError."""
+        from portal.config.secret_references import resolve_reference
+
+        return resolve_reference(text, self._context)
+
+    @contextlib.contextmanager
+    def places_of(self, slug: str) -> Iterator[None]:
+        """Report problems of the tenant at their places in the file."""
+        try:
+            yield
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                [
+                    Problem(f"{self._path}{problem.place.removeprefix(slug)}", problem.message)
+                    for problem in error.problems
+                ]
+            ) from None
 
 
 def _act(reason: str) -> Act:

@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from portal.errors import PortalError
-from portal.tenancy.ownership import Owned
+from portal.tenancy.ownership import Claim, Owned
 from portal.tenancy.registry import Registry
 from portal.tenancy.removals import is_sudden_loss
 from portal.time_slices import in_turns
@@ -98,6 +98,12 @@ class OwnerRecord:
         value = _text(owned)
         self._known = value, owned
         return value
+
+
+async def recorded_owners(store: Meta) -> dict[Claim, str]:
+    """Return the recorded owner of each name, for commands. Raises StoreUnavailable."""
+    owned = _parse(await store.get_meta(_KEY))
+    return {claim: slug for slug, claims in owned.items() for claim in claims}
 
 
 def _text(owned: Owned) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 
 from portal.cli.main import main
 from portal.keys.key_ring import KeyRing
+from portal.stores.sqlite.store import SQLiteStore
 
 ACME = """\
 name: Acme
@@ -95,14 +97,25 @@ def test_a_domain_of_another_tenant_is_reported(run: Run) -> None:
     assert "acme.example belongs to acme and does not count for globex." in again
 
 
+def test_a_domain_of_a_served_tenant_is_reported(run: Run) -> None:
+    async def record() -> None:
+        store = SQLiteStore(Path("portal.db"))
+        await store.open()
+        await store.put_meta("name-owners", '{"globex":[["email_domains","acme.example"]]}')
+        await store.close()
+
+    asyncio.run(record())
+    assert "acme.example belongs to globex and does not count for acme." in run("import", "acme.yaml")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("name: Acme", "nmae: Acme", 'acme:1:1: unknown key "nmae"; did you mean "name"?'),
-        ("https://login.acme.example", "http://localhost:1", "acme:2:9: issuer "),
-        ("${ACME_SECRET}", "${GONE_SECRET}", "acme:3:30: needs the environment variable GONE_SECRET"),
-        ("${ACME_SECRET}", "file:/gone/secret", "acme:3:30: needs the file /gone/secret"),
-        ("[acme.example]", "[acme.example", "acme:4:16: the [ that begins here is not closed by ]"),
+        ("name: Acme", "nmae: Acme", 'acme.yaml:1:1: unknown key "nmae"; did you mean "name"?'),
+        ("https://login.acme.example", "http://localhost:1", "acme.yaml:2:9: issuer "),
+        ("${ACME_SECRET}", "${GONE_SECRET}", "acme.yaml:3:30: needs the environment variable GONE_SECRET"),
+        ("${ACME_SECRET}", "file:/gone/secret", "acme.yaml:3:30: needs the file /gone/secret"),
+        ("[acme.example]", "[acme.example", "acme.yaml:4:16: the [ that begins here is not closed by ]"),
     ],
 )
 def test_an_invalid_file_is_refused_and_nothing_is_published(
