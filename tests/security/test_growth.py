@@ -113,6 +113,16 @@ PARSING = frozenset(
 """A module that imports one of these packages may parse text."""
 
 NO_UNTRUSTED_INPUT = {
+    "portal.admin.actors": "stored by the portal",
+    "portal.admin.content": "contents of at most 256 KB that yaml_document.parse_document has read before",
+    "portal.cli.live_report": "writes",
+    "portal.tenancy.checks.live.authorization": "responses that the command of an operator asks for, and that the client has bounded",
+    "portal.tenancy.checks.live.connection": "responses that the command of an operator asks for, and that the client has bounded",
+    "portal.tenancy.checks.live.discovery": "responses that the command of an operator asks for, and that the client has bounded",
+    "portal.tenancy.checks.live.endpoints": "responses that the command of an operator asks for, and that the client has bounded",
+    "portal.tenancy.checks.live.model": "responses that the command of an operator asks for, and that the client has bounded",
+    "portal.tenancy.checks.live.page_text": "responses that the command of an operator asks for, and that the client has bounded",
+    "portal.tenancy.checks.live.stated_urls": "responses that the command of an operator asks for, and that the client has bounded",
     "portal.cli.claims_report": "a file of the operator",
     "portal.cli.main": "input of the operator",
     "portal.cli.key_report": "writes",
@@ -175,6 +185,7 @@ NO_UNTRUSTED_INPUT = {
 HARMLESS_FUNCTIONS = {
     "response.problem_response": "writes",
     "cookies.find_cookie": "read_cookie, which is measured",
+    "url_rules.is_loopback_host": "compares, or one parse of an address",
     "rules.own_headers": "writes",
     "authorization_response.check_delivery": "checks which parameters are present",
     "authorization_response.single": "looks up a parameter",
