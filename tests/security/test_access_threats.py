@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from pathlib import Path
 
 import pytest
 
 import portal
 from portal.demo.compact import JsonObject
+from portal.tenancy.checks.live import api as live_api
 from portal.web.api_proxy.upstream import UpstreamCall
 from tests.kit.raw import change_tenant, stored
 from tests.kit.world import World
@@ -78,7 +80,10 @@ async def test_A8_a_claim_that_only_resembles_the_required_one_is_refused(world:
 
 @pytest.mark.reads_source
 def test_A8_every_call_of_an_api_is_checked_where_it_is_made() -> None:
-    """One class opens streams to APIs, and its constructor checks the path rules."""
+    """One class opens streams to APIs with tokens, and its constructor checks the path rules.
+
+    The live check of an API sends no token.
+    """
     folder = Path(portal.__file__).parent
     opening = [
         path.relative_to(folder).as_posix()
@@ -88,7 +93,8 @@ def test_A8_every_call_of_an_api_is_checked_where_it_is_made() -> None:
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "open_stream"
     ]
-    assert opening == ["web/api_proxy/upstream.py"]
+    assert opening == ["tenancy/checks/live/api.py", "web/api_proxy/upstream.py"]
+    assert "uthorization" not in inspect.getsource(live_api)
     assert "check_path_access" in UpstreamCall.__init__.__code__.co_names
 
 
