@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any, cast, get_args
@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from portal.config.secret_references import SEALED, is_reference
 from portal.config.validation import model_at
-from portal.config.yaml_document import KeyPath, parse_document
+from portal.config.yaml_document import MAX_BYTES, KeyPath, parse_document
 from portal.errors import ConfigurationError, Problem
 from portal.secret import Secret
 from portal.tenancy.schema.tenant import model_for
@@ -28,10 +28,17 @@ _SHOWN_CHARACTERS = 10
 _LIKE_A_SECRET = re.compile(r"(?i)secret|password|private")
 
 
+_ADDRESSES = ("issuer", "domain", "preset", "fields", "endpoints", "discovery", "tenant_ids", "tls")
+"""Keys of a provider that decide where its client's secrets are sent."""
+_CERTIFICATE = frozenset({"certificate", "private_key"})
+"""Keys of what is also presented to the API."""
+
+
 @dataclass(frozen=True, slots=True)
 class _SecretText:
-    """A secret in a content: where its text begins and ends, its value, and its place for messages."""
+    """A secret in a content: its keys, where its text begins and ends, and its place for messages."""
 
+    path: KeyPath
     start: int
     end: int
     value: str
@@ -58,9 +65,14 @@ def stored(
     Parameters: name, of the tenant or file, for messages; before, the stored content whose secrets the typed
     one may keep; seal, returns the sealed form of a secret; resolve, returns the secret that a typed text
     stands for, raises ValueError with a sentence: the text itself, unless the operator imports a file.
-    Raises: ConfigurationError for what is not YAML, and for a hash that is none of `before`.
+    Raises: ConfigurationError for what is not YAML or too large, and for a secret that cannot be kept: it is
+    not the one that `before` has at the same keys, or would be sent to another address.
     """
-    kept = {_shown(secret.value): secret.value for secret in _secrets(before, name)} if before else {}
+    typed = typed.removeprefix("\ufeff")
+    _check_size(typed, name)
+    kept = {secret.path: secret for secret in _secrets(before, name)} if before else {}
+    old = parse_document(before.encode(), name).root if before else {}
+    new = parse_document(typed.encode(), name).root
     problems: list[Problem] = []
 
     def sealed(secret: _SecretText) -> str:
@@ -70,14 +82,35 @@ def stored(
             except ValueError as error:
                 problems.append(Problem(secret.place, str(error)))
                 return ""
-        if secret.value not in kept and secret.value not in kept.values():
-            problems.append(Problem(secret.place, "is a secret that is not stored any more; type it again"))
-        return kept.get(secret.value, secret.value)
+        own = kept.get(secret.path)
+        if own is None or secret.value not in {own.value, _shown(own.value)}:
+            problems.append(Problem(secret.place, "is a secret that is not stored here; type it again"))
+        elif _recipient(old, secret.path) != _recipient(new, secret.path):
+            problems.append(Problem(secret.place, "would be sent to another address now; type it again"))
+        return own.value if own is not None else ""
 
     result = _replaced(typed, name, sealed)
     if problems:
         raise ConfigurationError(problems)
+    _check_size(result, name)
     return result
+
+
+def _check_size(content: str, name: str) -> None:
+    if len(content.encode()) > MAX_BYTES:
+        raise ConfigurationError(
+            [Problem(name, f"is larger than {MAX_BYTES // 1024} KB with sealed secrets")]
+        )
+
+
+def _recipient(root: Mapping[str, object], path: KeyPath) -> object:
+    """What decides where a secret is sent: whoever sees only its hash must not get it (THREATS A4)."""
+    provider: object = root
+    if path[0] == "providers":
+        several = root.get("providers")
+        provider = several.get(path[1]) if isinstance(several, Mapping) else None
+    of_provider = [provider.get(key) for key in _ADDRESSES] if isinstance(provider, Mapping) else None
+    return of_provider, root.get("api") if path[-1] in _CERTIFICATE else None
 
 
 def shown(content: str, name: str) -> str:
@@ -118,7 +151,7 @@ def _secrets(content: str, name: str) -> list[_SecretText]:
     root = cast(yaml.Node, yaml.compose(content, Loader=yaml.CSafeLoader))
     model = model_for(document.root)
     found = (
-        _SecretText(node.start_mark.index, node.end_mark.index, node.value, document.place(path))
+        _SecretText(path, node.start_mark.index, node.end_mark.index, node.value, document.place(path))
         for path, node in _scalars(root)
         if _is_secret(model, path)
     )

@@ -27,8 +27,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SERVED = "Every portal on this database serves it within seconds."
-slug_argument = click.argument("slug")
-reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for the history.")
+_LONGEST_REASON = 1000
+_NUMBERS = click.IntRange(1, 2**53)
+
+
+def _checked_slug(context: click.Context, parameter: click.Parameter, slug: str) -> str:
+    return _checked(slug)
+
+
+def _checked_reason(context: click.Context, parameter: click.Parameter, reason: str) -> str:
+    if len(reason) > _LONGEST_REASON or not reason.isprintable():
+        raise click.BadParameter(f"one line of at most {_LONGEST_REASON} characters")
+    return reason
+
+
+slug_argument = click.argument("slug", callback=_checked_slug)
+reason_option = click.option(
+    "--reason", default="", metavar="TEXT", help="Why, for the history.", callback=_checked_reason
+)
 
 
 @click.command(name="import")
@@ -52,6 +68,8 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
     async def work(admin: TenantAdmin, database: Database) -> int:
         with typed.places_of(name):
             revision, loaded = await admin.publish(name, typed.text, _act(reason), resolve=typed.resolve)
+        if revision.number == 1:  # of a removed tenant of this name
+            await admin.end_logins(loaded.tenant, database)
         owners = await recorded_owners(database)
         for claimed, owner in await admin.approve_domains(loaded.tenant, _act(reason), owners=owners):
             click.echo(f"{claimed} belongs to {owner} and does not count for {name}.", err=True)
@@ -65,7 +83,7 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
 
 @click.command(name="export")
 @slug_argument
-@click.option("--revision", type=int, metavar="NUMBER", help="Default: the live one.")
+@click.option("--revision", type=_NUMBERS, metavar="NUMBER", help="Default: the live one.")
 @config_option
 def export_tenant(slug: str, revision: int | None, config: Path | None) -> int:
     """Print a tenant of the database as a tenant file. Secrets are printed as hashes.
@@ -102,12 +120,13 @@ def compare_tenant(slug: str, file: Path, config: Path | None) -> int:
 def history(slug: str, config: Path | None) -> int:
     """List the revisions of a tenant in the database, the newest first."""
     from portal.admin.tenants import author
+    from portal.config.yaml_document import visible
 
     async def work(admin: TenantAdmin, database: Database) -> list[str]:
         record, revisions = await admin.get(slug), await admin.history(slug)
         return [f"{slug}: {record.status}"] + [
             f"{one.number:>5}  {'live' if one.number == record.live else '    '}  {_time(one.published_at)}"
-            f"  {author(one)}{f': {one.reason}' if one.reason else ''}"
+            f"  {visible(author(one))}{f': {visible(one.reason, _LONGEST_REASON)}' if one.reason else ''}"
             for one in revisions
         ]
 
@@ -118,7 +137,7 @@ def history(slug: str, config: Path | None) -> int:
 
 @click.command()
 @slug_argument
-@click.argument("revision", type=int)
+@click.argument("revision", type=_NUMBERS)
 @reason_option
 @config_option
 def rollback(slug: str, revision: int, reason: str, config: Path | None) -> int:
@@ -177,9 +196,15 @@ def _set_status(slug: str, status: TenantStatus, reason: str, config: Path | Non
     from portal.stores.tenant_records import TenantStatus
 
     async def work(admin: TenantAdmin, database: Database) -> tuple[bool, int]:
+        before = (await admin.get(slug)).status
+        tenant = None
+        if TenantStatus.SUSPENDED in {before, status}:  # at a resume, those that completed while it closed
+            tenant = await _live_tenant(admin, slug)
+        if status == TenantStatus.LIVE and tenant is not None:
+            await admin.end_logins(tenant, database)
         changed = await admin.set_status(slug, status, _act(reason))
-        tenant = await _live_tenant(admin, slug) if status == TenantStatus.SUSPENDED else None
-        return changed, await admin.end_logins(tenant, database) if tenant is not None else 0
+        ended = status == TenantStatus.SUSPENDED and tenant is not None
+        return changed, await admin.end_logins(tenant, database) if ended and tenant else 0
 
     changed, ended = _with_admin(settings_of(config), work)
     done = {
@@ -188,6 +213,7 @@ def _set_status(slug: str, status: TenantStatus, reason: str, config: Path | Non
         TenantStatus.SUSPENDED: f"{slug} is suspended; ended {ended} logins.",
     }[status]
     click.echo(done + (" Portals follow within seconds." if changed else " Nothing changed."))
+    _warn_about_file(settings_of(config), slug)
     return 0
 
 

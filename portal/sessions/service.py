@@ -17,7 +17,7 @@ from portal.errors import LoginRequired, PortalError, VaultError
 from portal.keys.vault import Vault
 from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.dpop import DpopProver
-from portal.oidc.errors import ProviderDenied, TokenResponseMalformed
+from portal.oidc.errors import AttemptUnknown, ProviderDenied, TokenResponseMalformed
 from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
@@ -208,6 +208,7 @@ class SessionService:
             options = AuthorizationOptions(prompt="login", login_hint=attempt.login_hint)
             return InteractiveRetry(await self._begin_interactive(attempt, binding, options), provider)
         try:
+            self._require_same_registration(provider)
             require_access(self._directory, provider, authentication)
             new_cookie, login = await self._establish(provider, authentication, cookie, device)
         except PortalError:  # the tokens have no login
@@ -216,6 +217,12 @@ class SessionService:
         _log.info("login_succeeded", tenant=provider.tenant, provider=provider.id)
         self._warnings.check(provider, authentication)
         return FinishedLogin(new_cookie, login, attempt.return_to)
+
+    def _require_same_registration(self, provider: Provider) -> None:
+        """Refuse a login whose tenant was removed or whose client changed during the exchange."""
+        live = self._directory.provider(provider.tenant, provider.id)
+        if live is None or live.registration != provider.registration:
+            raise AttemptUnknown("the tenant or its registration changed during the sign-in")
 
     async def _is_another_user(
         self, authentication: Authentication, provider: Provider, cookie: str | None

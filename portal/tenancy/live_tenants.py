@@ -29,6 +29,8 @@ class LiveTenants:
         """By file name, or the name of a stored tenant; others can be added with `report`."""
         self.stored: Mapping[str, StoredTenant] = MappingProxyType({})
         """The tenants of the database by slug. `publish` makes a change of it effective."""
+        self._from_database: set[str] = set()
+        """Slugs whose tenant comes, or came last, from the database."""
         self._folder = folder
         self._reserved = frozenset(host.lower() for host in reserved_hosts)
         self._ownership = Ownership(self._reserved)
@@ -71,25 +73,26 @@ class LiveTenants:
         changed: dict[str, LoadedTenant | None] = {}
         removed: set[str] = set()
         for slug in in_turns(slugs):
-            files = self._folder.of(slug)
+            files, stored = self._folder.of(slug), self.stored.get(slug)
             for file in files:
                 problems.pop(file.path.name, None)
             for file in files[1:]:
                 message = f"there is another file for the tenant {slug}; remove one of the two"
                 problems[file.path.name] = ConfigurationError([Problem(str(file.path), message)])
-            stored = None if files else self.stored.get(slug)
-            if stored is not None:
+            if files and files[0].error is not None:
+                problems[files[0].path.name] = files[0].error
+            if files and (files[0].loaded is not None or slug not in self._from_database):
+                self._from_database.discard(slug)
+                changed[slug] = files[0].loaded
+            elif stored is not None:  # also behind an invalid file: what is live follows its source
+                self._from_database.add(slug)
                 problems.pop(stored.name, None)
                 changed[slug] = stored.loaded
                 if stored.error is not None:
                     problems[stored.name] = stored.error
-                continue
-            if not files:
+            else:
+                self._from_database.discard(slug)
                 removed.add(slug)
-                continue
-            changed[slug] = files[0].loaded
-            if files[0].error is not None:
-                problems[files[0].path.name] = files[0].error
         return changed, removed
 
     def _name(self, slug: str) -> str:

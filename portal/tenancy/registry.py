@@ -104,9 +104,12 @@ class Registry:
     def is_of_operator(self, slug: str) -> bool:
         """Whether a tenant comes from a file, and may use what the operator allows to files.
 
-        What has been a tenant of the database stays untrusted, also after its removal.
+        What has been a tenant of the database stays untrusted until a file's tenant is live in its place.
         """
-        return slug not in self._ever_stored or bool(self._folder.of(slug))
+        if slug not in self._ever_stored:
+            return True
+        loaded = [file.loaded.tenant for file in self._folder.of(slug) if file.loaded is not None]
+        return bool(loaded) and self.get(slug) is loaded[0]
 
     def all(self) -> Sequence[Tenant]:
         """Return all live tenants, sorted by name."""

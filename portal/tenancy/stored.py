@@ -35,10 +35,12 @@ _SERVED = frozenset({TenantStatus.LIVE, TenantStatus.NO_NEW_LOGINS})
 class TenantState(NamedTuple):
     """What a tenant is served from: another state is read again."""
 
+    made_at: float
+    """When the tenant was made: one that is removed and made again begins with revision 1 again."""
     revision: int
     status: str
-    proven: frozenset[str]
-    """Its e-mail domains and host names that count."""
+    proven: frozenset[tuple[str, str]]
+    """Its e-mail domains and host names that count, by kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +116,8 @@ class StoredTenants:
         if version == self._version and time.monotonic() < self._compared_at + _LONGEST_TRUST:
             return set()
         records, domains = await self._store.list_tenants(), await self._store.list_domains()
-        wanted = await asyncio.to_thread(_states, records, domains)
         before = self.tenants
-        new = [slug for slug, state in wanted.items() if slug not in before or before[slug].state != state]
+        wanted, new = await asyncio.to_thread(_wanted, records, domains, before)
         read: dict[str, StoredTenant] = {}
         for start in range(0, len(new), _AT_ONCE):
             some = {slug: wanted[slug] for slug in new[start : start + _AT_ONCE]}
@@ -146,15 +147,29 @@ class StoredTenants:
         except ConfigurationError as error:
             return StoredTenant(slug, state, None, error)
         tenant = loaded.tenant
-        fingerprint = hashlib.sha256(f"{tenant.revision} {state.status} {sorted(state.proven)}".encode())
+        fingerprint = hashlib.sha256(
+            f"{tenant.revision} {state.made_at} {state.status} {sorted(state.proven)}".encode()
+        )
         tenant = replace(
             tenant,
             revision=fingerprint.hexdigest(),
-            hosts=tuple(host for host in tenant.hosts if host in state.proven),
-            email_domains=tuple(domain for domain in tenant.email_domains if domain in state.proven),
+            hosts=tuple(host for host in tenant.hosts if ("hosts", host) in state.proven),
+            email_domains=tuple(
+                domain for domain in tenant.email_domains if ("email_domains", domain) in state.proven
+            ),
             accepts_logins=state.status == TenantStatus.LIVE,
         )
         return StoredTenant(slug, state, replace(loaded, tenant=tenant), None)
+
+
+def _wanted(
+    records: Iterable[TenantRecord], domains: Iterable[DomainClaim], before: Mapping[str, StoredTenant]
+) -> tuple[dict[str, TenantState], list[str]]:
+    """Return the states of the tenants to serve, and the slugs of those that must be read."""
+    wanted = _states(records, domains)
+    return wanted, [
+        slug for slug, state in in_turns(wanted.items()) if slug not in before or before[slug].state != state
+    ]
 
 
 def _unreadable(slug: str, state: TenantState, why: str) -> ConfigurationError:
@@ -163,12 +178,14 @@ def _unreadable(slug: str, state: TenantState, why: str) -> ConfigurationError:
 
 def _states(records: Iterable[TenantRecord], domains: Iterable[DomainClaim]) -> dict[str, TenantState]:
     """The states of the tenants that are served."""
-    proven: dict[str, set[str]] = {}
+    proven: dict[str, set[tuple[str, str]]] = {}
     for claim in in_turns(domains):
         if claim.proven_at:
-            proven.setdefault(claim.tenant, set()).add(claim.name)
+            proven.setdefault(claim.tenant, set()).add((claim.kind, claim.name))
     return {
-        record.slug: TenantState(record.live, record.status, frozenset(proven.get(record.slug, ())))
+        record.slug: TenantState(
+            record.created_at, record.live, record.status, frozenset(proven.get(record.slug, ()))
+        )
         for record in in_turns(records)
         if record.live and record.status in _SERVED
     }

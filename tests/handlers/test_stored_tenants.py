@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import os
@@ -19,6 +20,7 @@ from portal.stores.tenant_records import TenantStatus
 from portal.tenancy.presets import built_in
 from portal.tenancy.stored import FORMAT, ContentReader
 from tests.kit.browser import Browser
+from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.raw import until
 from tests.kit.world import World
 
@@ -174,3 +176,44 @@ async def test_A4_no_secret_of_a_stored_tenant_is_in_the_database(world: World) 
     assert secret is not None
     stored = await office.admin.revision("acme")
     assert secret.reveal() not in json.dumps(stored.content)
+
+
+@pytest.mark.gen_test
+async def test_a_tenant_that_is_made_again_is_not_served_as_before(world: World) -> None:
+    office = Office(world)
+    await office.move()
+    await office.admin.remove("acme", ACT)
+    await office.publish(office.typed.replace("Acme Corporation", "Another Acme"))
+    await until(lambda: office.name() == "Another Acme", "the removed one is still served", seconds=SOON)
+
+
+@pytest.mark.gen_test
+async def test_a_tenant_behind_an_invalid_file_follows_the_database_and_is_not_trusted(world: World) -> None:
+    office = Office(world)
+    await office.move()
+    office.file.write_text("name: [", encoding="utf-8")
+    await until(lambda: "acme.yaml" in office.registry.problems, "the file is not read")
+    assert office.name() == "Acme Corporation"
+    assert not office.registry.is_of_operator("acme")
+    await office.set_status(TenantStatus.SUSPENDED)
+    await until(lambda: office.name() is None, "a suspended tenant is served", seconds=SOON)
+    office.file.write_text(office.typed, encoding="utf-8")
+    await until(lambda: office.name() == "Acme Corporation", "the file is not served")
+    assert office.registry.is_of_operator("acme")
+
+
+@pytest.mark.gen_test
+async def test_T9_a_tenant_that_is_suspended_during_the_exchange_gets_no_login(world: World) -> None:
+    office, browser, hold = Office(world), world.browser(), asyncio.Event()
+    await office.move()
+    callback = await world.stop_before_callback(browser, "acme")
+    world.acme.faults.endpoints["token"] = EndpointFault(hold=hold)
+    finishing = asyncio.ensure_future(browser.step(callback, site="cross-site"))
+    await until(lambda: world.acme.requests["token"], "the code is not exchanged")
+    await office.set_status(TenantStatus.SUSPENDED)
+    await until(lambda: office.name() is None, "it is still served", seconds=SOON)
+    hold.set()
+    assert (await finishing).status == 400
+    await office.set_status(TenantStatus.LIVE)
+    await until(lambda: office.name() == "Acme Corporation", "it is not served again", seconds=SOON)
+    assert await office.call(browser) == 401

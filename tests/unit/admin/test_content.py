@@ -67,7 +67,7 @@ def test_a_shown_secret_can_be_kept_but_not_read_or_taken_elsewhere() -> None:
     seen = shown(content, "acme")
     assert "2retnuh" not in seen
     assert as_stored(seen.replace("Acme", "Acme Ltd"), before=content) == content.replace("Acme", "Acme Ltd")
-    message = "acme:6:11: is a secret that is not stored any more; type it again"
+    message = "acme:6:11: is a secret that is not stored here; type it again"
     assert problem(seen, before=as_stored(TYPED.replace("hunter2", "other"))) == message
     assert problem(seen) == message
     assert problem(content) == message, "a sealed value of another tenant"
@@ -145,3 +145,43 @@ def test_a_secret_that_cannot_be_read_is_reported_at_its_place() -> None:
 def test_A4_a_typed_reference_is_not_sealed(reference: str) -> None:
     message = "acme:6:11: cannot name a file or variable of the portal's host here; type the secret itself"
     assert problem(TYPED.replace("hunter2", f'"{reference}"')) == message
+
+
+def test_A4_a_kept_secret_is_not_sent_to_another_address() -> None:
+    before = as_stored(TYPED)
+    seen = shown(before, "acme")
+    moved = "acme:6:11: would be sent to another address now; type it again"
+    assert problem(seen.replace("login.acme", "login.evil"), before=before) == moved
+    for more in (
+        "endpoints: {token: 'https://evil.example/token'}",
+        "discovery: false",
+        "preset: keycloak",
+        "tls: {ca: pem}",
+    ):
+        assert moved in problem_texts(f"{seen}{more}\n", before), more
+    assert as_stored(f"{seen}max_age: 1h\n", before=before).startswith(before)
+
+
+def test_A4_a_kept_secret_stays_at_its_key() -> None:
+    content = "providers: {a: {issuer: x, client: {secret: s1}}, b: {issuer: x, client: {secret: s2}}}\n"
+    before = as_stored(content)
+    first, second = (line.partition("}")[0] for line in shown(before, "acme").split("sealed:")[1:])
+    swapped = content.replace("s1", f"sealed:{second}").replace("s2", f"sealed:{first}")
+    assert "acme:1:45: is a secret that is not stored here; type it again" in problem_texts(swapped, before)
+
+
+def problem_texts(typed: str, before: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        as_stored(typed, before)
+    return [str(one) for one in caught.value.problems]
+
+
+def test_a_content_that_is_too_large_is_refused_before_and_after_sealing() -> None:
+    with pytest.raises(ConfigurationError, match="acme: is larger than 256 KB"):
+        as_stored(TYPED + "#" * 300_000)
+    with pytest.raises(ConfigurationError, match="acme: is larger than 256 KB"):
+        stored(TYPED, "acme", seal=lambda secret: "x" * 300_000)
+
+
+def test_a_byte_order_mark_moves_no_text() -> None:
+    assert as_stored("\ufeff" + TYPED) == as_stored(TYPED)

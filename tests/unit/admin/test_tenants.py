@@ -92,7 +92,7 @@ def test_A4_a_sealed_secret_opens_for_its_tenant_only(office: Office) -> None:
         revision, _ = await at.admin.publish("acme", FIRST, ACT)
         with pytest.raises(ConfigurationError) as caught:
             await at.admin.publish("globex", revision.content, ACT)
-        assert "is not stored any more" in str(caught.value)
+        assert "is not stored here" in str(caught.value)
         assert await at.store.tenants.list_tenants() == [await at.admin.get("acme")]
 
     office.run(story)
