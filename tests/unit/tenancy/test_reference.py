@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from portal.config.settings import SettingsFile, settings_reference
+from portal.config.settings import SettingsFile
+from portal.config.settings_reference import settings_reference
 from portal.tenancy.loading import read_tenant
 from portal.tenancy.presets import built_in
 from portal.tenancy.reference import tenant_json_schema, tenant_reference, tenant_schema_text
