@@ -58,6 +58,7 @@ from portal.web.assets import AssetHandler, assets_folder, load_templates
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
 from portal.web.monitoring import metrics_application
+from portal.web.product_files import product_files
 from portal.web.server.http_exchange import RequestLimits
 from portal.web.server.http_server import HttpServer
 from portal.web.server.listener import ConnectionServer
@@ -149,6 +150,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         clock_check=clock_check,
         sites=Sites(settings.public_url, registry.by_host),
         templates=load_templates(),
+        product=product_files(settings.product),
         clock=store.time,
         in_flight=RequestsInFlight(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),

@@ -20,6 +20,7 @@ from portal.web.home import ChooserHandler, TenantHomeHandler, TenantHomeRedirec
 from portal.web.login import InitiateLoginHandler, LoginHandler
 from portal.web.logout import AllSignedOutHandler, LogoutHandler, SignedOutHandler, TenantLogoutHandler
 from portal.web.monitoring import HealthHandler, ReadyHandler
+from portal.web.product import ProductFileHandler
 from portal.web.provider_logout import BackchannelLogoutHandler, FrontchannelLogoutHandler
 from portal.web.server.dispatch import Dispatcher
 from portal.web.server.request_body import BodyRule, BodyRules
@@ -90,6 +91,7 @@ def routes() -> list[Rule]:
         (r"/signed-out", AllSignedOutHandler),
         (r"/\.well-known/jwks\.json", KeySetHandler),
         (rf"{_TENANT}/jwks\.json", TenantKeySetHandler),
+        (r"/product/(?P<file>[a-z0-9.-]+)", ProductFileHandler),
         (r"/healthz", HealthHandler),
         (r"/readyz", ReadyHandler),
     ]

@@ -28,14 +28,15 @@ class Secret:
 
 
 class UnsetSecret(Secret):
-    """Stands for a secret whose environment variable is not set: to check a file without its secret.
+    """Stands for a secret whose environment variable or file is missing: to check a file without its secret.
 
     It must not be sent: `reveal` returns a text of no meaning, long enough for every rule of a tenant file.
-    Parameters: variable, which is not set, in words.
+    Parameters: source, what should have the secret; state, what is wrong with it; both in words.
     """
 
-    __slots__ = ("variable",)
+    __slots__ = ("source", "state")
 
-    def __init__(self, variable: str) -> None:
-        super().__init__(f"{variable} is not set, and has this secret")
-        self.variable = variable
+    def __init__(self, source: str, state: str = "is not set") -> None:
+        super().__init__(f"{source} {state}, and should have this secret")
+        self.source = source
+        self.state = state

@@ -22,6 +22,7 @@ from portal.ops.descriptors import connection_limit, raise_descriptor_limit
 from portal.ops.logging import configure_logging
 from portal.ops.metrics import shared_metrics
 from portal.ops.processes import Start, Supervisor
+from portal.ops.reporting_worker import ReportingWorker
 from portal.ops.sockets import listening_sockets, refuse_new_connections
 from portal.web.server.stopping import StopDelays
 
@@ -38,7 +39,13 @@ def serve(settings: Settings) -> int:
     Raises ConfigurationError or StartupError before the first request is served.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the tenant files have been loaded
-    configure_logging(style=settings.log.format, level=settings.log.level, cache=True)
+    count = settings.processes or os.cpu_count() or 1
+    configure_logging(
+        style=settings.log.format,
+        level=settings.log.level,
+        cache=True,
+        select=ReportingWorker() if count > 1 else None,
+    )
     raise_descriptor_limit()
     connection_limit(settings.limits.connections)
     KeyRing.load_or_create(settings.keys)
@@ -47,7 +54,6 @@ def serve(settings: Settings) -> int:
     metrics_sockets: list[socket.socket] = []
     if settings.metrics_listen is not None:
         metrics_sockets = listening_sockets(settings.metrics_listen, choose=_CHOOSE_ANOTHER_METRICS_ADDRESS)
-    count = settings.processes or os.cpu_count() or 1
 
     def work(start: Start) -> int:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:

@@ -208,7 +208,7 @@ def settings_group() -> None:
 @settings_group.command(name="reference")
 def settings_reference_page() -> int:
     """Print the reference of the settings, in Markdown."""
-    from portal.config.settings import settings_reference
+    from portal.config.settings_reference import settings_reference
 
     click.echo(settings_reference(), nl=False)
     return 0

@@ -45,5 +45,5 @@ class LoadContext:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     allow_private_networks: bool = False
     secrets_optional: bool = False
-    """Whether a secret whose environment variable is not set is read as an `UnsetSecret`."""
+    """Whether a secret whose environment variable or file is missing is read as an `UnsetSecret`."""
     open_sealed: Callable[[str], str] | None = field(default=None, repr=False)

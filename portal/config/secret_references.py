@@ -50,7 +50,10 @@ def resolve_secret(text: str, context: LoadContext) -> Secret:
     if _BRACES.fullmatch(text):
         return _from_environment(text, context)
     if text.startswith("file:"):
-        content = _from_file(text.removeprefix("file:"), context, MAX_SECRET_BYTES)
+        name = text.removeprefix("file:")
+        if context.secrets_optional and _is_of_another_host(name):
+            return UnsetSecret(_file(name), "is missing")
+        content = _from_file(name, context, MAX_SECRET_BYTES)
         return Secret(_printable(content, "the file"))
     return Secret(_printable(text, "it"))
 
@@ -115,6 +118,11 @@ def _from_file(name: str, context: LoadContext, limit: int) -> str:
     if not value:
         raise refused(f"needs {_file(name)}, which is empty")
     return value
+
+
+def _is_of_another_host(name: str) -> bool:
+    """Whether a file is missing that would not be beside the tenant file, but on the portal's host."""
+    return name.startswith("/") and "\0" not in name and not os.path.lexists(name)
 
 
 def _variable(name: str) -> str:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from portal.config.field_types import Duration, Text, expected, refusal, refused
+from portal.config.product import Product, ProductFile, product_of
 from portal.config.validation import NO_EFFECT, FileModel, nearest, validate
 from portal.config.yaml_document import Document, KeyPath, parse_inline, read_document
 from portal.errors import ConfigurationError, OutboundRefused, Problem
@@ -88,6 +89,7 @@ class Settings:
     metrics_listen: str | None = None
     log: LogSettings = field(default_factory=LogSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    product: Product = field(default_factory=Product)
 
     @property
     def public_host(self) -> str:
@@ -247,6 +249,9 @@ class SettingsFile(FileModel):
     )
     log: LogFile = Field(default_factory=LogFile, description="Format and level of the log.")
     limits: LimitsFile = Field(default_factory=LimitsFile, description="The limits of one process.")
+    product: ProductFile = Field(
+        default_factory=ProductFile, description="Your own product, in place of the portal's name and logo."
+    )
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -270,10 +275,12 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
         raise ConfigurationError(problems)
     folder = path.parent if path is not None else Path()
     written = {key for key in document.root if (key,) not in from_environ}
-    return _settings(made, dict.fromkeys(written, folder))
+    of_logo = folder if "product" in written and ("product", "logo") not in from_environ else Path()
+    product = product_of(made.product, of_logo, place)
+    return _settings(made, dict.fromkeys(written, folder), product)
 
 
-def _settings(made: SettingsFile, folders: Mapping[str, Path]) -> Settings:
+def _settings(made: SettingsFile, folders: Mapping[str, Path], product: Product) -> Settings:
     return Settings(
         public_url=made.public_url,
         listen=made.listen,
@@ -290,6 +297,7 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path]) -> Settings:
         metrics_listen=made.metrics_listen,
         log=LogSettings(made.log.format, made.log.level),
         limits=LimitSettings(made.limits.connections),
+        product=product,
     )
 
 
@@ -370,27 +378,3 @@ def _variable_of(at: KeyPath, found: Mapping[KeyPath, object]) -> str | None:
         if at[:length] in found:
             return names[at[:length]]
     return None
-
-
-# --- reference
-
-_INTRODUCTION = """\
-`portal serve --config portal.yaml` reads a YAML file with these keys; each is optional, and an unknown key is
-an error. `portal serve` without a file uses the defaults.
-
-Every key is also an environment variable, which takes precedence over the file: `PORTAL_PUBLIC_URL`,
-`PORTAL_LISTEN` and so on; keys inside a mapping as `PORTAL_SESSION_IDLE` or `PORTAL_LOG_FORMAT`.
-`PORTAL_TRUSTED_PROXIES` is a comma-separated list. An unknown `PORTAL_*` variable is an error, except
-`PORTAL_CONFIG` (the file), `PORTAL_TEST_*`, and those that Kubernetes sets for a service named `portal`.
-
-Relative paths in the file are relative to the file's folder; those in variables and defaults to the working
-directory. Durations are written `90s`, `10m`, `12h` or `7d`. Keys in bold are required."""
-
-
-def settings_reference() -> str:
-    """Return the reference of the settings, in Markdown."""
-    from portal.config.reference import reference
-
-    return reference(
-        SettingsFile, title="Settings", command="portal settings reference", introduction=_INTRODUCTION
-    )

@@ -48,12 +48,19 @@ def _without_message(_logger: WrappedLogger, _method: str, event: EventDict) -> 
     return event
 
 
-def configure_logging(*, style: str, level: str, stream: TextIO | None = None, cache: bool = False) -> None:
+def configure_logging(
+    *,
+    style: str,
+    level: str,
+    stream: TextIO | None = None,
+    cache: bool = False,
+    select: Processor | None = None,
+) -> None:
     """Set up logging for this process.
 
     `style` is `console` or `json`; `level` is debug, info, warning or error; lines go to `stream`, by default
     standard error. `cache` fixes the configuration of each logger at its first use: faster, for processes
-    that configure logging only once.
+    that configure logging only once. `select` may drop lines by raising `structlog.DropEvent`.
     """
     out = stream or sys.stderr
     renderer: Processor = (
@@ -63,6 +70,7 @@ def configure_logging(*, style: str, level: str, stream: TextIO | None = None, c
     )
     structlog.configure(
         processors=[
+            *([select] if select else []),
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -75,8 +75,8 @@ def read_tenant(
 
     Parameters: allow_private_networks, as in the portal's settings; environ, for `${NAME}` references
     (default: the environment of this process); presets, that the file can name (default: the built-in ones);
-    secrets_optional, whether a client secret whose variable is not set is only a warning: for checks that
-    need no secret.
+    secrets_optional, whether a client secret whose variable or file is missing is only a warning: for checks
+    that need no secret.
     Raises: TenantFileRejected with every problem and its file, line and column.
     """
     context = TenantContext(

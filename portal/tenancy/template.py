@@ -7,7 +7,8 @@ from portal.tenancy.presets import Preset
 
 def tenant_template(slug: str, preset: Preset) -> str:
     """Return a commented tenant file for a slug and a preset, with values to fill in."""
-    secret = f"${{{slug.upper().replace('-', '_')}_CLIENT_SECRET}}      # or file:/run/secrets/{slug}"
+    variable = f"{slug.upper().replace('-', '_')}_CLIENT_SECRET"
+    secret = f"file:/run/secrets/{slug}      # read again when it changes; ${{{variable}}} needs a restart"
     return f"""\
 # yaml-language-server: $schema=./tenant.schema.json
 # The tenant {slug}. Check this file with: portal tenant check

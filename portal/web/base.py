@@ -288,6 +288,7 @@ class PageHandler(PortalHandler):
             xsrf_token=self.xsrf_token.decode(),
             request_id=self.request_id,
             path=self.request.path,
+            product=self.portal.product.view,
         )
 
     def show(self, template: str, page: object) -> None:

@@ -20,6 +20,7 @@ from portal.stores.clock_check import ClockCheck
 from portal.stores.store import Store
 from portal.tenancy.registry import Registry
 from portal.web.api_proxy.live_calls import LiveCalls
+from portal.web.product_files import ProductFiles
 from portal.web.server.stopping import RequestsInFlight
 from portal.web.sites import Sites
 
@@ -40,6 +41,7 @@ class Portal:
     clock_check: ClockCheck
     sites: Sites
     templates: Loader
+    product: ProductFiles
     clock: Clock
     in_flight: RequestsInFlight
     access_log: AccessLog

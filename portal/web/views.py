@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tornado.escape import xhtml_escape
 
+from portal.config.product import DEFAULT_NAME
 from portal.web.markup import Markup
 
 _LATEST_TIME = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
@@ -67,6 +68,26 @@ def _avatar(color: str, initials: str) -> Markup:
 
 
 @dataclass(frozen=True, slots=True)
+class ProductView:
+    """What the operator's settings say about the product; the portal's own name and logo by default."""
+
+    name: str = DEFAULT_NAME
+    style_url: str | None = None
+    """None: the pages need no rules beside portal.css."""
+    logo_url: str | None = None
+    logo_type: str = ""
+    logo_width: int = 0
+    """In CSS pixels, at a height of 32."""
+    color: str | None = None
+    """Always a safe `#rrggbb`."""
+    support_url: str | None = None
+    support_email: str | None = None
+    support_mailto: str | None = None
+    """`support_email` as a URL."""
+    legal_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Chrome:
     """Header, switcher and other common parts of every page."""
 
@@ -77,6 +98,7 @@ class Chrome:
     """Value of the hidden field `_xsrf` of every form."""
     request_id: str = ""
     path: str = "/"
+    product: ProductView = field(default_factory=ProductView)
 
 
 @dataclass(frozen=True, slots=True)

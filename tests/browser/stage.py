@@ -32,8 +32,9 @@ class Stage:
     The world must be used in its own thread only: `ask` and `run` call functions there.
     """
 
-    def __init__(self, folder: Path, *, host: str = "localhost") -> None:
-        self._folder, self._host = folder, host
+    def __init__(self, folder: Path, *, host: str = "localhost", **changes: Any) -> None:
+        """Parameters: host, a local host name; changes, settings of the portal."""
+        self._folder, self._host, self._changes = folder, host, changes
         self._ready: Future[World] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="world")
         self._thread.start()
@@ -78,7 +79,7 @@ class Stage:
         self._other_site_port = sockets[0].getsockname()[1]
         other_site.add_sockets(sockets)
         try:
-            async with world(self._folder, hostile=True, host=self._host) as made:
+            async with world(self._folder, hostile=True, host=self._host, **self._changes) as made:
                 self._ready.set_result(made)
                 await self._stop.wait()
                 await made.parts.disconnect()

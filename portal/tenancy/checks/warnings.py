@@ -59,7 +59,8 @@ def find_warnings(
 def _secret_warnings(text: str, provider_file: ProviderFile, provider: Provider) -> Found:
     place = ("client", "secret")
     if isinstance(provider.client_secret, UnsetSecret):
-        yield place, f"needs {provider.client_secret.variable}, which is not set here; the portal needs it"
+        unset = provider.client_secret
+        yield place, f"needs {unset.source}, which {unset.state} here; the portal needs it"
     if text and not is_reference(text):
         yield place, "the client secret is in plain text; write ${NAME} or file:/path instead"
     algorithms = (*provider.id_token_algs, *(provider.userinfo_algs or ()))

@@ -165,6 +165,20 @@ def test_check_warns_about_a_variable_that_is_not_set(
     )
 
 
+def test_check_warns_about_a_file_of_the_secret_that_is_missing(
+    checks: Checks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path("tenants/acme.yaml")
+    path.write_text(path.read_text().replace("${ACME_SECRET}", "file:/nowhere/acme"))
+    assert cli.main(["tenant", "check", "acme"]) == 0
+    printed = capsys.readouterr().out
+    assert "tenants/acme.yaml:4:30: warning: needs the file /nowhere/acme, which is missing here" in printed
+    assert cli.main(["key", "show", "acme"]) == 0
+    assert "warning: the file /nowhere/acme is missing here" in capsys.readouterr().err
+    with pytest.raises(Exception, match="needs the file /nowhere/acme: there is no such file"):
+        read_tenant(path)
+
+
 def test_key_show_warns_and_prints_what_to_register(
     checks: Checks, capsys: pytest.CaptureFixture[str]
 ) -> None:

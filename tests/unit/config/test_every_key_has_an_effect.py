@@ -130,6 +130,11 @@ CASES: dict[str, Case] = {
     "database": Case(values=("sqlite:///other.db",)),
     "metrics_listen": Case(values=("127.0.0.1:9090",)),
     "trusted_proxies": Case(values=(["10.0.0.0/24"],)),
+    "product.logo": Case(values=("logo.svg",)),
+    "product.color": Case(values=("#1f6feb",)),
+    "product.support_url": Case(values=("https://help.acme.example/",)),
+    "product.support_email": Case(values=("help@acme.example",)),
+    "product.legal_url": Case(values=("https://acme.example/legal",)),
 }
 
 
@@ -163,6 +168,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "certificate.pem").write_text(first.chain)
     (made / "key.pem").write_text(first.private_key())
     (made / "same-key.pem").write_text(first.private_key() + "\n")
+    (made / "logo.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"/>')
     (made / "renewed-certificate.pem").write_text(issue("portal", key=first.key).chain)
     return made
 

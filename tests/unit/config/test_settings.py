@@ -239,7 +239,7 @@ def test_a_mistake_in_the_file_is_reported_with_its_place(tmp_path: Path, text: 
             "listen must be host:port, such as 127.0.0.1:8080, or unix:/run/portal.sock, found text",
         ),
         ("PORTAL_LOG", "{format: xml}", "log.format must be one of: console, json"),
-        ("PORTAL_PORT", "8080", 'unknown variable; did you mean "PORTAL_PRESETS"?'),
+        ("PORTAL_PORT", "8080", 'unknown variable; did you mean "PORTAL_PRODUCT"?'),
     ],
 )
 def test_a_mistake_in_the_environment_is_reported_with_its_variable(

@@ -46,7 +46,8 @@ def require_credentials(context: Context) -> None:
     """Raises: NotPossible if the client's secret or key is not here."""
     provider = context.provider
     if isinstance(provider.client_secret, UnsetSecret) and provider.client_auth in _ALL_BY_SECRET:
-        raise NotPossible(f"{provider.client_secret.variable} with the client secret is not set here")
+        unset = provider.client_secret
+        raise NotPossible(f"{unset.source} with the client secret {unset.state} here")
     signs = provider.client_auth is ClientAuth.PRIVATE_KEY_JWT and provider.signing_certificate is None
     if signs and context.client_keys is None:
         raise NotPossible("the client authenticates with a key of the portal, and there is no key ring here")

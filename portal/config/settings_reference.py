@@ -1,0 +1,25 @@
+"""The reference of the settings, generated from their model."""
+
+from __future__ import annotations
+
+from portal.config.reference import reference
+from portal.config.settings import SettingsFile
+
+_INTRODUCTION = """\
+`portal serve --config portal.yaml` reads a YAML file with these keys; each is optional, and an unknown key is
+an error. `portal serve` without a file uses the defaults.
+
+Every key is also an environment variable, which takes precedence over the file: `PORTAL_PUBLIC_URL`,
+`PORTAL_LISTEN` and so on; keys inside a mapping as `PORTAL_SESSION_IDLE` or `PORTAL_LOG_FORMAT`.
+`PORTAL_TRUSTED_PROXIES` is a comma-separated list. An unknown `PORTAL_*` variable is an error, except
+`PORTAL_CONFIG` (the file), `PORTAL_TEST_*`, and those that Kubernetes sets for a service named `portal`.
+
+Relative paths in the file are relative to the file's folder; those in variables and defaults to the working
+directory. Durations are written `90s`, `10m`, `12h` or `7d`. Keys in bold are required."""
+
+
+def settings_reference() -> str:
+    """Return the reference of the settings, in Markdown."""
+    return reference(
+        SettingsFile, title="Settings", command="portal settings reference", introduction=_INTRODUCTION
+    )
