@@ -160,11 +160,17 @@ async def test_a_correct_setup_passes_every_check_that_is_possible(tmp_path: Pat
     assert {result.check for result in results if result.status == "skipped"} == {"deliveries", "api"}
 
 
+@contextlib.asynccontextmanager
+async def _port_without_server() -> AsyncIterator[int]:
+    """A port at which nothing listens, and that nobody else gets meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
 async def _development_results(folder: Path, mistake: Mistake) -> tuple[list[CheckResult], dict[str, str]]:
-    async with development_provider(folder, mistake.setup) as issuer:
+    async with development_provider(folder, mistake.setup) as issuer, _port_without_server() as free_port:
         host = issuer.partition("://")[2]
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            free_port = free.getsockname()[1]
         values = {"issuer": issuer, "host": host, "port": host.partition(":")[2], "free_port": str(free_port)}
         attributes = {name: _filled(value, values) for name, value in mistake.tenant.items()}
         provider = acme(attributes.pop("issuer", issuer), **attributes)
