@@ -123,9 +123,7 @@ class StoredTenants:
             some = {slug: wanted[slug] for slug in new[start : start + _AT_ONCE]}
             revisions = await self._store.read_revisions([(slug, one.revision) for slug, one in some.items()])
             read |= await asyncio.to_thread(self._read, some, revisions)
-        removed = before.keys() - wanted.keys()
-        kept = {slug: one for slug, one in in_turns(before.items()) if slug not in removed}
-        self.tenants = {**kept, **read}
+        self.tenants, removed = await asyncio.to_thread(_replaced, before, wanted, read)
         self._version, self._compared_at = version, time.monotonic()
         return removed | read.keys()
 
@@ -170,6 +168,14 @@ def _wanted(
     return wanted, [
         slug for slug, state in in_turns(wanted.items()) if slug not in before or before[slug].state != state
     ]
+
+
+def _replaced(
+    before: Mapping[str, StoredTenant], wanted: Mapping[str, TenantState], read: Mapping[str, StoredTenant]
+) -> tuple[dict[str, StoredTenant], set[str]]:
+    """Return the tenants to serve, and the slugs of those that are served no longer."""
+    kept = {slug: one for slug, one in in_turns(before.items()) if slug in wanted}
+    return {**kept, **read}, before.keys() - wanted.keys()
 
 
 def _unreadable(slug: str, state: TenantState, why: str) -> ConfigurationError:
