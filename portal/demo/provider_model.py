@@ -101,6 +101,8 @@ class ProviderSettings:
     """Whether each user must consent once to each set of scopes."""
     show_users: bool = False
     """Whether the sign-in page lists user names and passwords."""
+    show_registration: bool = False
+    """Whether the front page shows issuer, client id and client secret, as a provider's console does."""
     response_modes: tuple[str, ...] = ("query",)
     """Supported values of `response_mode`; the first is the default."""
     clock: Clock = now
