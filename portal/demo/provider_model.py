@@ -21,12 +21,14 @@ IDENTITY_SCOPES: Mapping[str, str] = {
 
 
 class Look(StrEnum):
-    """Two clearly different designs of the sign-in page."""
+    """Clearly different designs of the sign-in page."""
 
     CARD = "card"
     """A blue card in the middle of the page."""
     SPLIT = "split"
     """A green picture on one side, the form on the other."""
+    PAPER = "paper"
+    """A card in the colours of paper."""
 
 
 @dataclass(frozen=True, slots=True)
