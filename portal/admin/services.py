@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from portal.admin.closing import Closing
 from portal.admin.health import ProviderHealth
 from portal.admin.logins import LoginAdmin
+from portal.admin.summaries import Summaries
 from portal.admin.tenants import TenantAdmin
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
@@ -30,6 +31,7 @@ class AdminServices:
     logins: LoginAdmin
     closing: Closing
     health: ProviderHealth
+    summaries: Summaries
 
 
 def admin_services(
@@ -55,4 +57,5 @@ def admin_services(
         logins=logins,
         closing=Closing(tenants, database.tenant_logins, clock=database.time),
         health=ProviderHealth(relying_party, tokens),
+        summaries=Summaries(registry, database.tenants),
     )
