@@ -71,3 +71,9 @@ def clock_text(seconds: float, *, date: bool = False) -> str:
 def _minute_text(minute: int) -> str:
     """Date and time of a minute since the epoch."""
     return datetime.datetime.fromtimestamp(60 * minute, datetime.UTC).strftime("%-d %B %Y, %H:%M UTC")
+
+
+def unknown_tenant_card(slug: str, name: str = "") -> TenantCard:
+    """The card of a tenant that is not live. Parameters: name, if it is known."""
+    text, letters, color = _look(slug, name or slug, None)
+    return TenantCard(slug, text, letters, color, signed_in=False)
