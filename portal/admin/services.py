@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portal.admin.closing import Closing
+from portal.admin.content_worker import ContentWorker
+from portal.admin.drafts import Drafts
 from portal.admin.health import ProviderHealth
 from portal.admin.logins import LoginAdmin
 from portal.admin.summaries import Summaries
@@ -32,6 +34,7 @@ class AdminServices:
     closing: Closing
     health: ProviderHealth
     summaries: Summaries
+    drafts: Drafts
 
 
 def admin_services(
@@ -50,6 +53,7 @@ def admin_services(
     logins = LoginAdmin(
         database.tenant_logins, database.tenants, logouts=logouts, vault=vault, clock=database.time
     )
+    in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
     return AdminServices(
         store=database.tenants,
         tenants=tenants,
@@ -63,4 +67,7 @@ def admin_services(
         ),
         health=ProviderHealth(relying_party, tokens),
         summaries=Summaries(registry, database.tenants),
+        drafts=Drafts(
+            database.tenants, tenants, in_thread, conflicts=registry.conflicts, clock=database.time
+        ),
     )

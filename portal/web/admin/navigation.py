@@ -25,6 +25,7 @@ TENANT_PAGES = (
     TenantPage("revisions", "Revisions", Right.VIEW),
     TenantPage("events", "Events", Right.VIEW, of_database=False),
     TenantPage("status", "Status", Right.OPERATE),
+    TenantPage("draft", "Draft", Right.DRAFT),
 )
 """In the order of the navigation. Each is the beginning of the paths of further pages."""
 

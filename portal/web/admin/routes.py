@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from portal.web.admin.base import AdminHandler, ConsoleMissingHandler, ConsoleRedirectHandler
+from portal.web.admin.draft_yaml import DraftYamlHandler
+from portal.web.admin.drafts import DiscardHandler, DraftHandler
 from portal.web.admin.events import EventsHandler
 from portal.web.admin.new import NewTenantHandler
 from portal.web.admin.overview import OverviewHandler
+from portal.web.admin.publish import PublishHandler
 from portal.web.admin.revisions import RevisionHandler, RevisionsHandler, RollBackHandler
 from portal.web.admin.sessions import EndAllLoginsHandler, EndLoginHandler, SessionsHandler
 from portal.web.admin.status import RemoveTenantHandler, StatusHandler
@@ -29,6 +32,10 @@ ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (rf"{TENANT}/revisions/{NUMBER}/rollback", RollBackHandler),
     (rf"{TENANT}/status", StatusHandler),
     (rf"{TENANT}/remove", RemoveTenantHandler),
+    (rf"{TENANT}/draft", DraftHandler),
+    (rf"{TENANT}/draft/yaml", DraftYamlHandler),
+    (rf"{TENANT}/draft/publish", PublishHandler),
+    (rf"{TENANT}/draft/discard", DiscardHandler),
 ]
 ANY_ADDRESS = (r"/admin/.*", ConsoleMissingHandler)
 """What no route of ADMIN_ROUTES matches."""
