@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
+from portal.config.event_settings import EventSettings, EventsFile
 from portal.config.field_types import Duration, Text, expected, refusal, refused
 from portal.config.product import Product, ProductFile, product_of
 from portal.config.validation import NO_EFFECT, FileModel, nearest, validate
@@ -90,6 +91,7 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     product: Product = field(default_factory=Product)
+    events: EventSettings = field(default_factory=EventSettings)
 
     @property
     def public_host(self) -> str:
@@ -249,6 +251,7 @@ class SettingsFile(FileModel):
     )
     log: LogFile = Field(default_factory=LogFile, description="Format and level of the log.")
     limits: LimitsFile = Field(default_factory=LimitsFile, description="The limits of one process.")
+    events: EventsFile = Field(default_factory=EventsFile, description="How long events are kept.")
     product: ProductFile = Field(
         default_factory=ProductFile, description="Your own product, in place of the portal's name and logo."
     )
@@ -298,6 +301,7 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path], product: Product)
         log=LogSettings(made.log.format, made.log.level),
         limits=LimitSettings(made.limits.connections),
         product=product,
+        events=EventSettings(made.events.retention),
     )
 
 
