@@ -117,15 +117,14 @@ def _with_setup_links(settings: Settings, work: Callable[[SetupLinks], Awaitable
     from portal.admin.setup_links import SetupLinks
     from portal.tenancy.loading import SUFFIXES
 
-    def has_file(slug: str) -> bool:
-        return any((settings.tenants / f"{slug}{suffix}").exists() for suffix in SUFFIXES)
+    def file_of(slug: str) -> Path | None:
+        paths = (settings.tenants / f"{slug}{suffix}" for suffix in SUFFIXES)
+        return next((path for path in paths if path.exists()), None)
 
     return with_store(
         settings,
         lambda database: work(
-            SetupLinks(
-                database.tenants, public_url=settings.public_url, has_file=has_file, clock=database.time
-            )
+            SetupLinks(database.tenants, public_url=settings.public_url, file_of=file_of, clock=database.time)
         ),
     )
 
