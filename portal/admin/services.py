@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from portal.admin.closing import Closing
+from portal.admin.health import ProviderHealth
+from portal.admin.logins import LoginAdmin
 from portal.admin.setup_links import SetupLinks
+from portal.admin.summaries import Summaries
 from portal.admin.tenants import TenantAdmin
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
 from portal.keys.vault import Vault
+from portal.oidc.relying_party import RelyingParty
+from portal.sessions.logout import LogoutService
+from portal.sessions.refresh import TokenRefresher
 from portal.stores.tenant_store import Database, TenantStore
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.registry import Registry
@@ -22,25 +29,44 @@ class AdminServices:
     store: TenantStore
     tenants: TenantAdmin
     viewers: Viewers
+    logins: LoginAdmin
+    closing: Closing
+    health: ProviderHealth
+    summaries: Summaries
     setup_links: SetupLinks
 
 
 def admin_services(
-    settings: Settings, *, database: Database, vault: Vault, registry: Registry
+    settings: Settings,
+    *,
+    database: Database,
+    vault: Vault,
+    registry: Registry,
+    relying_party: RelyingParty,
+    tokens: TokenRefresher,
+    logouts: LogoutService,
 ) -> AdminServices:
     """Make the services of a portal."""
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
+    tenants = TenantAdmin(database.tenants, reader, clock=database.time)
+    logins = LoginAdmin(
+        database.tenant_logins, database.tenants, logouts=logouts, vault=vault, clock=database.time
+    )
     setup_links = SetupLinks(
         database.tenants, public_url=settings.public_url, file_of=registry.file_of, clock=database.time
     )
     return AdminServices(
         store=database.tenants,
-        tenants=TenantAdmin(database.tenants, reader, clock=database.time),
+        tenants=tenants,
         viewers=Viewers(
             registry,
             settings.operators,
             link_publishes=settings.setup_links == "publish",
             find_setup_link=setup_links.bound,
         ),
+        logins=logins,
+        closing=Closing(tenants, database.tenant_logins, clock=database.time),
+        health=ProviderHealth(relying_party, tokens),
+        summaries=Summaries(registry, database.tenants),
         setup_links=setup_links,
     )

@@ -288,8 +288,8 @@ async def test_A2_the_token_is_in_no_sink(
             assert secret not in response.text, response.url
             for name, value in response.headers.get_all():
                 assert name == "Set-Cookie" or secret not in value, name
-        for path in tmp_path.rglob("portal.db*"):
-            assert secret.encode() not in path.read_bytes(), path
+        for file in tmp_path.rglob("portal.db*"):
+            assert secret.encode() not in file.read_bytes(), file
     for response in responses:
         if re.match(r"/setup/", response.url.removeprefix(world.url)):
             assert response.headers.get("Referrer-Policy") == "no-referrer", response.url
