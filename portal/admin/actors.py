@@ -11,10 +11,13 @@ class ActorType(StrEnum):
     """What gives somebody the right to act."""
 
     USER = "user"
+    """A user who is signed in at the tenant."""
     ADMIN = "admin"
     """An admin of the tenant."""
     OPERATOR = "operator"
+    """An operator of the portal: in the console, or at the command line."""
     SETUP_LINK = "setup_link"
+    """Whoever has a setup link."""
     PROVIDER = "provider"
     """A provider, such as one that ends a login."""
     SYSTEM = "system"

@@ -36,6 +36,25 @@ class EventKind(StrEnum):
     """An admin or operator ended all logins at a tenant."""
     DOMAIN_APPROVED = "domain_approved"
     """An operator approved a host name or an e-mail domain of a tenant."""
+    SETUP_LINK_MADE = "setup_link_made"
+    """An operator made a setup link for a tenant."""
+    SETUP_LINK_OPENED = "setup_link_opened"
+    """A setup link was opened in a browser for the first time, and works in that browser only."""
+    SETUP_LINK_REOPENED = "setup_link_reopened"
+    """A setup link was opened again in its browser; recorded at most once a minute."""
+    SETUP_LINK_REFUSED = "setup_link_refused"
+    """A setup link was not accepted; the reason says why. Recorded at most once a minute for each link."""
+    SETUP_LINK_REVOKED = "setup_link_revoked"
+    """An operator revoked a setup link."""
+
+
+class Outcome(StrEnum):
+    """What became of an act."""
+
+    DONE = "done"
+    """It was done."""
+    REFUSED = "refused"
+    """It was not done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +68,22 @@ class Act:
     """The network of the client, not its full address."""
     device: str = ""
 
-    def event(self, kind: EventKind, *, tenant: str, target: str = "", at: float) -> Event:
+    def event(
+        self,
+        kind: EventKind,
+        *,
+        tenant: str,
+        target: str = "",
+        at: float,
+        outcome: Outcome = Outcome.DONE,
+    ) -> Event:
         """The event of this act. Parameters: target, what it was done to; at, seconds, UTC."""
         return Event(
             id=event_id(at),
             at=at,
             tenant=tenant,
             kind=kind,
-            outcome="done",
+            outcome=outcome,
             actor=self.actor.as_json(),
             target=target,
             reason=self.reason,

@@ -9,6 +9,7 @@ from portal.admin.content_worker import ContentWorker
 from portal.admin.drafts import Drafts
 from portal.admin.health import ProviderHealth
 from portal.admin.logins import LoginAdmin
+from portal.admin.setup_links import SetupLinks
 from portal.admin.summaries import Summaries
 from portal.admin.tenants import TenantAdmin
 from portal.admin.viewers import Viewers
@@ -35,6 +36,7 @@ class AdminServices:
     health: ProviderHealth
     summaries: Summaries
     drafts: Drafts
+    setup_links: SetupLinks
 
 
 def admin_services(
@@ -54,10 +56,18 @@ def admin_services(
         database.tenant_logins, database.tenants, logouts=logouts, vault=vault, clock=database.time
     )
     in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
+    setup_links = SetupLinks(
+        database.tenants, public_url=settings.public_url, file_of=registry.file_of, clock=database.time
+    )
     return AdminServices(
         store=database.tenants,
         tenants=tenants,
-        viewers=Viewers(registry, settings.operators, link_publishes=settings.setup_links == "publish"),
+        viewers=Viewers(
+            registry,
+            settings.operators,
+            link_publishes=settings.setup_links == "publish",
+            find_setup_link=setup_links.bound,
+        ),
         logins=logins,
         closing=Closing(
             tenants,
@@ -70,4 +80,5 @@ def admin_services(
         drafts=Drafts(
             database.tenants, tenants, in_thread, conflicts=registry.conflicts, clock=database.time
         ),
+        setup_links=setup_links,
     )

@@ -8,22 +8,18 @@ need when they run, so that each starts quickly.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
 from portal.cli import preset as preset_commands
+from portal.cli import setup_links, stored_tenants
 from portal.cli import store as store_commands
-from portal.cli import stored_tenants
-from portal.cli.options import config_option, settings_of
+from portal.cli.options import config_option, settings_of, warn_about_default_url
 from portal.errors import ConfigurationError, PortalError, Problem, StartupError
-
-if TYPE_CHECKING:
-    from portal.config.settings import Settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -94,7 +90,7 @@ def check(
         raise click.UsageError("--json needs --live")
     settings = settings_of(config)
     if live:
-        _warn_about_default_url(config, settings)
+        warn_about_default_url(config, settings)
     return check_tenants(paths, settings, claims_file=claims_file, live=live, as_json=as_json)
 
 
@@ -273,7 +269,7 @@ def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, co
         raise click.UsageError("--provider needs a tenant: portal key show TENANT --provider ID")
     settings = settings_of(config)
     if not jwks and (tenant or not as_json):
-        _warn_about_default_url(config, settings)
+        warn_about_default_url(config, settings)
     if tenant is None:
         lines = client_keys_report(settings, jwks=jwks or as_json)
     else:
@@ -328,7 +324,7 @@ def remove(kid: str, config: Path | None) -> int:
 
 
 cli.add_command(store_commands.store)
-for command in stored_tenants.COMMANDS:
+for command in (*stored_tenants.COMMANDS, *setup_links.COMMANDS):
     tenant.add_command(command)
 cli.add_command(preset_commands.preset)
 key.add_command(store_commands.adopt)
@@ -357,12 +353,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
-
-
-def _warn_about_default_url(config: Path | None, settings: Settings) -> None:
-    if config is None and "PORTAL_PUBLIC_URL" not in os.environ:
-        message = f"URLs use the default {settings.public_url}: pass --config or set PORTAL_PUBLIC_URL."
-        click.secho(message, err=True, fg="yellow")
 
 
 def _print_error(text: str) -> None:

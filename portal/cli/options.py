@@ -25,3 +25,10 @@ def settings_of(config: Path | None) -> Settings:
     from portal.config.settings import load_settings
 
     return load_settings(config, os.environ)
+
+
+def warn_about_default_url(config: Path | None, settings: Settings) -> None:
+    """Warn on standard error when URLs that a command prints have the default `public_url`."""
+    if config is None and "PORTAL_PUBLIC_URL" not in os.environ:
+        message = f"URLs use the default {settings.public_url}: pass --config or set PORTAL_PUBLIC_URL."
+        click.secho(message, err=True, fg="yellow")

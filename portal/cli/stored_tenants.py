@@ -68,11 +68,13 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
 
     async def work(admin: TenantAdmin, database: Database) -> int:
         with typed.places_of(name):
-            revision, loaded = await admin.publish(name, typed.text, _act(reason), resolve=typed.resolve)
+            revision, loaded = await admin.publish(
+                name, typed.text, operator_act(reason), resolve=typed.resolve
+            )
         if revision.number == 1 and file_of(settings, name) is None:  # of a removed tenant of this name
             await delete_all(database.tenant_logins, name, until=database.time())
         owners = await recorded_owners(database)
-        for claimed, owner in await admin.approve_domains(loaded.tenant, _act(reason), owners=owners):
+        for claimed, owner in await admin.approve_domains(loaded.tenant, operator_act(reason), owners=owners):
             click.echo(f"{claimed} belongs to {owner} and does not count for {name}.", err=True)
         return revision.number
 
@@ -126,8 +128,9 @@ def history(slug: str, config: Path | None) -> int:
     async def work(admin: TenantAdmin, database: Database) -> list[str]:
         record, revisions = await admin.get(slug), await admin.history(slug)
         return [f"{slug}: {record.status}"] + [
-            f"{one.number:>5}  {'live' if one.number == record.live else '    '}  {_time(one.published_at)}"
-            f"  {visible(author(one))}{f': {visible(one.reason, _LONGEST_REASON)}' if one.reason else ''}"
+            f"{one.number:>5}  {'live' if one.number == record.live else '    '}  "
+            f"{time_text(one.published_at)}  {visible(author(one))}"
+            f"{f': {visible(one.reason, _LONGEST_REASON)}' if one.reason else ''}"
             for one in revisions
         ]
 
@@ -143,7 +146,9 @@ def history(slug: str, config: Path | None) -> int:
 @config_option
 def rollback(slug: str, revision: int, reason: str, config: Path | None) -> int:
     """Publish an earlier REVISION of a tenant in the database again."""
-    made = _with_admin(settings_of(config), lambda admin, _: admin.roll_back(slug, revision, _act(reason)))
+    made = _with_admin(
+        settings_of(config), lambda admin, _: admin.roll_back(slug, revision, operator_act(reason))
+    )
     click.echo(f"Published revision {revision} of {slug} again, as revision {made.number}. {_SERVED}")
     return 0
 
@@ -190,7 +195,7 @@ def remove(slug: str, yes: bool, reason: str, config: Path | None) -> int:
         click.confirm(f"Remove {slug} with all its revisions{effect}?", abort=True)
 
     async def work(admin: TenantAdmin, database: Database) -> int:
-        return await _closing(admin, database, settings).remove(slug, _act(reason))
+        return await _closing(admin, database, settings).remove(slug, operator_act(reason))
 
     ended = _with_admin(settings, work)
     if file is not None:
@@ -206,7 +211,7 @@ def _set_status(slug: str, status: TenantStatus, reason: str, config: Path | Non
     settings = settings_of(config)
 
     async def work(admin: TenantAdmin, database: Database) -> Closed:
-        return await _closing(admin, database, settings).set_status(slug, status, _act(reason))
+        return await _closing(admin, database, settings).set_status(slug, status, operator_act(reason))
 
     closed = _with_admin(settings, work)
     done = {
@@ -286,7 +291,7 @@ class _TypedFile:
             ) from None
 
 
-def _act(reason: str) -> Act:
+def operator_act(reason: str) -> Act:
     """An act of the operator at this command line."""
     from portal.admin.actors import Actor, ActorType
     from portal.admin.events import Act
@@ -321,7 +326,8 @@ def _warn_about_file(settings: Settings, slug: str) -> None:
         click.secho(f"{path} is served in its place: remove that file.", err=True, fg="yellow")
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """A time for people, to the minute, in UTC. Parameters: seconds, since the epoch."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 

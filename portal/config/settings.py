@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from portal.access.accounts import Operator
 from portal.config.claim_rules import MAX_ACCOUNTS, OperatorFile
+from portal.config.event_settings import EventSettings, EventsFile
 from portal.config.field_types import Duration, Text, refused
 from portal.config.product import Product, ProductFile, product_of
 from portal.config.setting_types import SQLITE, DatabaseUrl, ListenAt, Network, ProxyNetwork, PublicUrl
@@ -83,6 +84,7 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     product: Product = field(default_factory=Product)
+    events: EventSettings = field(default_factory=EventSettings)
     operators: tuple[Operator, ...] = ()
     """Who may do everything in the console."""
     setup_links: str = "propose"
@@ -199,6 +201,7 @@ class SettingsFile(FileModel):
     )
     log: LogFile = Field(default_factory=LogFile, description="Format and level of the log.")
     limits: LimitsFile = Field(default_factory=LimitsFile, description="The limits of one process.")
+    events: EventsFile = Field(default_factory=EventsFile, description="How long events are kept.")
     product: ProductFile = Field(
         default_factory=ProductFile, description="Your own product, in place of the portal's name and logo."
     )
@@ -260,6 +263,7 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path], product: Product)
         log=LogSettings(made.log.format, made.log.level),
         limits=LimitSettings(made.limits.connections),
         product=product,
+        events=EventSettings(made.events.retention),
         operators=tuple(Operator(one.tenant, one.account_rule()) for one in made.operators),
         setup_links=made.setup_links,
     )

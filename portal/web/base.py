@@ -39,6 +39,7 @@ from portal.web.cookies import (
     read_cookie,
     set_cookie_header,
 )
+from portal.web.logged_path import logged_path
 from portal.web.origin import Origin, origin_of
 from portal.web.problems import PROBLEM_HEADERS, log_failure, problem
 from portal.web.server.request_body import refusal_of
@@ -209,7 +210,7 @@ class PortalHandler(RequestHandler):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        log_failure(value, tb, path=self.request.path)
+        log_failure(value, tb, path=logged_path(self.request.path))
 
     def on_finish(self) -> None:
         if self._counted:
@@ -217,7 +218,7 @@ class PortalHandler(RequestHandler):
             self.portal.in_flight.end()
         self.portal.access_log.write(
             method=self.request.method or "",
-            path=self.request.path,
+            path=logged_path(self.request.path),
             status=self.get_status(),
             milliseconds=round(self.request.request_time() * 1000, 1),
             client=self.client_address(),
@@ -366,4 +367,4 @@ class NotFoundHandler(PageHandler):
         await super().prepare()
         if not (self.request.uri or "").startswith("/"):
             raise BadRequest("the request target is not a path")
-        raise NotFound(f"no page at {self.request.path}")
+        raise NotFound(f"no page at {logged_path(self.request.path)}")

@@ -195,3 +195,16 @@ async def test_nginx_logs_no_code_whether_or_not_the_portal_responds(tmp_path: P
     access, errors = (tmp_path / "access.log").read_text(), (tmp_path / "error.log").read_text()
     assert access.count("/t/acme/callback") == 2
     assert "c0de" not in access + errors
+
+
+@needs_nginx
+@pytest.mark.gen_test
+async def test_A2_nginx_logs_no_token_of_a_setup_link(tmp_path: Path) -> None:
+    async with nginx_before_echo(tmp_path) as (url, _):
+        for path in ("/setup/t0ken", "//Setup/t0ken", "/setup%2Ft0ken", "/setups"):
+            response = await AsyncHTTPClient().fetch(f"{url}{path}", headers={"Host": "portal.localhost"})
+            assert json.loads(response.body)["uri"] == path
+    access, errors = (tmp_path / "access.log").read_text(), (tmp_path / "error.log").read_text()
+    assert access.count('portal.localhost/setup/..." 200') == 3
+    assert access.count('portal.localhost/setups" 200') == 1
+    assert "t0ken" not in access + errors

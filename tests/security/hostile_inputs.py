@@ -18,6 +18,7 @@ from tornado.escape import parse_qs_bytes
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine
 
 from portal.access import path_reading, paths, rules
+from portal.admin import setup_cookie, setup_links
 from portal.config import yaml_document, yaml_mistakes
 from portal.display_text import display_text
 from portal.errors import PortalError
@@ -53,7 +54,7 @@ from portal.tenancy import index
 from portal.tenancy.index import Index
 from portal.tenancy.presets import built_in
 from portal.tenancy.presets.entra_hooks import EntraHooks
-from portal.web import cards, cookies, forms, markup, origin, problems, return_to, sites
+from portal.web import cards, cookies, forms, logged_path, markup, origin, problems, return_to, sites
 from portal.web import client_address as peer
 from portal.web.admin import form as admin_form
 from portal.web.admin.fields import NAME_FIELD, SLUG_FIELD
@@ -572,6 +573,18 @@ PARSERS = (
     ),
     Parser(credentials.is_binding, credentials.is_binding, TEXT, HEADER_BYTES),
     Parser(credentials.digest, credentials.digest, TEXT, HEADER_BYTES),
+    Parser(setup_cookie.SetupCookie.parse, setup_cookie.SetupCookie.parse, TEXT, HEADER_BYTES),
+    Parser(
+        setup_cookie.SetupCookie.parse,
+        lambda text: setup_cookie.SetupCookie.parse(f"{text[:400]}~{'0' * 64}"),
+        TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(setup_cookie.digest, setup_cookie.digest, TEXT, HEADER_BYTES),
+    Parser(setup_links.is_token, setup_links.is_token, TEXT, HEADER_BYTES),
+    Parser(setup_links.is_link_id, setup_links.is_link_id, TEXT, HEADER_BYTES),
+    Parser(logged_path.logged_path, logged_path.logged_path, TEXT, HEADER_BYTES),
+    Parser(logged_path.logged_path, lambda text: logged_path.logged_path(f"/%73{text}"), TEXT, HEADER_BYTES),
     Parser(credentials.SessionCookie.parse, credentials.SessionCookie.parse, TEXT, HEADER_BYTES),
     Parser(index.fold, index.fold, TEXT, index.LONGEST_SEARCH),
     Parser(Index.search, lambda text: Index(()).search(text, most=50), TEXT, HEADER_BYTES),

@@ -132,6 +132,7 @@ NO_UNTRUSTED_INPUT = {
     "portal.config.source_lines": "splits a text at line breaks, with one pattern that does not backtrack",
     "portal.config.settings": "input of the operator",
     "portal.config.logo_file": "a file of the operator, read at start",
+    "portal.config.event_settings": "input of the operator",
     "portal.config.setting_types": "input of the operator",
     "portal.config.claim_rules": "values of tenant files and settings, read in a thread",
     "portal.config.product": "input of the operator",

@@ -129,7 +129,9 @@ def test_every_documented_variable_is_a_setting() -> None:
 
 
 def test_every_documented_command_exists() -> None:
-    named = re.findall(r"(?:^ *|`)(?:\.venv/bin/)?portal ((?:[a-z]+ ?)+)", _documentation(), re.MULTILINE)
+    named = re.findall(
+        r"(?:^ *|`)(?:\.venv/bin/)?portal ((?:[a-z]+(?:-[a-z]+)* ?)+)", _documentation(), re.MULTILINE
+    )
     assert named
     assert [words for words in named if not is_command(words.split())] == []
 

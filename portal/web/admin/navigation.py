@@ -24,6 +24,7 @@ TENANT_PAGES = (
     TenantPage("sessions", "Logins", Right.LOGINS, of_database=False),
     TenantPage("revisions", "Revisions", Right.VIEW),
     TenantPage("events", "Events", Right.VIEW, of_database=False),
+    TenantPage("links", "Setup links", Right.OPERATE),
     TenantPage("status", "Status", Right.OPERATE),
     TenantPage("draft", "Draft", Right.DRAFT),
 )

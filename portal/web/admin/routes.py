@@ -6,6 +6,7 @@ from portal.web.admin.base import AdminHandler, ConsoleMissingHandler, ConsoleRe
 from portal.web.admin.draft_yaml import DraftYamlHandler
 from portal.web.admin.drafts import DiscardHandler, DraftHandler
 from portal.web.admin.events import EventsHandler
+from portal.web.admin.links import RevokeSetupLinkHandler, SetupLinksHandler
 from portal.web.admin.new import NewTenantHandler
 from portal.web.admin.overview import OverviewHandler
 from portal.web.admin.publish import PublishHandler
@@ -36,6 +37,8 @@ ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (rf"{TENANT}/draft/yaml", DraftYamlHandler),
     (rf"{TENANT}/draft/publish", PublishHandler),
     (rf"{TENANT}/draft/discard", DiscardHandler),
+    (rf"{TENANT}/links", SetupLinksHandler),
+    (rf"{TENANT}/links/(?P<link>[0-9a-f]{{12}})/revoke", RevokeSetupLinkHandler),
 ]
 ANY_ADDRESS = (r"/admin/.*", ConsoleMissingHandler)
 """What no route of ADMIN_ROUTES matches."""

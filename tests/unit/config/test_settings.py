@@ -334,3 +334,16 @@ def test_the_folder_of_presets_is_relative_to_the_file_or_to_the_working_directo
     assert load_settings(path, {"PORTAL_PRESETS": "elsewhere"}).presets == Path("elsewhere")
     assert load_settings(path, {"PORTAL_PRESETS": ""}).presets is None
     assert load_settings(None, {}).presets is None
+
+
+@pytest.mark.parametrize(("text", "days"), [("1d", 1), ("90d", 90), ("3650d", 3650)])
+def test_events_are_kept_for_days(text: str, days: int) -> None:
+    settings = load_settings(None, {"PORTAL_EVENTS_RETENTION": text})
+    assert settings.events.retention == days * 86_400
+
+
+@pytest.mark.parametrize("text", ["0d", "3651d", "24h", "90", "-1d", "99999d", "d", "90 d", ""])
+def test_a_retention_of_events_that_is_not_days_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(None, {"PORTAL_EVENTS_RETENTION": text})
+    assert "a number of days from 1d to 3650d, such as 90d" in str(caught.value)
