@@ -22,6 +22,7 @@ from portal.config.validation import model_at
 from portal.config.yaml_document import MAX_BYTES, KeyPath, parse_document
 from portal.errors import ConfigurationError, Problem
 from portal.secret import Secret
+from portal.tenancy.schema.provider import ProviderFile
 from portal.tenancy.schema.tenant import model_for
 
 _SHOWN_CHARACTERS = 10
@@ -80,13 +81,17 @@ def stored(
             try:
                 return SEALED + seal(resolve(secret.value))
             except ValueError as error:
-                problems.append(Problem(secret.place, str(error)))
+                problems.append(Problem(secret.place, str(error), secret.path))
                 return ""
-        own = kept.get(secret.path)
-        if own is None or secret.value not in {own.value, _shown(own.value)}:
-            problems.append(Problem(secret.place, "is a secret that is not stored here; type it again"))
-        elif _recipient(old, secret.path) != _recipient(new, secret.path):
-            problems.append(Problem(secret.place, "would be sent to another address now; type it again"))
+        own = _kept(secret, kept)
+        if own is None:
+            problems.append(
+                Problem(secret.place, "is a secret that is not stored here; type it again", secret.path)
+            )
+        elif _recipient(old, own.path) != _recipient(new, secret.path):
+            problems.append(
+                Problem(secret.place, "would be sent to another address now; type it again", secret.path)
+            )
         return own.value if own is not None else ""
 
     result = _replaced(typed, name, sealed)
@@ -94,6 +99,18 @@ def stored(
         raise ConfigurationError(problems)
     _check_size(result, name)
     return result
+
+
+def _kept(secret: _SecretText, kept: Mapping[KeyPath, _SecretText]) -> _SecretText | None:
+    """The stored secret that a typed one names: at the same keys.
+
+    When a tenant with one provider gets a second one, the keys of the first are moved below `providers`, and
+    its secrets with them.
+    """
+    found = kept.get(secret.path)
+    if found is None and secret.path[0] == "providers":
+        found = kept.get(secret.path[2:])
+    return found if found is not None and secret.value in {found.value, _shown(found.value)} else None
 
 
 def _check_size(content: str, name: str) -> None:
@@ -181,3 +198,8 @@ def _is_secret(model: type[BaseModel], path: KeyPath) -> bool:
 
 def _holds_secret(annotation: Any) -> bool:
     return annotation is Secret or any(map(_holds_secret, get_args(annotation)))
+
+
+def names_secret(path: KeyPath) -> bool:
+    """Whether a key of a provider has a secret."""
+    return _is_secret(ProviderFile, path)
