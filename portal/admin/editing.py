@@ -18,7 +18,7 @@ import yaml
 
 from portal.admin.yaml_text import entry, inline
 from portal.config.yaml_document import parse_document
-from portal.errors import ConfigurationError
+from portal.errors import ConfigurationError, Problem
 from portal.tenancy.presets.templates import value_at
 
 Keys = tuple[str, ...]
@@ -35,7 +35,7 @@ def set_values(content: str, changes: Mapping[Keys, object], name: str = "conten
     Parameters: content, YAML, or empty; changes, by the keys that lead to each value: text, a number, a truth
     value, a list, or a mapping, which replaces what it differs in; None removes the key, and what becomes
     empty by that; name, of the tenant, for messages. A list on the way to a value is replaced.
-    Raises: ConfigurationError if the content is not YAML that a tenant may have.
+    Raises: ConfigurationError if the content is not YAML that a tenant may have, or would not be.
     """
     root = values(content, name)
     for path, value in changes.items():
@@ -61,10 +61,8 @@ def put_below(content: str, keys: Iterator[str] | tuple[str, ...], below: Keys, 
     for key in below:
         holder = holder.setdefault(key, {})
     holder.update(moved)
-    for attempt in (lambda: _moved_text(content, [*moved], below), lambda: _written(wanted)):
-        if (found := _accepted(attempt, wanted, name)) is not None:
-            return found
-    raise AssertionError("a content that was written anew parses to something else")
+    found = _accepted(lambda: _moved_text(content, [*moved], below), wanted, name)
+    return _written(wanted, name, below) if found is None else found
 
 
 # --- one change
@@ -96,12 +94,11 @@ def _changed(content: str, root: Root, path: Keys, value: object, name: str) -> 
     attempts: tuple[Callable[[], str], ...] = (
         lambda: _spliced(content, path, value),
         lambda: _spliced(content, top, new, whole=True),
-        lambda: _written(wanted),
     )
     for attempt in attempts:
         if (found := _accepted(attempt, wanted, name)) is not None:
             return found, wanted
-    raise AssertionError("a content that was written anew parses to something else")
+    return _written(wanted, name, path), wanted
 
 
 def _put(root: Root, path: Keys, value: object) -> None:
@@ -121,8 +118,14 @@ def _accepted(attempt: Callable[[], str], wanted: Root, name: str) -> str | None
         return None
 
 
-def _written(root: Root) -> str:
-    return "".join(entry(key, value) + "\n" for key, value in root.items()) or "{}\n"
+def _written(root: Root, name: str, path: Keys) -> str:
+    """The content written anew. Raises: ConfigurationError at `path` for what no content may have."""
+    text = "".join(entry(key, value) + "\n" for key, value in root.items()) or "{}\n"
+    try:
+        values(text, name)
+    except ConfigurationError as error:
+        raise ConfigurationError([Problem(name, error.problems[0].message, path)]) from None
+    return text
 
 
 # --- the text of an entry
