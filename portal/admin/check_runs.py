@@ -154,7 +154,8 @@ class CheckRuns:
         done = replace(run, state=RunState.DONE, results=tuple(checks.result())).text()
         for _ in range(_STORE_ATTEMPTS):
             with contextlib.suppress(StoreUnavailable):  # tried again
-                return await self._put(slug, run, done)
+                await self._put(slug, run, done)
+                return
             await asyncio.sleep(_STEP)
         await self._put(slug, run, done)
 

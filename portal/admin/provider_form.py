@@ -124,7 +124,8 @@ def _further(preset: Preset, *, several: bool) -> tuple[Asked, ...]:
             "more-issuer",
             "Issuer",
             ("issuer",),
-            help=f"In place of what determines it above, to the letter: {preset.issuer_rules.example}",
+            help="In place of what determines it above, to the letter.",
+            example=preset.issuer_rules.example,
             more=True,
         ),
         Asked(
@@ -198,33 +199,37 @@ def keys_of(one: Asked, at: Keys) -> Keys:
 def changes(
     fields: Sequence[Asked], typed: Mapping[str, str], now: Values, at: Keys
 ) -> tuple[dict[Keys, object], tuple[str, ...]]:
-    """Return the changes that were typed, and notes on what was typed in another way.
+    """Return the changes that were typed, and the names of fields where only a part of it is used.
 
     Parameters: typed, by the name of the field; now, the values of the content; at, the keys of the provider.
     A secret that was not typed stays.
     """
     made: dict[Keys, object] = {}
-    notes: list[str] = []
+    cut: list[str] = []
     for one in fields:
-        text = typed[one.name]
+        text = _corrected(one, typed[one.name])
         if one.name in now.unusual or (one.secret and not text):
             continue
-        text, note = _corrected(one, text)
-        notes += [note] if note else []
+        cut += [one.name] if text != typed[one.name] else []
         if one.secret or text != now.texts[one.name]:
             made[keys_of(one, at)] = (text.split() if one.listed else text) if text else None
-    return made, tuple(notes)
+    return made, tuple(cut)
 
 
-def _corrected(one: Asked, text: str) -> tuple[str, str]:
+def _corrected(one: Asked, text: str) -> str:
+    """What was meant by what is often pasted: the URL of metadata, or a URL in place of a host name."""
     if one.key == ("issuer",):
         issuer, cut = issuer_of(text)
-        note = f"{one.label}: what was pasted is the URL of the metadata; the issuer is the part before it."
-        return issuer, note if cut else ""
+        return f"{issuer}/" if cut and one.example.endswith("/") else issuer
     url = re.fullmatch(r"https?://([^/]+)(/.*)?", text) if one.key == ("domain",) else None
-    if url is None:
-        return text, ""
-    return url[1], f"{one.label}: what was pasted is a URL; only its host name is needed."
+    return text if url is None else url[1]
+
+
+def note_on(one: Asked) -> str:
+    """The note on a field where only a part of what was pasted is used."""
+    if one.key == ("issuer",):
+        return f"{one.label}: that was the URL of the metadata. The issuer is the part before /.well-known."
+    return f"{one.label}: that was a URL. Only its host name is needed."
 
 
 def sort_problems(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from portal.admin.check_runs import CheckRuns
 from portal.admin.content_worker import ContentWorker
 from portal.admin.drafts import Drafts
 from portal.admin.tenants import TenantAdmin
@@ -24,6 +25,13 @@ class AdminServices:
     tenants: TenantAdmin
     viewers: Viewers
     drafts: Drafts
+    contents: ContentWorker
+    """Reads contents in its thread."""
+    checks: CheckRuns
+
+    async def close(self) -> None:
+        """Stop what runs in the background."""
+        await self.checks.close()
 
 
 def admin_services(
@@ -40,4 +48,6 @@ def admin_services(
         drafts=Drafts(
             database.tenants, tenants, in_thread, conflicts=registry.conflicts, clock=database.time
         ),
+        contents=in_thread,
+        checks=CheckRuns(database, clock=database.time),
     )

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from portal.web.admin.base import AdminHandler, ConsoleMissingHandler, ConsoleRedirectHandler
+from portal.web.admin.checks import ChecksHandler
+from portal.web.admin.general import GeneralHandler
 from portal.web.admin.overview import OverviewHandler
+from portal.web.admin.provider import ProviderHandler
+from portal.web.admin.providers import NewProviderHandler, RemoveProviderHandler
 from portal.web.admin.tenant import TenantPageHandler
 
 TENANT = r"/admin/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 """The beginning of the addresses of a tenant's pages."""
 
+PROVIDER = r"(?P<provider>[a-z0-9][a-z0-9-]{0,62})"
+
 ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (r"/admin/", OverviewHandler),
     (r"/admin", ConsoleRedirectHandler),
     (rf"{TENANT}/", TenantPageHandler),
+    (rf"{TENANT}/draft/general", GeneralHandler),
+    (rf"{TENANT}/draft/checks", ChecksHandler),
+    (rf"{TENANT}/draft/providers/new", NewProviderHandler),
+    (rf"{TENANT}/draft/providers/{PROVIDER}", ProviderHandler),
+    (rf"{TENANT}/draft/providers/{PROVIDER}/remove", RemoveProviderHandler),
 ]
 ANY_ADDRESS = (r"/admin/.*", ConsoleMissingHandler)
 """What no route of ADMIN_ROUTES matches."""
