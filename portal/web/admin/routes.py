@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from portal.web.admin.base import AdminHandler, ConsoleMissingHandler, ConsoleRedirectHandler
 from portal.web.admin.checks import ChecksHandler
+from portal.web.admin.draft_yaml import DraftYamlHandler
+from portal.web.admin.drafts import DiscardHandler, DraftHandler
 from portal.web.admin.general import GeneralHandler
 from portal.web.admin.overview import OverviewHandler
 from portal.web.admin.provider import ProviderHandler
 from portal.web.admin.providers import NewProviderHandler, RemoveProviderHandler
+from portal.web.admin.publish import PublishHandler
 from portal.web.admin.tenant import TenantPageHandler
 
 TENANT = r"/admin/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
@@ -24,6 +27,10 @@ ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (rf"{TENANT}/draft/providers/new", NewProviderHandler),
     (rf"{TENANT}/draft/providers/{PROVIDER}", ProviderHandler),
     (rf"{TENANT}/draft/providers/{PROVIDER}/remove", RemoveProviderHandler),
+    (rf"{TENANT}/draft", DraftHandler),
+    (rf"{TENANT}/draft/yaml", DraftYamlHandler),
+    (rf"{TENANT}/draft/publish", PublishHandler),
+    (rf"{TENANT}/draft/discard", DiscardHandler),
 ]
 ANY_ADDRESS = (r"/admin/.*", ConsoleMissingHandler)
 """What no route of ADMIN_ROUTES matches."""
