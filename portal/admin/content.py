@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import unified_diff
 from typing import Any, cast, get_args
 
@@ -84,7 +84,9 @@ def stored(
 
     def sealed(secret: _SecretText) -> str:
         if secret.is_null:
-            problems.append(Problem(secret.place, "is empty; type the secret, or remove the key"))
+            problems.append(
+                Problem(secret.place, "is empty; type the secret, or remove the key", secret.path)
+            )
             return ""
         if not secret.value.startswith(SEALED):
             try:
@@ -178,7 +180,7 @@ def _as_shown(problem: Problem, lines: Sequence[str]) -> Problem:
     file, line, column = position
     before = lines[line - 1][: column - 1]
     shorter = sum(len(sealed[0]) - len(_shown(sealed[0])) for sealed in _SEALED_VALUE.finditer(before))
-    return Problem(f"{file}:{line}:{column - shorter}", problem.message)
+    return replace(problem, place=f"{file}:{line}:{column - shorter}")
 
 
 def difference(name: str, before: str, after: str) -> str:

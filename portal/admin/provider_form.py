@@ -245,12 +245,17 @@ def sort_problems(
     for problem in problems:
         keys, about = problem.keys, _about(problem, fields, at)
         if about is not None and about.name not in beside:
-            beside[about.name] = problem.message
+            beside[about.name] = _with_label(problem.message, about)
         elif not other_providers or (keys is not None and keys[: len(at)] == at):
             here.append(problem.message)
         else:
             elsewhere += 1
     return Sorted(beside, tuple(here), elsewhere)
+
+
+def _with_label(message: str, about: Asked) -> str:
+    """A message that begins with the label of a field in place of its keys, for who sees no keys."""
+    return re.sub(rf"^(?:providers\.<name>\.)?{re.escape('.'.join(about.key))} ", f"{about.label} ", message)
 
 
 def _about(problem: Problem, fields: Sequence[Asked], at: Keys) -> Asked | None:
