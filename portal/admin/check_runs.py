@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -91,8 +91,9 @@ class CheckRuns:
     def __init__(self, store: MetaStore, *, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._running = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._runs: set[asyncio.Task[None]] = set()
+        self._kept: set[asyncio.Task[None]] = set()
+        """Those that will delete results."""
 
     async def report(self, slug: str) -> CheckReport | None:
         """Return the last run of a tenant, if it is not older than ten minutes. Raises StoreUnavailable."""
@@ -108,7 +109,7 @@ class CheckRuns:
 
         Raises: ChecksRefused while another one runs, or too soon after it; StoreUnavailable.
         """
-        if self._running >= MOST_RUNS:
+        if len(self._runs) >= MOST_RUNS:
             raise ChecksRefused("too many checks are running", retry_after=5)
         text = await self._store.get_meta(_key(slug))
         earlier, now = _read(text), self._clock()
@@ -119,27 +120,28 @@ class CheckRuns:
         run = CheckReport(RunState.RUNNING, now, version)
         if not await self._store.swap_meta(_key(slug), expected=text, value=run.text()):
             raise ChecksRefused("checks of this tenant have just begun", retry_after=int(PAUSE))
-        self._running += 1
-        task = asyncio.get_running_loop().create_task(self._run(slug, contexts, run))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        _start(self._run(slug, contexts, run), self._runs)
 
     async def close(self) -> None:
         """Stop the runs; they are reported as interrupted."""
-        for task in self._tasks:
+        tasks = [*self._runs, *self._kept]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, slug: str, contexts: Sequence[Context], run: CheckReport) -> None:
         try:
-            try:
-                await self._check(slug, contexts, run)
-            finally:
-                self._running -= 1
-            await asyncio.sleep(KEPT)
+            await self._check(slug, contexts, run)
+        except StoreUnavailable as error:
+            _log.warning("live_checks_not_stored", tenant=slug, reason=error.detail)
+            return
+        _start(self._forget(slug, run), self._kept)
+
+    async def _forget(self, slug: str, run: CheckReport) -> None:
+        """Delete the results when they are shown no longer."""
+        await asyncio.sleep(KEPT)
+        with contextlib.suppress(StoreUnavailable):  # the next run of the tenant replaces them
             await self._put(slug, run, "")
-        except PortalError as error:
-            _log.warning("results of live checks could not be stored", tenant=slug, reason=error.code)
 
     async def _check(self, slug: str, contexts: Sequence[Context], run: CheckReport) -> None:
         """Run the checks, and store the results as they become known."""
@@ -165,6 +167,12 @@ class CheckRuns:
         now = _read(stored)
         if now is not None and now.began_at == run.began_at:
             await self._store.swap_meta(_key(slug), expected=stored, value=text)
+
+
+def _start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 def _key(slug: str) -> str:

@@ -89,7 +89,7 @@ def test_a_generic_provider_is_added_with_the_form(stage: Stage, new_visitor: Ne
     page.get_by_role("button", name="Run the checks").click()
     expect(page.get_by_role("button", name="Run the checks again")).to_be_visible(timeout=20_000)
     expect(page.get_by_text("In order").first).to_be_visible()
-    expect(page.get_by_text("Fails").first).to_be_visible()
+    expect(page.get_by_text("Failed").first).to_be_visible()
     picture(page, "checks", look)
     visitor.check()
     page = visitor.open(f"{DRAFT}/general")

@@ -277,8 +277,7 @@ async def test_checks_run_in_the_background_and_show_their_results(console: Cons
     done = await console.get(console.admin, CHECKS)
     assert 'http-equiv="refresh"' not in done.text
     text = words(done)
-    assert "In order discovery" in text
-    assert "client_authentication" in text or "client" in text
+    assert "In order Metadata discovery" in text
     report = await runs.report("globex")
     assert report is not None
     assert {one.check for one in report.results} >= {"dns", "discovery", "redirect_uri"}

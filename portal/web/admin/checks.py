@@ -15,12 +15,32 @@ from portal.web.admin.draft_forms import DraftFormHandler, version_text
 from portal.web.cards import clock_text
 
 _WORDS = {
-    Status.FAIL: ("fails", "Fails"),
-    Status.WARN: ("to look at", "Warning"),
+    Status.FAIL: ("failed", "Failed"),
+    Status.WARN: ("to look at", "To look at"),
     Status.PASS: ("in order", "In order"),
     Status.SKIPPED: ("not possible here", "Not possible here"),
 }
 """How the verdicts are called, in counts and beside a result; the most important first."""
+_TITLES = {
+    "dns": "Name of the host",
+    "tls": "Connection and certificate",
+    "discovery": "Metadata",
+    "endpoints": "Endpoints",
+    "algorithms": "Signatures of ID tokens",
+    "pkce": "PKCE",
+    "response_mode": "Response mode",
+    "request_protection": "Protected requests",
+    "client_auth": "Authentication of the client",
+    "jwks": "Keys of the provider",
+    "redirect_uri": "Redirect URI",
+    "authorization_request": "Authorization request",
+    "scopes": "Scopes",
+    "client_credentials": "Client id and secret",
+    "clock": "Clock",
+    "deliveries": "Notifications of the provider",
+    "api": "API",
+}
+"""The checks for people; one that is not listed is shown by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +76,14 @@ class ChecksPage:
     def word(self, status: Status) -> str:
         """How a verdict is called beside a result."""
         return _WORDS[status][1]
+
+    def title(self, check: str) -> str:
+        """The name of a check for people."""
+        return _TITLES.get(check, check)
+
+    @property
+    def failed(self) -> bool:
+        return any(status == Status.FAIL for status, _, _ in self.counts)
 
 
 class ChecksHandler(DraftFormHandler):
@@ -127,7 +155,11 @@ class ChecksHandler(DraftFormHandler):
 
 
 def _groups(report: CheckReport) -> tuple[CheckGroup, ...]:
-    ordered = sorted(report.results, key=lambda one: (one.provider is None, one.provider or ""))
+    importance = [*_WORDS]
+    ordered = sorted(
+        report.results,
+        key=lambda one: (one.provider is None, one.provider or "", importance.index(one.status)),
+    )
     several = len({one.provider for one in ordered if one.provider is not None}) > 1
     return tuple(
         CheckGroup(_title(provider, several=several), tuple(results))
