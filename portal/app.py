@@ -346,6 +346,7 @@ async def close(built: RunningPortal) -> None:
     """Wait for pending work, then close the clients and the store of a portal."""
     await built.tokens.wait_until_idle(_PENDING_TOKENS_SECONDS)
     await built.portal.sessions.wait_until_idle(_PENDING_TOKENS_SECONDS)
+    await built.portal.admin.close()
     await built.relying_party.close()
     await built.portal.http.close()
     await built.portal.store.close()

@@ -8,7 +8,7 @@ it. `explanation`, when given, is safe to show to the user.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 
@@ -39,6 +39,8 @@ class Problem:
     place: str
     """`file:line:column`, a file, or the name of an environment variable."""
     message: str
+    keys: tuple[str | int, ...] | None = field(default=None, compare=False)
+    """The keys that lead to the value in the file; None if they are not known."""
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}"

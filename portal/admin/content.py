@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import unified_diff
 from typing import Any, cast, get_args
 
@@ -23,6 +23,7 @@ from portal.config.validation import model_at
 from portal.config.yaml_document import MAX_BYTES, NULLS, KeyPath, parse_document
 from portal.errors import ConfigurationError, Problem
 from portal.secret import Secret
+from portal.tenancy.schema.provider import ProviderFile
 from portal.tenancy.schema.tenant import model_for
 
 _SHOWN_CHARACTERS = 10
@@ -83,19 +84,25 @@ def stored(
 
     def sealed(secret: _SecretText) -> str:
         if secret.is_null:
-            problems.append(Problem(secret.place, "is empty; type the secret, or remove the key"))
+            problems.append(
+                Problem(secret.place, "is empty; type the secret, or remove the key", secret.path)
+            )
             return ""
         if not secret.value.startswith(SEALED):
             try:
                 return SEALED + seal(resolve(secret.value))
             except ValueError as error:
-                problems.append(Problem(secret.place, str(error)))
+                problems.append(Problem(secret.place, str(error), secret.path))
                 return ""
-        own = kept.get(secret.path)
-        if own is None or secret.value not in {own.value, _shown(own.value)}:
-            problems.append(Problem(secret.place, "is a secret that is not stored here; type it again"))
-        elif _recipient(old, secret.path) != _recipient(new, secret.path):
-            problems.append(Problem(secret.place, "would be sent to another address now; type it again"))
+        own = _kept(secret, kept)
+        if own is None:
+            problems.append(
+                Problem(secret.place, "is a secret that is not stored here; type it again", secret.path)
+            )
+        elif _recipient(old, own.path) != _recipient(new, secret.path):
+            problems.append(
+                Problem(secret.place, "would be sent to another address now; type it again", secret.path)
+            )
         return own.value if own is not None else ""
 
     result = _replaced(typed, name, sealed)
@@ -103,6 +110,18 @@ def stored(
         raise ConfigurationError(problems)
     _check_size(result, name)
     return result
+
+
+def _kept(secret: _SecretText, kept: Mapping[KeyPath, _SecretText]) -> _SecretText | None:
+    """The stored secret that a typed one names: at the same keys.
+
+    When a tenant with one provider gets a second one, the keys of the first are moved below `providers`, and
+    its secrets with them.
+    """
+    found = kept.get(secret.path)
+    if found is None and secret.path[0] == "providers":
+        found = kept.get(secret.path[2:])
+    return found if found is not None and secret.value in {found.value, _shown(found.value)} else None
 
 
 def _check_size(content: str, name: str) -> None:
@@ -166,7 +185,7 @@ def _as_shown(problem: Problem, lines: Sequence[str]) -> Problem:
     file, line, column = position
     before = lines[line - 1][: column - 1]
     shorter = sum(len(sealed[0]) - len(_shown(sealed[0])) for sealed in _SEALED_VALUE.finditer(before))
-    return Problem(f"{file}:{line}:{column - shorter}", problem.message)
+    return replace(problem, place=f"{file}:{line}:{column - shorter}")
 
 
 def difference(name: str, before: str, after: str) -> str:
@@ -255,3 +274,8 @@ def _is_secret(model: type[BaseModel], path: KeyPath) -> bool:
 
 def _holds_secret(annotation: Any) -> bool:
     return annotation is Secret or any(map(_holds_secret, get_args(annotation)))
+
+
+def names_secret(path: KeyPath) -> bool:
+    """Whether a key of a provider has a secret."""
+    return _is_secret(ProviderFile, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from portal.admin.check_runs import CheckRuns
 from portal.admin.closing import Closing
 from portal.admin.content_worker import ContentWorker
 from portal.admin.drafts import Drafts
@@ -31,12 +32,19 @@ class AdminServices:
     store: TenantStore
     tenants: TenantAdmin
     viewers: Viewers
+    drafts: Drafts
+    contents: ContentWorker
+    """Reads contents in its thread."""
+    checks: CheckRuns
+    setup_links: SetupLinks
     logins: LoginAdmin
     closing: Closing
     health: ProviderHealth
     summaries: Summaries
-    drafts: Drafts
-    setup_links: SetupLinks
+
+    async def close(self) -> None:
+        """Stop what runs in the background."""
+        await self.checks.close()
 
 
 def admin_services(
@@ -51,16 +59,13 @@ def admin_services(
 ) -> AdminServices:
     """Make the services of a portal."""
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
-    tenants = TenantAdmin(database.tenants, reader, clock=database.time)
-    logins = LoginAdmin(
-        database.tenant_logins, database.tenants, logouts=logouts, vault=vault, clock=database.time
-    )
     in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
-    setup_links = SetupLinks(
-        database.tenants, public_url=settings.public_url, file_of=registry.file_of, clock=database.time
-    )
+    store, clock = database.tenants, database.time
+    tenants = TenantAdmin(store, reader, clock=clock)
+    drafts = Drafts(store, tenants, in_thread, conflicts=registry.conflicts, clock=clock)
+    setup_links = SetupLinks(store, public_url=settings.public_url, file_of=registry.file_of, clock=clock)
     return AdminServices(
-        store=database.tenants,
+        store=store,
         tenants=tenants,
         viewers=Viewers(
             registry,
@@ -68,17 +73,17 @@ def admin_services(
             link_publishes=settings.setup_links == "publish",
             find_setup_link=setup_links.bound,
         ),
-        logins=logins,
+        drafts=drafts,
+        contents=in_thread,
+        checks=CheckRuns(database, clock=clock),
+        setup_links=setup_links,
+        logins=LoginAdmin(database.tenant_logins, store, logouts=logouts, vault=vault, clock=clock),
         closing=Closing(
             tenants,
             database.tenant_logins,
             has_file=lambda slug: registry.file_of(slug) is not None,
-            clock=database.time,
+            clock=clock,
         ),
         health=ProviderHealth(relying_party, tokens),
-        summaries=Summaries(registry, database.tenants),
-        drafts=Drafts(
-            database.tenants, tenants, in_thread, conflicts=registry.conflicts, clock=database.time
-        ),
-        setup_links=setup_links,
+        summaries=Summaries(registry, store),
     )

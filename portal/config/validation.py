@@ -93,6 +93,7 @@ def validate(
         Problem(
             place(path, True),
             f"{_dotted(model, path)} has no value; leave it out, or quote what begins with #",
+            path,
         )
         for path in empty
     ]
@@ -133,14 +134,15 @@ def _translate(model: type[BaseModel], details: Any, place: Place) -> Problem:
     path = _path(details["loc"])
     of_key = details["loc"][-1:] == ("[key]",)
     if kind == "extra_forbidden":
-        return Problem(place(path, True), _unknown_key(model, path))
+        return Problem(place(path, True), _unknown_key(model, path), path)
     if kind == "missing":
-        return Problem(place(path, True), _missing_key(model, path))
+        return Problem(place(path, True), _missing_key(model, path), path)
     if kind == "refused":
         if context["key"]:
             path = (*path, context["key"])
-        return Problem(place(path, of_key), f"{_dotted(model, path)} {context['sentence']}")
-    return Problem(place(path, of_key), f"{_dotted(model, path)} {_expectation(kind, context, details)}")
+        return Problem(place(path, of_key), f"{_dotted(model, path)} {context['sentence']}", path)
+    message = f"{_dotted(model, path)} {_expectation(kind, context, details)}"
+    return Problem(place(path, of_key), message, path)
 
 
 def _expectation(kind: str, context: Mapping[str, Any], details: Mapping[str, Any]) -> str:

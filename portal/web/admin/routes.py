@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from portal.web.admin.base import AdminHandler, ConsoleMissingHandler, ConsoleRedirectHandler
+from portal.web.admin.checks import ChecksHandler
 from portal.web.admin.draft_yaml import DraftYamlHandler
 from portal.web.admin.drafts import DiscardHandler, DraftHandler
 from portal.web.admin.events import EventsHandler
+from portal.web.admin.general import GeneralHandler
 from portal.web.admin.links import RevokeSetupLinkHandler, SetupLinksHandler
 from portal.web.admin.new import NewTenantHandler
 from portal.web.admin.overview import OverviewHandler
+from portal.web.admin.provider import ProviderHandler
+from portal.web.admin.providers import NewProviderHandler, RemoveProviderHandler
 from portal.web.admin.publish import PublishHandler
 from portal.web.admin.revisions import RevisionHandler, RevisionsHandler, RollBackHandler
 from portal.web.admin.sessions import EndAllLoginsHandler, EndLoginHandler, SessionsHandler
@@ -19,11 +23,22 @@ TENANT = r"/admin/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 """The beginning of the addresses of a tenant's pages."""
 NUMBER = r"(?P<number>[0-9]{1,16})"
 
+PROVIDER = r"(?P<provider>[a-z0-9][a-z0-9-]{0,62})"
+
 ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (r"/admin/", OverviewHandler),
     (r"/admin", ConsoleRedirectHandler),
     (r"/admin/new", NewTenantHandler),
     (rf"{TENANT}/", TenantPageHandler),
+    (rf"{TENANT}/draft/general", GeneralHandler),
+    (rf"{TENANT}/draft/checks", ChecksHandler),
+    (rf"{TENANT}/draft/providers/new", NewProviderHandler),
+    (rf"{TENANT}/draft/providers/{PROVIDER}", ProviderHandler),
+    (rf"{TENANT}/draft/providers/{PROVIDER}/remove", RemoveProviderHandler),
+    (rf"{TENANT}/draft", DraftHandler),
+    (rf"{TENANT}/draft/yaml", DraftYamlHandler),
+    (rf"{TENANT}/draft/publish", PublishHandler),
+    (rf"{TENANT}/draft/discard", DiscardHandler),
     (rf"{TENANT}/sessions", SessionsHandler),
     (rf"{TENANT}/sessions/end", EndLoginHandler),
     (rf"{TENANT}/sessions/end-all", EndAllLoginsHandler),

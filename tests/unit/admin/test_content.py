@@ -170,6 +170,16 @@ def test_A4_a_kept_secret_stays_at_its_key() -> None:
     assert "acme:1:45: is a secret that is not stored here; type it again" in problem_texts(swapped, before)
 
 
+def test_a_secret_is_kept_when_its_provider_becomes_one_of_several() -> None:
+    before = as_stored("issuer: https://a.example\nclient: {secret: s1}\n")
+    kept = shown(before, "acme").partition("secret: ")[2].strip("}\n")
+    several = "providers: {{a: {{issuer: {}, client: {{secret: {}}}}}}}\n"
+    made = as_stored(several.format("https://a.example", kept), before=before)
+    assert made == several.format("https://a.example", "sealed:1s")
+    moved = "acme:1:61: would be sent to another address now; type it again"
+    assert problem_texts(several.format("https://b.example", kept), before) == [moved]
+
+
 def problem_texts(typed: str, before: str) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
         as_stored(typed, before)

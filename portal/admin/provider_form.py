@@ -1,0 +1,269 @@
+"""The form for a provider: what its preset asks for, a few further settings, and what was typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from portal.admin.content import names_secret
+from portal.admin.editing import Keys
+from portal.admin.provider_entries import issuer_of
+from portal.errors import Problem
+from portal.oidc.provider import ClientAuth
+from portal.tenancy.presets import Preset
+from portal.tenancy.presets.templates import placeholders, value_at
+
+LONGEST = 500
+LONGEST_SECRET = 4_000
+LONGEST_PEM = 20_000
+_BLOCKS = frozenset({"private_key", "certificate"})
+"""Keys whose values are PEM, with several lines."""
+_AUTH_LABELS: Mapping[ClientAuth, str] = {
+    ClientAuth.CLIENT_SECRET_BASIC: "Secret in the header (client_secret_basic)",
+    ClientAuth.CLIENT_SECRET_POST: "Secret in the body (client_secret_post)",
+    ClientAuth.CLIENT_SECRET_JWT: "Assertion made with the secret (client_secret_jwt)",
+    ClientAuth.PRIVATE_KEY_JWT: "Assertion made with a key of the portal (private_key_jwt)",
+    ClientAuth.NONE: "None: a public client",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A value that a form asks for."""
+
+    name: str
+    """Of the field in the form."""
+    label: str
+    key: Keys
+    """Where the value is: within a provider, or within the tenant if `of_tenant`."""
+    help: str = ""
+    example: str = ""
+    required: bool = False
+    """Whether the value may be left out: browsers then ask for it."""
+    optional: bool = True
+    """Whether the page says that it may be left out."""
+    secret: bool = False
+    lines: bool = False
+    more: bool = False
+    """Whether few need it: it is folded away."""
+    listed: bool = False
+    """Whether it is a list, typed with spaces between its values."""
+    choices: tuple[tuple[str, str], ...] = ()
+    """Values and their labels."""
+    of_tenant: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Characters that may be typed."""
+        return LONGEST_PEM if self.lines else LONGEST_SECRET if self.secret or self.listed else LONGEST
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The values that a content has for the fields of a form, by name."""
+
+    texts: Mapping[str, str]
+    set_secrets: frozenset[str]
+    unusual: frozenset[str]
+    """Fields whose value no form can show, such as a list of rules: they are left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """Problems of a content: beside the fields of a form, by name; of the same provider; and of the rest."""
+
+    beside: Mapping[str, str] = field(default_factory=dict)
+    here: tuple[str, ...] = ()
+    elsewhere: int = 0
+
+
+def asked_fields(preset: Preset, *, several: bool) -> tuple[Asked, ...]:
+    """Return the fields of the form for a provider. Parameters: several, whether the tenant has several."""
+    keys = {one.key for one in preset.fields.values()}
+    fields = [_of_preset(preset, name, others=keys) for name in preset.fields]
+    further = (one for one in _further(preset, several=several) if one.key not in keys)
+    fixed_issuer = not placeholders(preset.provider.get("issuer", "{issuer}"))
+    return (*fields, *(one for one in further if not (fixed_issuer and one.key == ("issuer",))))
+
+
+def _of_preset(preset: Preset, name: str, *, others: set[Keys]) -> Asked:
+    found = preset.fields[name]
+    secret, lines = names_secret(found.key), found.key[-1] in _BLOCKS
+    alternative = found.key == ("domain",) and ("issuer",) in others
+    determines_issuer = name in preset.issuer_needs or found.key == ("issuer",)
+    optional = (found.optional and found.key != ("issuer",)) or found.default is not None or alternative
+    return Asked(
+        name=name,
+        label=found.label,
+        key=found.key,
+        help=found.help,
+        example="" if secret or lines else found.default or found.example,
+        required=not optional and not determines_issuer and not secret,
+        optional=optional,
+        secret=secret,
+        lines=lines,
+        more=alternative,
+    )
+
+
+def _further(preset: Preset, *, several: bool) -> tuple[Asked, ...]:
+    standard = ClientAuth(preset.client_auth)
+    default = ("", f"As usual for this provider: {_AUTH_LABELS.get(standard, standard)}")
+    choices = (default, *((one.value, label) for one, label in _AUTH_LABELS.items()))
+    return (
+        Asked(
+            "more-label",
+            "Name on the sign-in page",
+            ("label",),
+            help="What users choose by, since this organisation has several providers.",
+            example="Staff",
+            more=not several,
+        ),
+        Asked(
+            "more-issuer",
+            "Issuer",
+            ("issuer",),
+            help="In place of what determines it above, to the letter.",
+            example=preset.issuer_rules.example,
+            more=True,
+        ),
+        Asked(
+            "more-scopes",
+            "Scopes",
+            ("scopes",),
+            help=f"With spaces between them. Without a value: {' '.join(preset.scopes)}",
+            listed=True,
+            more=True,
+        ),
+        Asked(
+            "more-audience",
+            "Audience",
+            ("audience",),
+            help="The API that access tokens are for, where the provider wants it as audience.",
+            more=True,
+        ),
+        Asked(
+            "more-auth",
+            "How the portal authenticates",
+            ("client", "auth"),
+            choices=choices,
+            more=True,
+        ),
+        Asked(
+            "more-api",
+            "Base URL of your API",
+            ("api", "base_url"),
+            help="The API that the portal calls with the user's access token. The whole organisation has it.",
+            example="https://api.acme.example/v1",
+            more=True,
+            of_tenant=True,
+        ),
+    )
+
+
+def current_values(root: Mapping[str, object], at: Keys, fields: Sequence[Asked]) -> Values:
+    """Return the values that a content has for the fields. Parameters: at, the keys of the provider."""
+    texts: dict[str, str] = {}
+    secrets: set[str] = set()
+    unusual: set[str] = set()
+    for one in fields:
+        value = value_at(root, keys_of(one, at))
+        text = _as_text(one, value)
+        if one.secret:
+            secrets.update([one.name] if value is not None else ())
+        elif text is None:
+            unusual.add(one.name)
+        texts[one.name] = "" if one.secret else text or ""
+    return Values(texts, frozenset(secrets), frozenset(unusual))
+
+
+def _as_text(one: Asked, value: object) -> str | None:
+    """A value as somebody would type it; None if that is not possible."""
+    if value is None:
+        return ""
+    if one.listed:
+        is_plain = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return " ".join(value) if is_plain else None  # type: ignore[arg-type]
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value) if isinstance(value, str | int | float) else None
+    return None if text is not None and one.choices and text not in dict(one.choices) else text
+
+
+def keys_of(one: Asked, at: Keys) -> Keys:
+    """Return the keys of a field's value in a content. Parameters: at, those of the provider."""
+    return one.key if one.of_tenant else (*at, *one.key)
+
+
+def changes(
+    fields: Sequence[Asked], typed: Mapping[str, str], now: Values, at: Keys
+) -> tuple[dict[Keys, object], tuple[str, ...]]:
+    """Return the changes that were typed, and the names of fields where only a part of it is used.
+
+    Parameters: typed, by the name of the field; now, the values of the content; at, the keys of the provider.
+    A secret that was not typed stays.
+    """
+    made: dict[Keys, object] = {}
+    cut: list[str] = []
+    for one in fields:
+        text = _corrected(one, typed[one.name])
+        if one.name in now.unusual or (one.secret and not text):
+            continue
+        cut += [one.name] if text != typed[one.name] else []
+        if one.secret or text != now.texts[one.name]:
+            made[keys_of(one, at)] = (text.split() if one.listed else text) if text else None
+    return made, tuple(cut)
+
+
+def _corrected(one: Asked, text: str) -> str:
+    """What was meant by what is often pasted: the URL of metadata, or a URL in place of a host name."""
+    if one.key == ("issuer",):
+        issuer, cut = issuer_of(text)
+        return f"{issuer}/" if cut and one.example.endswith("/") else issuer
+    url = re.fullmatch(r"https?://([^/]+)(/.*)?", text) if one.key == ("domain",) else None
+    return text if url is None else url[1]
+
+
+def note_on(one: Asked) -> str:
+    """The note on a field where only a part of what was pasted is used."""
+    if one.key == ("issuer",):
+        return f"{one.label}: that was the URL of the metadata. The issuer is the part before /.well-known."
+    return f"{one.label}: that was a URL. Only its host name is needed."
+
+
+def sort_problems(
+    problems: Sequence[Problem], fields: Sequence[Asked], at: Keys, *, other_providers: bool
+) -> Sorted:
+    """Sort problems of a content by the field that they are about.
+
+    Parameters: at, the keys of the provider; other_providers, whether the content has further providers.
+    """
+    beside: dict[str, str] = {}
+    here: list[str] = []
+    elsewhere = 0
+    for problem in problems:
+        keys, about = problem.keys, _about(problem, fields, at)
+        if about is not None and about.name not in beside:
+            beside[about.name] = _with_label(problem.message, about)
+        elif not other_providers or (keys is not None and keys[: len(at)] == at):
+            here.append(problem.message)
+        else:
+            elsewhere += 1
+    return Sorted(beside, tuple(here), elsewhere)
+
+
+def _with_label(message: str, about: Asked) -> str:
+    """A message that begins with the label of a field in place of its keys, for who sees no keys."""
+    return re.sub(rf"^(?:providers\.<name>\.)?{re.escape('.'.join(about.key))} ", f"{about.label} ", message)
+
+
+def _about(problem: Problem, fields: Sequence[Asked], at: Keys) -> Asked | None:
+    """The field whose value a problem is about, or the first that belongs to what it is about."""
+    keys = problem.keys
+    if keys is None or len(keys) <= len(at):
+        return None
+    exact = next((one for one in fields if keys[: len(found := keys_of(one, at))] == found), None)
+    parts = [one for one in fields if keys_of(one, at)[: len(keys)] == keys]
+    named = next((one for one in parts if f" {one.name} " in problem.message), None)
+    return exact or named or next(iter(parts), None)

@@ -1,0 +1,173 @@
+"""The live checks of a draft: its providers and API are asked, as by `portal tenant check --live`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from portal.admin.check_runs import CheckReport, ChecksRefused, RunState
+from portal.admin.draft_reading import OpenDraft
+from portal.tenancy.checks.live.model import CheckResult, Context, Status
+from portal.tenancy.checks.preset_guide import guide_of
+from portal.tenancy.loading import LoadedTenant
+from portal.tenancy.presets.pages import preset_urls
+from portal.web.admin.draft_forms import DraftFormHandler, version_text
+from portal.web.cards import clock_text
+
+_WORDS = {
+    Status.FAIL: ("failed", "Failed"),
+    Status.WARN: ("to look at", "To look at"),
+    Status.PASS: ("in order", "In order"),
+    Status.SKIPPED: ("not possible here", "Not possible here"),
+}
+"""How the verdicts are called, in counts and beside a result; the most important first."""
+_TITLES = {
+    "dns": "Name of the host",
+    "tls": "Connection and certificate",
+    "discovery": "Metadata",
+    "endpoints": "Endpoints",
+    "algorithms": "Signatures of ID tokens",
+    "pkce": "PKCE",
+    "response_mode": "Response mode",
+    "request_protection": "Protected requests",
+    "client_auth": "Authentication of the client",
+    "jwks": "Keys of the provider",
+    "redirect_uri": "Redirect URI",
+    "authorization_request": "Authorization request",
+    "scopes": "Scopes",
+    "client_credentials": "Client id and secret",
+    "clock": "Clock",
+    "deliveries": "Notifications of the provider",
+    "api": "API",
+}
+"""The checks for people; one that is not listed is shown by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckGroup:
+    """The results of a provider, or of the API."""
+
+    title: str
+    results: tuple[CheckResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksPage:
+    """`GET /admin/t/{tenant}/draft/checks`."""
+
+    slug: str
+    valid: bool
+    """Whether the draft can be checked."""
+    problems: int
+    running: bool = False
+    interrupted: bool = False
+    outdated: bool = False
+    """Whether the draft has changed since."""
+    began_text: str = ""
+    groups: tuple[CheckGroup, ...] = ()
+    counts: tuple[tuple[str, int, str], ...] = ()
+    """Verdict, how many, and the word for them."""
+    notice: str = ""
+
+    @property
+    def done(self) -> bool:
+        return bool(self.began_text) and not self.running and not self.interrupted
+
+    def word(self, status: Status) -> str:
+        """How a verdict is called beside a result."""
+        return _WORDS[status][1]
+
+    def title(self, check: str) -> str:
+        """The name of a check for people."""
+        return _TITLES.get(check, check)
+
+    @property
+    def failed(self) -> bool:
+        return any(status == Status.FAIL for status, _, _ in self.counts)
+
+
+class ChecksHandler(DraftFormHandler):
+    """`GET, POST /admin/t/{tenant}/draft/checks`: shows results, and begins a run."""
+
+    async def get(self, tenant: str) -> None:
+        draft = await self.open_draft(tenant)
+        self.show("admin/checks.html", self._page(draft, await self.services.checks.report(tenant)))
+
+    async def post(self, tenant: str) -> None:
+        draft = await self.open_draft(tenant)
+        if draft.loaded is None:
+            self.redirect(self.request.path, status=303)
+            return
+        try:
+            await self.services.checks.begin(tenant, self._contexts(draft.loaded), version=draft.version)
+        except ChecksRefused as error:
+            self.set_status(error.status)
+            self.set_header("Retry-After", str(error.retry_after))
+            report = await self.services.checks.report(tenant)
+            notice = f"The checks cannot begin yet. Try again in {error.retry_after} seconds."
+            self.show("admin/checks.html", self._page(draft, report, notice))
+        else:
+            self.redirect(self.request.path, status=303)
+
+    def _contexts(self, loaded: LoadedTenant) -> list[Context]:
+        """What the checks of each provider need."""
+        tenant, sites = loaded.tenant, self.portal.sites
+        live = self.portal.registry.get(tenant.slug)
+        own = [sites.find(host) for host in (live.hosts if live is not None else ())]
+        several = len(tenant.providers) > 1
+        return [
+            Context(
+                tenant=tenant,
+                provider=provider,
+                http=self.portal.http,
+                redirect_uris=[site.callback_url(tenant, id_) for site in (sites.main, *own)],
+                clock=self.portal.clock,
+                client_keys=self.portal.client_keys,
+                guide=guide_of(
+                    loaded.presets[id_],
+                    preset_urls(sites.main.origin, tenant.slug, id_ if several else None),
+                ),
+            )
+            for id_, provider in tenant.providers.items()
+        ]
+
+    def _page(self, draft: OpenDraft, report: CheckReport | None, notice: str = "") -> ChecksPage:
+        valid, problems = draft.loaded is not None, len(draft.problems)
+        if report is None:
+            return ChecksPage(draft.slug, valid, problems, notice=notice)
+        version = "" if report.version is None else str(report.version)
+        return ChecksPage(
+            slug=draft.slug,
+            valid=valid,
+            problems=problems,
+            running=report.state is RunState.RUNNING,
+            interrupted=report.state is RunState.INTERRUPTED,
+            outdated=version != version_text(draft),
+            began_text=clock_text(report.began_at),
+            groups=_groups(report),
+            counts=tuple(
+                (status.value, count, words[0])
+                for status, words in _WORDS.items()
+                if (count := report.count(status))
+            ),
+            notice=notice,
+        )
+
+
+def _groups(report: CheckReport) -> tuple[CheckGroup, ...]:
+    importance = [*_WORDS]
+    ordered = sorted(
+        report.results,
+        key=lambda one: (one.provider is None, one.provider or "", importance.index(one.status)),
+    )
+    several = len({one.provider for one in ordered if one.provider is not None}) > 1
+    return tuple(
+        CheckGroup(_title(provider, several=several), tuple(results))
+        for provider, results in groupby(ordered, key=lambda one: one.provider)
+    )
+
+
+def _title(provider: str | None, *, several: bool) -> str:
+    if provider is None:
+        return "API"
+    return f"Provider {provider}" if several else "Provider"

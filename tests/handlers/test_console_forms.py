@@ -1,0 +1,296 @@
+"""The forms of the console: a draft's providers, general settings, and live checks."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+
+import pytest
+
+from portal.admin import check_runs
+from portal.admin.draft_reading import OpenDraft
+from portal.admin.editing import values
+from portal.admin.provider_form import asked_fields
+from portal.stores.tenant_records import TenantRecord, TenantStatus
+from portal.tenancy.presets import built_in
+from tests.contract.entries import new_event
+from tests.kit.browser import Browser, Form, Response
+from tests.kit.console import ACT, ConsoleWorld
+
+DRAFT = "/admin/t/globex/draft"
+NEW = f"{DRAFT}/providers/new"
+PROVIDER = f"{DRAFT}/providers/default"
+GENERAL = f"{DRAFT}/general"
+CHECKS = f"{DRAFT}/checks"
+EMPTY = "initech"
+
+
+def words(page: Response) -> str:
+    """The text of a page on one line."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.text)).split())
+
+
+def error_of(page: Response, name: str) -> str:
+    """The sentence beside a field."""
+    found = re.search(rf'(?s)id="error-{name}">(.*?)</p>', page.text)
+    return html.unescape(found[1]) if found else ""
+
+
+async def add_tenant(console: ConsoleWorld) -> None:
+    """Make a tenant without a revision, whose draft has a name only."""
+    record = TenantRecord(EMPTY, TenantStatus.LIVE, live=0, created_at=1.0, changed_at=1.0)
+    assert await console.services.store.add_tenant(record, event=new_event())
+    await console.services.drafts.save(EMPTY, "# Initech\nname: Initech\n", ACT, replaces=None)
+
+
+async def draft_of(console: ConsoleWorld, slug: str = "globex") -> OpenDraft:
+    return await console.services.drafts.get(slug)
+
+
+async def send(console: ConsoleWorld, browser: Browser, path: str, typed: dict[str, str]) -> Response:
+    """Open a page, fill in its form and send it."""
+    return await browser.submit(post_form(await console.get(browser, path), path), typed)
+
+
+def post_form(page: Response, path: str) -> Form:
+    """The form of a page that changes something."""
+    return next(one for one in page.forms if one.method == "POST" and one.action == path)
+
+
+@pytest.mark.parametrize("name", ["auth0", "okta", "entra", "google", "keycloak"])
+def test_a_new_admin_fills_in_five_fields_at_most(name: str) -> None:
+    preset = built_in().find(name)
+    assert preset is not None
+    asked = [one for one in asked_fields(preset, several=False) if not one.more]
+    assert 1 < len(asked) <= 5
+
+
+@pytest.mark.gen_test
+async def test_a_provider_is_added_with_its_preset_and_the_content_keeps_its_comment(
+    console: ConsoleWorld,
+) -> None:
+    await add_tenant(console)
+    base = f"/admin/t/{EMPTY}/draft/providers"
+    page = await send(console, console.operator, f"{base}/new", {"preset": "auth0"})
+    assert page.url.endswith(f"{base}/default")
+    text = words(page)
+    assert "At Auth0" in text
+    assert console.at(f"/t/{EMPTY}/callback") in text
+    assert console.at(f"/t/{EMPTY}/signed-out") in text
+    assert "What is not verified here" in text
+    typed = {"domain": "initech.eu.auth0.com", "client_id": "abc", "client_secret": "s3cret-of-initech"}
+    saved = await console.operator.submit(page.form("/providers/default"), typed)
+    assert saved.status == 200
+    assert "Saved in the draft" in words(saved)
+    assert "s3cret-of-initech" not in saved.text
+    assert "Leave this empty to keep it" in words(saved)
+    draft = await draft_of(console, EMPTY)
+    assert draft.problems == ()
+    assert draft.shown.startswith("# Initech\nname: Initech\npreset: auth0\ndomain: initech.eu.auth0.com\n")
+    assert "s3cret-of-initech" not in draft.stored
+    again = await console.operator.submit(saved.form("/providers/default"), {"client_id": "xyz"})
+    assert again.status == 200
+    kept = await draft_of(console, EMPTY)
+    assert kept.stored == draft.stored.replace("id: abc", "id: xyz")
+
+
+@pytest.mark.parametrize(
+    ("preset", "typed", "field", "sentence"),
+    [
+        ("okta", {"domain": "acme-admin.okta.com"}, "domain", "Okta domain is Okta's Admin Console"),
+        ("entra", {"directory_id": "acme"}, "directory_id", "expected a value such as"),
+        ("auth0", {"domain": "a.eu.auth0.com", "client_id": "<the client id>"}, "client_id", "placeholder"),
+        ("keycloak", {"issuer": "http://login.example.com/realms/a"}, "issuer", "https"),
+        (
+            "keycloak",
+            {"issuer": "https://l.example/realms/a", "more-scopes": "profile"},
+            "more-scopes",
+            "openid",
+        ),
+        ("google", {"more-api": "ftp://x"}, "more-api", "http"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_mistakes_are_said_beside_the_field_as_for_files(
+    console: ConsoleWorld, preset: str, typed: dict[str, str], field: str, sentence: str
+) -> None:
+    await add_tenant(console)
+    base = f"/admin/t/{EMPTY}/draft/providers"
+    page = await send(console, console.operator, f"{base}/new", {"preset": preset})
+    filled = {"client_id": "portal", "client_secret": "s3cret", **typed}
+    saved = await console.operator.submit(page.form("/providers/default"), filled)
+    assert sentence in error_of(saved, field), words(saved)
+    for name, value in typed.items():
+        assert html.escape(value) in saved.text, name
+
+
+@pytest.mark.gen_test
+async def test_a_pasted_metadata_url_finds_the_preset_and_is_cut(console: ConsoleWorld) -> None:
+    await add_tenant(console)
+    base = f"/admin/t/{EMPTY}/draft/providers"
+    pasted = "https://sso.initech.example/realms/staff/.well-known/openid-configuration"
+    found = await console.get(console.operator, f"{base}/new?q={pasted}")
+    assert "This is Keycloak" in words(found)
+    page = await console.operator.submit(post_form(found, f"{base}/new"), {"preset": "keycloak"})
+    assert 'value="https://sso.initech.example/realms/staff"' in page.text
+    again = await console.operator.submit(page.form("/default"), {"issuer": pasted, "client_id": "a"})
+    assert 'value="https://sso.initech.example/realms/staff"' in again.text
+    assert "that was the URL of the metadata" in words(again)
+    unknown = await console.get(console.operator, f"{base}/new?q=https://login.initech.example")
+    assert "No provider is known by this address" in words(unknown)
+
+
+@pytest.mark.gen_test
+async def test_a_second_provider_changes_the_callback_url_of_the_first(console: ConsoleWorld) -> None:
+    before = await draft_of(console)
+    page = await console.get(console.admin, NEW)
+    assert "The callback URL of “Another provider” changes" in words(page)
+    bad = await send(console, console.admin, NEW, {"preset": "okta", "id": "Staff!", "first_id": "new"})
+    assert bad.status == 422
+    assert "Use small letters" in error_of(bad, "id")
+    assert "choose another one" in error_of(bad, "first_id")
+    assert 'value="Staff!"' in bad.text
+    page = await console.admin.submit(
+        post_form(bad, NEW), {"preset": "okta", "id": "partners", "first_id": "staff"}
+    )
+    assert page.url.endswith("/providers/partners")
+    assert console.at("/t/globex/callback/partners") in words(page)
+    draft = await draft_of(console)
+    root = values(draft.shown)
+    assert list(root["providers"]) == ["staff", "partners"]
+    assert root["providers"]["staff"]["client"] == values(before.shown)["client"]
+    first = await console.get(console.admin, f"{DRAFT}/providers/staff")
+    assert console.at("/t/globex/callback/staff") in words(first)
+    question = await console.get(console.admin, f"{DRAFT}/providers/partners/remove")
+    assert "is the only one" in words(question)
+    await console.admin.submit(question.form("/partners/remove"), {})
+    draft = await draft_of(console)
+    assert list(values(draft.shown)["providers"]) == ["staff"]
+    assert draft.problems == ()
+
+
+@pytest.mark.gen_test
+async def test_a_kept_secret_is_not_sent_to_another_issuer(console: ConsoleWorld) -> None:
+    page = await send(console, console.admin, PROVIDER, {"issuer": "https://login.elsewhere.example"})
+    assert page.status == 422
+    assert "would be sent to another address now; type it again" in error_of(page, "client_secret").lower()
+    assert 'value="https://login.elsewhere.example"' in page.text
+    assert (await draft_of(console)).record is None
+    typed = {"issuer": "https://login.elsewhere.example", "client_secret": "another"}
+    assert (await send(console, console.admin, PROVIDER, typed)).status == 200
+    assert values((await draft_of(console)).shown)["issuer"] == "https://login.elsewhere.example"
+
+
+@pytest.mark.gen_test
+async def test_who_comes_second_sees_both_and_loses_nothing(console: ConsoleWorld) -> None:
+    mine = await console.get(console.admin, PROVIDER)
+    theirs = await send(console, console.operator, PROVIDER, {"client_id": "theirs"})
+    assert theirs.status == 200
+    page = await console.admin.submit(mine.form("/providers/default"), {"client_id": "mine"})
+    assert page.status == 409
+    assert "Somebody else changed this draft meanwhile" in words(page)
+    assert 'value="mine"' in page.text
+    assert "In the draft now: theirs" in words(page)
+    assert values((await draft_of(console)).shown)["client"]["id"] == "theirs"
+    again = await console.admin.submit(page.form("/providers/default"), {"client_id": "mine"})
+    assert again.status == 200
+    assert values((await draft_of(console)).shown)["client"]["id"] == "mine"
+
+
+@pytest.mark.gen_test
+async def test_general_settings_and_rules_are_saved(console: ConsoleWorld) -> None:
+    typed = {
+        "name": "Globex GmbH",
+        "color": "#123456",
+        "claim-roles": "roles",
+        "who": "email",
+        "endings": "globex.example @partner.example",
+        "verified": "1",
+        "contact": "help@globex.example",
+        "admin-emails": "gina@globex.example\r\nhank@globex.example",
+        "admin-verified": "0",
+        "admin-claim": "https://globex.example/roles",
+        "admin-values": "portal-admin",
+    }
+    page = await send(console, console.admin, GENERAL, typed)
+    assert page.status == 200, words(page)
+    root = values((await draft_of(console)).shown)
+    assert root["name"] == "Globex GmbH"
+    assert root["branding"] == {"color": "#123456"}
+    assert root["access"] == {
+        "require": [
+            {
+                "claim": "email",
+                "ends_with": ["@globex.example", "@partner.example"],
+                "verified_by": "email_verified",
+            }
+        ],
+        "contact": "help@globex.example",
+    }
+    assert root["admins"] == [
+        {"claim": "email", "one_of": ["gina@globex.example", "hank@globex.example"]},
+        {"claim": ["https://globex.example/roles"], "contains": "portal-admin"},
+    ]
+    shown = await console.get(console.admin, GENERAL)
+    assert 'value="@globex.example @partner.example"' in shown.text
+    assert "gina@globex.example\nhank@globex.example" in shown.text
+    wrong = await send(console, console.admin, GENERAL, {**typed, "who": "claim", "claim": "", "values": "x"})
+    assert wrong.status == 422
+    assert "Type the name of the claim" in words(wrong)
+    bad = await send(console, console.admin, GENERAL, {**typed, "color": "red"})
+    assert "#" in error_of(bad, "color")
+
+
+@pytest.mark.gen_test
+async def test_rules_that_the_form_does_not_know_are_shown_and_left_alone(console: ConsoleWorld) -> None:
+    before = await draft_of(console)
+    rules = "access:\n  require:  # mine\n  - {claim: a, present: true}\n  - {claim: b, equals: 1}\n"
+    text = f"{before.shown}\n{rules}"
+    await console.services.drafts.save("globex", text, ACT, replaces=before.version)
+    page = await console.get(console.admin, GENERAL)
+    assert "Other rules, which stay as they are" in words(page)
+    saved = await send(
+        console, console.admin, GENERAL, {"name": "Globex 2", "admin-emails": "gina@globex.example"}
+    )
+    assert saved.status == 200
+    assert rules in (await draft_of(console)).shown
+
+
+@pytest.mark.gen_test
+async def test_control_characters_are_refused_with_what_was_typed(console: ConsoleWorld) -> None:
+    for value in ("a\u202eb", "a\x07b", "x" * 501):
+        page = await send(console, console.admin, PROVIDER, {"client_id": value})
+        assert page.status == 422
+        assert error_of(page, "client_id")
+    assert (await draft_of(console)).record is None
+
+
+@pytest.mark.gen_test
+async def test_checks_run_in_the_background_and_show_their_results(console: ConsoleWorld) -> None:
+    page = await console.get(console.admin, CHECKS)
+    begun = await console.admin.submit(page.form("/draft/checks"), {})
+    assert begun.status == 200
+    assert 'http-equiv="refresh"' in begun.text
+    runs = console.services.checks
+    await until_done(console)
+    done = await console.get(console.admin, CHECKS)
+    assert 'http-equiv="refresh"' not in done.text
+    text = words(done)
+    assert "In order Metadata discovery" in text
+    report = await runs.report("globex")
+    assert report is not None
+    assert {one.check for one in report.results} >= {"dns", "discovery", "redirect_uri"}
+    again = await console.admin.submit(done.form("/draft/checks"), {})
+    assert again.status == 429
+    assert again.headers["Retry-After"]
+    assert "Test a sign-in" in text
+
+
+async def until_done(console: ConsoleWorld, slug: str = "globex") -> None:
+    for _ in range(150):
+        report = await console.services.checks.report(slug)
+        if report is not None and report.state is check_runs.RunState.DONE:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("the checks did not end")

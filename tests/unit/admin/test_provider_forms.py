@@ -1,0 +1,276 @@
+"""The forms for a provider and for the rest of a tenant: values, changes, and where problems belong."""
+
+from __future__ import annotations
+
+import pytest
+
+from portal.admin.editing import set_values, values
+from portal.admin.general_form import (
+    GENERAL_FIELDS,
+    AccessForm,
+    AdminsForm,
+    WhoMayIn,
+    access_form,
+    access_value,
+    admins_form,
+    admins_value,
+    rule_changes,
+)
+from portal.admin.provider_entries import (
+    free_id,
+    id_problem,
+    issuer_of,
+    provider_keys,
+    recognized,
+    with_provider,
+    without_provider,
+)
+from portal.admin.provider_form import asked_fields, changes, current_values, sort_problems
+from portal.errors import Problem
+from portal.tenancy.presets import Preset, built_in
+
+ONE = """\
+name: A
+preset: okta   # ours
+domain: a.okta.com
+client: {id: x, secret: 'sealed:1'}
+access: anyone
+"""
+
+
+def preset(name: str) -> Preset:
+    found = built_in().find(name)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", built_in().names())
+def test_every_field_of_every_preset_is_saved_and_shown_again(name: str) -> None:
+    asked = asked_fields(preset(name), several=False)
+    typed = {one.name: one.choices[1][0] if one.choices else f"value-of-{one.name}" for one in asked}
+    made, cut = changes(asked, typed, current_values({}, (), asked), ())
+    content = set_values("name: A\n", made)
+    now = current_values(values(content), (), asked)
+    assert not cut
+    assert not now.unusual
+    for one in asked:
+        assert one.name in now.set_secrets if one.secret else now.texts[one.name] == typed[one.name]
+    assert (
+        set_values(content, changes(asked, {**typed, **dict.fromkeys(now.set_secrets, "")}, now, ())[0])
+        == content
+    )
+    emptied, _ = changes(asked, dict.fromkeys(typed, ""), now, ())
+    left = values(set_values(content, emptied))
+    assert left.keys() <= {"name", "client"}
+    assert {*left.get("client", {})} <= {"secret", "certificate", "private_key", "signed_secret"}
+
+
+def test_values_that_no_form_can_show_are_left_alone() -> None:
+    root = values("client: {id: [x], secret: [{value: a}], auth: tls_client_auth}\nscopes: openid\n")
+    asked = asked_fields(preset("okta"), several=False)
+    now = current_values(root, (), asked)
+    assert now.unusual == {"client_id", "more-auth", "more-scopes"}
+    made, _ = changes(asked, dict.fromkeys([one.name for one in asked], ""), now, ())
+    assert made == {}
+
+
+@pytest.mark.parametrize(
+    ("pasted", "issuer"),
+    [
+        ("https://a.example/.well-known/openid-configuration", "https://a.example"),
+        ("https://a.example/x/.well-known/oauth-authorization-server/", "https://a.example/x"),
+        ("https://a.example/", "https://a.example/"),
+        (
+            "https://a.example/.well-known/openid-configuration?x",
+            "https://a.example/.well-known/openid-configuration?x",
+        ),
+    ],
+)
+def test_the_url_of_metadata_is_cut(pasted: str, issuer: str) -> None:
+    assert issuer_of(pasted) == (issuer, issuer != pasted)
+
+
+@pytest.mark.parametrize(
+    ("pasted", "name", "keys"),
+    [
+        (
+            "https://acme.eu.auth0.com/.well-known/openid-configuration",
+            "auth0",
+            {"domain": "acme.eu.auth0.com"},
+        ),
+        ("acme.okta.com", "okta", {"domain": "acme.okta.com"}),
+        ("https://acme.okta.com/oauth2/default", "okta", {"issuer": "https://acme.okta.com/oauth2/default"}),
+        ("https://accounts.google.com", "google", {}),
+        ("https://l.example/realms/x/", "keycloak", {"issuer": "https://l.example/realms/x"}),
+        ("https://gitlab.com", "gitlab", {}),
+        ("https://unknown.example", None, {"issuer": "https://unknown.example"}),
+    ],
+)
+def test_an_issuer_finds_its_preset_and_fills_its_fields(
+    pasted: str, name: str | None, keys: dict[str, object]
+) -> None:
+    found, made = recognized(pasted, built_in())
+    assert (found.name if found else None) == name
+    assert made == {"preset": name or "generic", **keys}
+
+
+def test_a_second_provider_moves_the_first_with_its_comments() -> None:
+    admins = "admins: [{claim: roles, contains: a, provider: default}, {claim: b, present: true}]\n"
+    made = with_provider(ONE + admins, "acme", "other", "staff", {"preset": "google"})
+    root = values(made)
+    assert list(root["providers"]) == ["staff", "other"]
+    assert root["providers"]["staff"] == {
+        "preset": "okta",
+        "domain": "a.okta.com",
+        "client": {"id": "x", "secret": "sealed:1"},
+    }
+    assert root["access"] == "anyone"
+    assert [one.get("provider") for one in root["admins"]] == ["staff", None]
+    assert "    preset: okta   # ours\n" in made
+    third = with_provider(made, "acme", "third", "ignored", {"preset": "generic"})
+    assert list(provider_keys(values(third))) == ["staff", "other", "third"]
+    assert provider_keys(values(without_provider(third, "acme", "staff"))) == {
+        "other": ("providers", "other"),
+        "third": ("providers", "third"),
+    }
+
+
+def test_a_provider_without_a_client_is_replaced_by_another_choice() -> None:
+    begun = with_provider("name: A\n", "acme", "x", "y", {"preset": "okta", "domain": "a.okta.com"})
+    assert values(with_provider(begun, "acme", "x", "y", {"preset": "google"})) == {
+        "name": "A",
+        "preset": "google",
+    }
+
+
+def test_without_the_only_provider_the_rest_stays() -> None:
+    assert without_provider(ONE, "acme", "default") == "name: A\naccess: anyone\n"
+    with pytest.raises(KeyError):
+        without_provider(ONE, "acme", "other")
+
+
+def test_ids_are_free_and_are_no_word_of_an_address() -> None:
+    root = values("providers: {okta: {preset: okta}, okta-2: {preset: okta}}\n")
+    assert free_id("okta", root) == "okta-3"
+    assert free_id("login_gov", root) == "login-gov"
+    assert free_id("new", root) == "new-2"
+    assert id_problem("okta", root)
+    assert id_problem("new", root)
+    assert id_problem("A b", root)
+    assert id_problem("staff", root) is None
+
+
+def test_problems_are_sorted_by_field_provider_and_the_rest() -> None:
+    asked = asked_fields(preset("entra"), several=True)
+    at = ("providers", "a")
+    found = sort_problems(
+        [
+            Problem("x", "providers.<name>.client.id has a placeholder", (*at, "client", "id")),
+            Problem("x", "providers.<name> lacks", (*at, "client")),
+            Problem("x", "fields has a directory_id that is not one", (*at, "fields")),
+            Problem("x", "par is wrong", (*at, "par")),
+            Problem("x", "api.base_url is wrong", ("api", "base_url")),
+            Problem("x", "scopes is wrong", ("providers", "b", "scopes")),
+            Problem("x", "cannot be read"),
+        ],
+        asked,
+        at,
+        other_providers=True,
+    )
+    assert found.beside["client_id"] == "Application (client) ID has a placeholder"
+    assert set(found.beside) == {"client_id", "client_secret", "directory_id", "more-api"} - {"client_secret"}
+    assert found.here == ("providers.<name> lacks", "par is wrong")
+    assert found.elsewhere == 2
+
+
+@pytest.mark.parametrize(
+    ("access", "form"),
+    [
+        (None, AccessForm(WhoMayIn.UNSTATED)),
+        ("anyone", AccessForm(WhoMayIn.ANYONE)),
+        (
+            {"require": [{"claim": "email", "ends_with": "@a.b", "verified_by": "email_verified"}]},
+            AccessForm(WhoMayIn.EMAIL, endings="@a.b"),
+        ),
+        (
+            {"require": [{"claim": "email", "ends_with": ["@a.b", "@c.d"]}], "contact": "x"},
+            AccessForm(WhoMayIn.EMAIL, endings="@a.b @c.d", verified=False, contact="x"),
+        ),
+        (
+            {"require": [{"claim": ["https://a.b/roles"], "contains_any": ["a", "b c"]}]},
+            AccessForm(WhoMayIn.CLAIM, claim="https://a.b/roles", values="a\nb c"),
+        ),
+        (
+            {"require": [{"claim": "realm_access.roles", "contains": "a"}]},
+            AccessForm(WhoMayIn.CLAIM, claim="realm_access.roles", values="a"),
+        ),
+    ],
+)
+def test_common_access_rules_are_shown_and_written_as_they_were(access: object, form: AccessForm) -> None:
+    assert access_form(access) == form
+    assert access_value(form) == access
+
+
+@pytest.mark.parametrize(
+    "access",
+    [
+        {"require": [{"claim": "a", "present": True}]},
+        {"require": [{"claim": "email", "ends_with": "@a.b", "verified_by": "other"}]},
+        {"require": [{"claim": "a", "contains": 1}]},
+        {"require": [{"claim": ["a.b"], "contains": "x"}]},
+        {"require": [{"claim": "a", "contains": "x"}] * 2},
+        {"require": [{"claim": "a", "contains": "x"}], "paths": []},
+        {"require": []},
+        "everyone",
+        ["x"],
+    ],
+)
+def test_other_rules_are_shown_as_yaml(access: object) -> None:
+    form = access_form(access)
+    assert form.who is WhoMayIn.OTHER
+    assert values(form.yaml)["access"] == access
+
+
+def test_an_ending_without_a_sign_is_a_domain() -> None:
+    value = access_value(AccessForm(WhoMayIn.EMAIL, endings="acme.example, .b.example"))
+    assert isinstance(value, dict)
+    assert value["require"][0]["ends_with"] == ["@acme.example", ".b.example"]
+
+
+@pytest.mark.parametrize(
+    "admins",
+    [
+        None,
+        [{"claim": "email", "equals": "a@b.c", "verified_by": "email_verified"}],
+        [{"claim": "email", "one_of": ["a@b.c", "d@b.c"]}, {"claim": "roles", "contains": "x"}],
+        [{"claim": ["https://a/b"], "contains_any": ["x", "y"]}],
+    ],
+)
+def test_common_rules_for_admins_are_shown_and_written_as_they_were(admins: object) -> None:
+    form = admins_form(admins)
+    assert not form.yaml
+    assert admins_value(form) == admins
+
+
+@pytest.mark.parametrize(
+    "admins",
+    [
+        [{"claim": "roles", "contains": "x", "provider": "staff"}],
+        [{"claim": "a", "contains": "x"}, {"claim": "b", "contains": "y"}],
+        "alice",
+        [1],
+    ],
+)
+def test_other_rules_for_admins_are_left_alone(admins: object) -> None:
+    form = admins_form(admins)
+    assert values(form.yaml)["admins"] == admins
+    assert rule_changes(AccessForm(WhoMayIn.OTHER), None, form, None) == {}
+
+
+def test_general_fields_have_different_names_and_keys() -> None:
+    assert (
+        len({one.name for one in GENERAL_FIELDS})
+        == len({one.key for one in GENERAL_FIELDS})
+        == len(GENERAL_FIELDS)
+    )
+    assert admins_value(AdminsForm()) is None
