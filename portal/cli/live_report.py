@@ -20,10 +20,13 @@ from portal.oidc.client_keys import ClientKeys, ClientKeySet
 from portal.outbound.abandoned_lookup import lookup_in_daemon_thread
 from portal.outbound.client import OutboundClient
 from portal.tenancy.checks.files import CheckedFile
-from portal.tenancy.checks.live.guide import GENERAL, Guide
+from portal.tenancy.checks.live.guide import Guide
 from portal.tenancy.checks.live.model import CheckResult, Context, Status
 from portal.tenancy.checks.live.runner import run_live_checks
+from portal.tenancy.checks.preset_guide import guide_of
+from portal.tenancy.model import Tenant
 from portal.tenancy.presets import Preset
+from portal.tenancy.presets.pages import preset_urls
 
 _NAME_WIDTH = 22
 _STATUS_WIDTH = 9
@@ -51,7 +54,7 @@ async def _check(
             redirect_uris=redirect_uris(settings, tenant, provider.id),
             clock=now,
             client_keys=client_keys,
-            guide=_guide(file.presets[provider.id]),
+            guide=_guide(settings, tenant, provider.id, file.presets[provider.id]),
         )
         for file in files
         if (tenant := file.tenant) is not None and not file.problems
@@ -64,9 +67,10 @@ async def _check(
         _show_progress("")
 
 
-def _guide(preset: Preset) -> Guide:
-    """Return what the preset of a provider says about its kind."""
-    return GENERAL if preset.name == "generic" else Guide(preset.title, error_advice=preset.error_advice)
+def _guide(settings: Settings, tenant: Tenant, provider: str, preset: Preset) -> Guide:
+    """Return what the preset of a provider says about its kind, with the portal's URLs."""
+    one_of_several = provider if len(tenant.providers) > 1 else None
+    return guide_of(preset, preset_urls(settings.public_url.rstrip("/"), tenant.slug, one_of_several))
 
 
 def _client_keys(settings: Settings) -> ClientKeys | None:

@@ -18,6 +18,7 @@ from tornado.escape import parse_qs_bytes
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine
 
 from portal.access import path_reading, paths, rules
+from portal.admin import editing
 from portal.config import yaml_document, yaml_mistakes
 from portal.display_text import display_text
 from portal.errors import PortalError
@@ -425,6 +426,15 @@ def read_head(fields: str, target: str = "/") -> object:
 
 ADVISED = [replace(HS256, error_advice=preset.error_advice) for preset in built_in().all()]
 """A provider of each preset, whose patterns search for known errors."""
+ENTRIES = {
+    "entries": numbered("k#: v\n", "a:\n  b: 1\n"),
+    "long entries": numbered("k#: " + "v" * 400 + "\n", "a: {b: 1}\n"),
+    "comments": repeated("# c\n", "a:\n  b: 1\n", "name: x\n"),
+    "blank lines": repeated("\n", "a:\n  b: 1\n", "name: x\n"),
+    "a long block": repeated("  x\n", "name: |\n"),
+}
+"""Contents that can be edited."""
+
 PARSERS = (
     Parser(
         json_reading.read_object,
@@ -693,6 +703,20 @@ PARSERS = (
         yaml_mistakes.likely_mistake,
         lambda text: yaml_document.parse_document(f"{text}\n  b: c: d\n".encode(), "acme.yaml"),
         BROKEN_YAML,
+        FILE_BYTES,
+        thread=True,
+    ),
+    Parser(
+        editing.set_values,
+        lambda text: editing.set_values(text, {("a", "b"): "c", ("name",): "d", ("z",): None}),
+        YAML | ENTRIES,
+        FILE_BYTES,
+        thread=True,
+    ),
+    Parser(
+        editing.put_below,
+        lambda text: editing.put_below(text, ("a", "name"), ("providers", "b")),
+        YAML | ENTRIES,
         FILE_BYTES,
         thread=True,
     ),

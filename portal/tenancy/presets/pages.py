@@ -34,15 +34,16 @@ marked. A provider that is missing here works with `generic` if it follows OpenI
 for many tenants, [write a preset](../guides/write-a-preset.md)."""
 
 
-def preset_urls(origin: str, tenant: str) -> Mapping[str, str]:
+def preset_urls(origin: str, tenant: str, provider: str | None = None) -> Mapping[str, str]:
     """Return the portal's URLs for the placeholders of a preset's steps.
 
-    Parameters: origin, of the portal; tenant, its slug. The callback URL is that of a single provider.
+    Parameters: origin, of the portal; tenant, its slug; provider, the id of one of several, each of which has
+    its own callback URL (decision 018); None: it is the only one.
     """
     base = f"{origin}/t/{tenant}"
     return {
         "portal_url": origin,
-        "callback_url": f"{base}/callback",
+        "callback_url": f"{base}/callback" + (f"/{provider}" if provider else ""),
         "signed_out_url": f"{base}/signed-out",
         "backchannel_logout_url": f"{base}/backchannel-logout",
         "frontchannel_logout_url": f"{base}/frontchannel-logout",
