@@ -37,7 +37,3 @@ class ContentWorker:
         async with turn:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._thread, partial(work, *args, **kwargs))
-
-    def close(self) -> None:
-        """Stop the thread; work that has not begun is dropped."""
-        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -6,8 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from portal.admin import content as contents
+from portal.admin.actors import Actor
 from portal.admin.draft_state import DraftState, edited_version, stored_state, test_sealed_for
-from portal.admin.publication import TestedProvider, counted_tests, missing_tests, tested_providers
+from portal.admin.publication import (
+    TestedProvider,
+    admin_warning,
+    counted_tests,
+    missing_tests,
+    tested_providers,
+)
 from portal.clock import Clock
 from portal.errors import ConfigurationError, Problem
 from portal.stores.tenant_records import Draft, Revision, TenantRecord
@@ -66,6 +73,8 @@ class Review:
     """What an operator may publish without."""
     test: str
     """`Revision.test`."""
+    warning: str
+    """What the publication would do to who asks; empty for nothing."""
 
     @property
     def obstacles(self) -> tuple[str, ...]:
@@ -140,8 +149,8 @@ class DraftReader:
             seal=lambda secret: self._vault.seal(sealed_for(slug), secret),
         )
 
-    def review(self, draft: OpenDraft) -> Review:
-        """Return what publishing a draft would do."""
+    def review(self, draft: OpenDraft, actor: Actor) -> Review:
+        """Return what publishing a draft would do. Parameters: actor, who asks."""
         live = None
         if draft.live is not None and draft.live.format <= FORMAT:
             live, _ = self._loaded(draft.slug, draft.live.content)
@@ -156,6 +165,9 @@ class DraftReader:
             providers=providers,
             missing_tests=_missing_tests(draft, live_tenant, providers),
             test=counted_tests(providers),
+            warning=admin_warning(draft.loaded.tenant, draft.state.tests.values(), actor)
+            if draft.loaded is not None
+            else "",
         )
 
     def _tested(self, draft: OpenDraft, live: Tenant | None) -> tuple[TestedProvider, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from portal.admin.actors import ActorType
+from portal.admin.actors import Actor, ActorType
 from portal.admin.content_worker import ContentWorker
 from portal.admin.draft_reading import Conflicts, DraftReader, OpenDraft, Review
 from portal.admin.draft_state import (
@@ -115,10 +115,10 @@ class Drafts:
         live = found[0] if found else None
         return await self._worker.run(slug, self._reader.open, tenant, draft, live)
 
-    async def review(self, slug: str) -> Review:
-        """Return what publishing the draft would do. Raises as `get`."""
+    async def review(self, slug: str, actor: Actor) -> Review:
+        """Return what publishing the draft would do. Parameters: actor, who asks. Raises as `get`."""
         draft = await self.get(slug)
-        return await self._worker.run(slug, self._reader.review, draft)
+        return await self._worker.run(slug, self._reader.review, draft, actor)
 
     def obstacles(self, draft: OpenDraft, live: Tenant | None) -> tuple[str, ...]:
         """Why a draft cannot be published yet, in sentences. Parameters: live, the live revision, if any."""
@@ -190,7 +190,7 @@ class Drafts:
 
         Raises: NotPublishable, DraftChanged, TenantMissing, TenantChanged, StoreUnavailable.
         """
-        review = await self.review(slug)
+        review = await self.review(slug, act.actor)
         _require_version(review.draft, version)
         if review.obstacles:
             raise NotPublishable(review.obstacles)
@@ -213,7 +213,7 @@ class Drafts:
         Raises: NotPublishable, DraftChanged, TenantChanged when another revision became live, TenantMissing,
         StoreUnavailable.
         """
-        review = await self.review(slug)
+        review = await self.review(slug, act.actor)
         draft = review.draft
         _require_version(draft, version)
         if live is not None and draft.tenant.live != live:

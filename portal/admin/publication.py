@@ -11,8 +11,9 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from portal.access.accounts import is_listed
 from portal.access.rules import Rule, sign_in_refusal
-from portal.admin.actors import actor_of
+from portal.admin.actors import Actor, ActorType, actor_of
 from portal.admin.draft_state import TestResult, sign_in_fingerprint
 from portal.tenancy.model import Tenant
 
@@ -68,6 +69,8 @@ def missing_tests(
     if missing:
         return missing
     concerned = [one for one in providers if one.rules_differ]
+    if not concerned and live is not None and tenant.admins != live.admins:
+        concerned = list(providers)
     if not concerned or any(not one.missing for one in concerned):
         return ()
     if len(concerned) == 1:
@@ -76,6 +79,26 @@ def missing_tests(
         "Who may sign in, or who is an admin, has changed: a test login at one of the providers must show "
         "that somebody still may.",
     )
+
+
+def admin_warning(tenant: Tenant, tests: Iterable[TestResult], actor: Actor) -> str:
+    """Say when the actor, an admin of the tenant, would not be one after the publication; else return "".
+
+    Parameters: tests, the test logins of the draft: only those of the actor tell.
+    """
+    if actor.type is not ActorType.ADMIN:
+        return ""
+    if not tenant.admins:
+        return (
+            "The draft has no admins: after its publication, only an operator can change this organisation."
+        )
+    own = [test for test in tests if actor_of(test.actor) == actor and test.provider in tenant.providers]
+    if own and not any(is_listed(tenant.admins, test.provider, test.claims) for test in own):
+        return (
+            "After its publication you would no longer be an admin: the account of your test login meets "
+            "none of the rules of admins."
+        )
+    return ""
 
 
 def counted_tests(providers: Iterable[TestedProvider]) -> str:

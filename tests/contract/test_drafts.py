@@ -260,7 +260,7 @@ async def test_a_publication_that_races_another_changes_nothing(office: Office) 
     with pytest.raises(TenantChanged):
         await office.drafts.publish("initech", ADMIN, version=draft.version, live=1)
     assert (await office.drafts.get("initech")).version == draft.version
-    review = await office.drafts.review("initech")
+    review = await office.drafts.review("initech", ADMIN.actor)
     assert "-name: Other" in review.difference.splitlines()
     done = await asyncio.gather(
         *(
