@@ -130,14 +130,24 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     client_keys = ClientKeyRing(settings.keys, clock=store.time)
     clock_check = ClockCheck(store, clock=clock)
     directory = TenantDirectory(registry, settings)
-    parts = SessionParts(
-        store, Vault(keyring), directory, RelyingParty(http, clock=store.time, client_keys=client_keys)
-    )
+
+    def relying_party() -> RelyingParty:
+        return RelyingParty(http, clock=store.time, client_keys=client_keys)
+
+    parts = SessionParts(store, Vault(keyring), directory, relying_party())
+    sites = Sites(settings.public_url, registry.by_host)
     reader = BatchedReader(store, clock=store.time)
     tokens = parts.token_refresher(may_refresh=clock_check.may_refresh)
     portal = Portal(
         settings=settings,
-        admin=admin_services(settings, database=store, vault=parts.vault, registry=registry),
+        admin=admin_services(
+            settings,
+            database=store,
+            vault=parts.vault,
+            registry=registry,
+            relying_party=relying_party,
+            callbacks=sites.main,
+        ),
         registry=registry,
         sessions=parts.session_service(tokens, reader, settings.session),
         logouts=parts.logout_service(tokens),
@@ -147,7 +157,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         store=store,
         store_probe=StoreProbe(store, reader),
         clock_check=clock_check,
-        sites=Sites(settings.public_url, registry.by_host),
+        sites=sites,
         templates=load_templates(),
         product=product_files(settings.product),
         clock=store.time,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from portal.admin.content_worker import ContentWorker
 from portal.admin.drafts import Drafts
 from portal.admin.tenants import TenantAdmin
+from portal.admin.test_logins import CallbackUrls, TestLogins
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
 from portal.keys.vault import Vault
+from portal.oidc.relying_party import RelyingParty
 from portal.stores.tenant_store import Database, TenantStore
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.registry import Registry
@@ -24,20 +27,38 @@ class AdminServices:
     tenants: TenantAdmin
     viewers: Viewers
     drafts: Drafts
+    test_logins: TestLogins
 
 
 def admin_services(
-    settings: Settings, *, database: Database, vault: Vault, registry: Registry
+    settings: Settings,
+    *,
+    database: Database,
+    vault: Vault,
+    registry: Registry,
+    relying_party: Callable[[], RelyingParty],
+    callbacks: CallbackUrls,
 ) -> AdminServices:
-    """Make the services of a portal."""
+    """Make the services of a portal.
+
+    Parameters: relying_party, makes one that shares no cache with any other; callbacks, of the main site.
+    """
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
     tenants = TenantAdmin(database.tenants, reader, clock=database.time)
     in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
+    drafts = Drafts(database.tenants, tenants, in_thread, conflicts=registry.conflicts, clock=database.time)
     return AdminServices(
         store=database.tenants,
         tenants=tenants,
         viewers=Viewers(registry, settings.operators, link_publishes=settings.setup_links == "publish"),
-        drafts=Drafts(
-            database.tenants, tenants, in_thread, conflicts=registry.conflicts, clock=database.time
+        drafts=drafts,
+        test_logins=TestLogins(
+            drafts,
+            registry,
+            store=database,
+            vault=vault,
+            relying_party=relying_party,
+            callbacks=callbacks,
+            clock=database.time,
         ),
     )

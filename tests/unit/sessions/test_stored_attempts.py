@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -72,7 +72,9 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
     store, vault, clock = OneAttempt(), Vault(KeyRing.load(path)), ManualClock(START)
     made: Store = store  # type: ignore[assignment]  # the part that is used
     yield Scene(
-        store, vault, {kind: StoredAttempts(kind, store=made, vault=vault, clock=clock) for kind in AttemptKind}
+        store,
+        vault,
+        {kind: StoredAttempts(kind, store=made, vault=vault, clock=clock) for kind in AttemptKind},
     )
 
 
@@ -107,7 +109,9 @@ async def test_A6_an_earlier_version_of_the_portal_cannot_open_a_test(tmp_path: 
             world.vault.open(attempt.id, attempt.sealed)
         await world.add(AttemptKind.SIGN_IN, "state")
         assert all(
-            world.vault.open(one.id, one.sealed) for id_, one in world.store.attempts.items() if id_ != attempt.id
+            world.vault.open(one.id, one.sealed)
+            for id_, one in world.store.attempts.items()
+            if id_ != attempt.id
         )
 
 
