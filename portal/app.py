@@ -131,13 +131,14 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     clock_check = ClockCheck(store, clock=clock)
     directory = TenantDirectory(registry, settings)
 
-    def relying_party() -> RelyingParty:
+    def new_relying_party() -> RelyingParty:
         return RelyingParty(http, clock=store.time, client_keys=client_keys)
 
-    parts = SessionParts(store, Vault(keyring), directory, relying_party())
+    parts = SessionParts(store, Vault(keyring), directory, new_relying_party())
     sites = Sites(settings.public_url, registry.by_host)
     reader = BatchedReader(store, clock=store.time)
     tokens = parts.token_refresher(may_refresh=clock_check.may_refresh)
+    logouts = parts.logout_service(tokens)
     portal = Portal(
         settings=settings,
         admin=admin_services(
@@ -145,12 +146,15 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
             database=store,
             vault=parts.vault,
             registry=registry,
-            relying_party=relying_party,
+            new_relying_party=new_relying_party,
             callbacks=sites.main,
+            relying_party=parts.relying_party,
+            tokens=tokens,
+            logouts=logouts,
         ),
         registry=registry,
         sessions=parts.session_service(tokens, reader, settings.session),
-        logouts=parts.logout_service(tokens),
+        logouts=logouts,
         provider_logouts=parts.provider_logout_service(tokens),
         client_keys=client_keys,
         http=http,

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from portal.admin.closing import Closing
 from portal.admin.content_worker import ContentWorker
 from portal.admin.drafts import Drafts
+from portal.admin.health import ProviderHealth
+from portal.admin.logins import LoginAdmin
 from portal.admin.tenants import TenantAdmin
 from portal.admin.test_logins import CallbackUrls, TestLogins
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
 from portal.keys.vault import Vault
 from portal.oidc.relying_party import RelyingParty
+from portal.sessions.logout import LogoutService
+from portal.sessions.refresh import TokenRefresher
 from portal.stores.tenant_store import Database, TenantStore
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.registry import Registry
@@ -28,6 +33,9 @@ class AdminServices:
     viewers: Viewers
     drafts: Drafts
     test_logins: TestLogins
+    logins: LoginAdmin
+    closing: Closing
+    health: ProviderHealth
 
 
 def admin_services(
@@ -36,17 +44,23 @@ def admin_services(
     database: Database,
     vault: Vault,
     registry: Registry,
-    relying_party: Callable[[], RelyingParty],
+    new_relying_party: Callable[[], RelyingParty],
     callbacks: CallbackUrls,
+    relying_party: RelyingParty,
+    tokens: TokenRefresher,
+    logouts: LogoutService,
 ) -> AdminServices:
     """Make the services of a portal.
 
-    Parameters: relying_party, makes one that shares no cache with any other; callbacks, of the main site.
+    Parameters: new_relying_party, makes one that shares no cache with any other; callbacks, of the main site.
     """
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
     tenants = TenantAdmin(database.tenants, reader, clock=database.time)
     in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
     drafts = Drafts(database.tenants, tenants, in_thread, conflicts=registry.conflicts, clock=database.time)
+    logins = LoginAdmin(
+        database.tenant_logins, database.tenants, logouts=logouts, vault=vault, clock=database.time
+    )
     return AdminServices(
         store=database.tenants,
         tenants=tenants,
@@ -57,8 +71,11 @@ def admin_services(
             registry,
             store=database,
             vault=vault,
-            relying_party=relying_party,
+            relying_party=new_relying_party,
             callbacks=callbacks,
             clock=database.time,
         ),
+        logins=logins,
+        closing=Closing(tenants, database.tenant_logins, clock=database.time),
+        health=ProviderHealth(relying_party, tokens),
     )
