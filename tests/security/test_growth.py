@@ -130,6 +130,7 @@ NO_UNTRUSTED_INPUT = {
     "portal.cli.main": "input of the operator",
     "portal.cli.key_report": "writes",
     "portal.cli.source_lines": "a file of the operator",
+    "portal.config.source_lines": "splits a text at line breaks, with one pattern that does not backtrack",
     "portal.config.settings": "input of the operator",
     "portal.config.logo_file": "a file of the operator, read at start",
     "portal.config.setting_types": "input of the operator",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from portal.web.admin.base import AdminHandler, ConsoleMissingHandler, ConsoleRedirectHandler
+from portal.web.admin.draft_yaml import DraftYamlHandler
+from portal.web.admin.drafts import DiscardHandler, DraftHandler
 from portal.web.admin.overview import OverviewHandler
+from portal.web.admin.publish import PublishHandler
 from portal.web.admin.tenant import TenantPageHandler
 from portal.web.admin.test_login import TestClaimsHandler, TestLoginsHandler, TestResultHandler
 
@@ -16,6 +19,10 @@ ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (r"/admin/", OverviewHandler),
     (r"/admin", ConsoleRedirectHandler),
     (rf"{TENANT}/", TenantPageHandler),
+    (rf"{TENANT}/draft", DraftHandler),
+    (rf"{TENANT}/draft/yaml", DraftYamlHandler),
+    (rf"{TENANT}/draft/publish", PublishHandler),
+    (rf"{TENANT}/draft/discard", DiscardHandler),
     (rf"{TENANT}/draft/test", TestLoginsHandler),
     (rf"{TENANT}/draft/test/{_PROVIDER}", TestResultHandler),
     (rf"{TENANT}/draft/test/{_PROVIDER}/claims", TestClaimsHandler),

@@ -1,0 +1,279 @@
+"""What the pages of a draft show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from portal.admin.actors import Actor, actor_of
+from portal.admin.draft_reading import OpenDraft, Review
+from portal.admin.publication import TestedProvider
+from portal.config.source_lines import SourceLine, lines_of, source_line
+from portal.display_text import display_text
+from portal.errors import Problem
+from portal.web.admin.form import FieldView
+from portal.web.cards import clock_text
+
+_MOST_DIFF_LINES = 2_000
+_LONGEST_LINE = 500
+_KINDS = {"+": "added", "-": "removed", "@": "place"}
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemView:
+    """A problem of a draft. `line`: where it is, if it names a line."""
+
+    message: str
+    line: SourceLine | None
+
+
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """`kind`: added, removed, place or same; the words beside the colour are for who sees no colour."""
+
+    kind: str
+    sign: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Who changed or proposed something, and when."""
+
+    actor: str
+    at: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    url: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One of the steps from a new tenant to a published one. `state`: done, now, later or advised."""
+
+    title: str
+    text: str
+    state: str
+    notes: tuple[str, ...] = ()
+    links: tuple[Link, ...] = ()
+
+    @property
+    def state_in_words(self) -> str:
+        return {"done": "Done", "now": "Next", "later": "Later", "advised": "Advised"}[self.state]
+
+
+@dataclass(frozen=True, slots=True)
+class DraftPage:
+    """`GET /admin/t/{tenant}/draft`."""
+
+    slug: str
+    name: str
+    live: int
+    """The number of the live revision; 0 before the first."""
+    published: int | None
+    """The revision that was just published with this draft."""
+    saved: Change | None
+    """The last change; None without a draft."""
+    proposal: Change | None
+    of_later_version: bool
+    can_publish: bool
+    steps: tuple[Step, ...]
+    edits: tuple[Link, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Somebody else changed the draft while this text was typed."""
+
+    change: Change | None
+    """None when they discarded or published it."""
+    difference: tuple[DiffLine, ...]
+    """What saving the typed text would change of theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class YamlPage:
+    """`GET, POST /admin/t/{tenant}/draft/yaml`."""
+
+    slug: str
+    text: str
+    replaces: str
+    """The version that the text replaces; empty for none."""
+    live: int
+    saved: Change | None
+    problems: tuple[ProblemView, ...] = ()
+    warnings: tuple[ProblemView, ...] = ()
+    stored: bool = True
+    """Whether the text is what is stored."""
+    conflict: Conflict | None = None
+    unavailable: bool = False
+    """Whether it was not stored because the database does not respond."""
+    of_later_version: bool = False
+    longest: int = 0
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestedView:
+    """A test login at a provider, for the page of the publication."""
+
+    name: str
+    state: str
+    """`good`, `missing`, or `not needed`."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishPage:
+    """`GET, POST /admin/t/{tenant}/draft/publish`."""
+
+    slug: str
+    name: str
+    version: int | None
+    live: int
+    saved: Change | None
+    proposal: Change | None
+    notice: str
+    """Why nothing was published just now."""
+    warnings: tuple[str, ...]
+    difference: tuple[DiffLine, ...]
+    blocking: tuple[str, ...]
+    missing_tests: tuple[str, ...]
+    tests: tuple[TestedView, ...]
+    reason: FieldView
+    can_publish: bool
+    can_publish_untested: bool
+
+    @property
+    def ready(self) -> bool:
+        return not self.blocking and not self.missing_tests
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardPage:
+    """`GET /admin/t/{tenant}/draft/discard`."""
+
+    slug: str
+    version: int | None
+    live: int
+    saved: Change | None
+    notice: str = ""
+
+
+def problem_views(problems: Iterable[Problem], text: str) -> tuple[ProblemView, ...]:
+    """Problems with the lines of the text that they are about."""
+    lines = lines_of(text)
+    return tuple(ProblemView(problem.message, source_line(problem, lines)) for problem in problems)
+
+
+def diff_lines(difference: str) -> tuple[DiffLine, ...]:
+    """A unified diff for a page."""
+    lines = difference.split("\n")[2:] if difference else []
+    shown = tuple(_diff_line(line) for line in lines[:_MOST_DIFF_LINES])
+    left = len(lines) - len(shown)
+    return (*shown, DiffLine("place", "", f"and {left} more lines")) if left else shown
+
+
+def _diff_line(line: str) -> DiffLine:
+    kind = _KINDS.get(line[:1], "same")
+    if kind == "place":
+        return DiffLine(kind, "", "⋯")
+    return DiffLine(kind, line[:1], display_text(line[1:], limit=_LONGEST_LINE))
+
+
+def last_change(draft: OpenDraft) -> Change | None:
+    """Who changed a draft last."""
+    if draft.record is None:
+        return None
+    return change_of(actor_of(draft.record.author), draft.record.changed_at)
+
+
+def proposal_of(draft: OpenDraft) -> Change | None:
+    """Who asks for the publication of a draft."""
+    proposal = draft.state.proposal
+    return None if proposal is None else change_of(proposal.actor, proposal.at, proposal.reason)
+
+
+def change_of(actor: Actor, at: float, reason: str = "") -> Change:
+    """For people."""
+    return Change(
+        display_text(str(actor), limit=100), clock_text(at, date=True), display_text(reason, limit=300)
+    )
+
+
+def draft_name(draft: OpenDraft) -> str:
+    """The name of the tenant as the draft has it, or its slug."""
+    return draft.loaded.tenant.name if draft.loaded is not None else draft.slug
+
+
+def tested_views(review: Review) -> tuple[TestedView, ...]:
+    """The test logins of a draft."""
+    return tuple(_tested_view(one) for one in review.providers)
+
+
+def _tested_view(one: TestedProvider) -> TestedView:
+    name = display_text(one.name, limit=100)
+    if one.test is not None and not one.missing:
+        who = display_text(str(actor_of(one.test.actor)), limit=100)
+        return TestedView(name, "good", f"Tested by {who} on {clock_text(one.test.at, date=True)}.")
+    if one.differs or one.rules_differ:
+        return TestedView(name, "missing", one.missing[:1].upper() + one.missing[1:])
+    return TestedView(name, "not needed", "It has not changed.")
+
+
+def steps_of(review: Review, *, can_publish: bool) -> tuple[Step, ...]:
+    """The steps to a publication, each with its state and what is missing."""
+    draft = review.draft
+    base = f"/admin/t/{draft.slug}/draft"
+    chosen, valid = bool(draft.providers), draft.loaded is not None and not draft.problems
+    tested = valid and not review.missing_tests
+    done = [chosen, valid, tested, False]
+    now = done.index(False)
+    states = ["done" if one else "now" if index == now else "later" for index, one in enumerate(done)]
+    change = tuple(Link(f"{base}/providers/{id_}", f"Change {id_}") for id_ in draft.providers)
+    messages = tuple(problem.message for problem in draft.problems[:5])
+    return (
+        Step(
+            "Choose your provider",
+            "The service where your people sign in today, such as Microsoft Entra ID, Okta or Google.",
+            states[0],
+            links=(Link(f"{base}/providers/new", "Add another provider" if chosen else "Choose a provider"),),
+        ),
+        Step(
+            "Enter its values",
+            "Register the portal at the provider, then copy its client id and secret into the form. "
+            "The form shows each address that you need there.",
+            states[1],
+            messages if chosen else (),
+            (*change, Link(f"{base}/general", "General settings"), Link(f"{base}/yaml", "Edit as YAML")),
+        ),
+        Step(
+            "Run the checks",
+            "The portal asks the provider about each value. It takes a few seconds, and nobody is signed in.",
+            "advised" if valid else "later",
+            links=(Link(f"{base}/checks", "Run the checks"),) if valid else (),
+        ),
+        Step(
+            "Test the login",
+            "Sign in with your own account. It changes nothing for your users, and shows what the provider "
+            "says about you.",
+            states[2],
+            review.missing_tests if valid else (),
+            (Link(f"{base}/test", "Test the login"),) if valid else (),
+        ),
+        Step(
+            "Publish" if can_publish else "Propose",
+            "See what changes, and make it live for everybody."
+            if can_publish
+            else "See what changes, and ask the people who run this portal to make it live.",
+            states[3],
+            review.blocking if tested else (),
+            (Link(f"{base}/publish", "Review and publish" if can_publish else "Review and propose"),)
+            if tested
+            else (),
+        ),
+    )
