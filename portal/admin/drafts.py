@@ -197,7 +197,7 @@ class Drafts:
             raise DraftChanged(await self.get(slug))
 
         def with_test(state: StoredState) -> StoredState:
-            return state.with_failed_test(test, lambda plain: self._vault.seal(test_sealed_for(slug), plain))
+            return state.with_failed_test(test, lambda plain: self._vault.seal(state_sealed_for(slug), plain))
 
         await self._change_state(slug, with_test, version=version, event=None)
 
