@@ -10,6 +10,7 @@ from portal.admin.content_worker import ContentWorker
 from portal.admin.drafts import Drafts
 from portal.admin.health import ProviderHealth
 from portal.admin.logins import LoginAdmin
+from portal.admin.summaries import Summaries
 from portal.admin.tenants import TenantAdmin
 from portal.admin.test_logins import CallbackUrls, TestLogins
 from portal.admin.viewers import Viewers
@@ -36,6 +37,7 @@ class AdminServices:
     logins: LoginAdmin
     closing: Closing
     health: ProviderHealth
+    summaries: Summaries
 
 
 def admin_services(
@@ -78,4 +80,5 @@ def admin_services(
         logins=logins,
         closing=Closing(tenants, database.tenant_logins, clock=database.time),
         health=ProviderHealth(relying_party, tokens),
+        summaries=Summaries(registry, database.tenants),
     )
