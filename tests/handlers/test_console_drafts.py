@@ -164,7 +164,7 @@ async def test_A7_a_change_of_the_provider_needs_a_test_login(console: ConsoleWo
     page = await console.get(console.admin, YAML)
     await save(console, console.admin, textarea(page) + "max_age: 1h\n")
     review = await console.get(console.admin, PUBLISH)
-    assert "nobody has made a test login yet" in words(review)
+    assert "Nobody has made a test login yet" in words(review)
     assert "Publish without a test login" not in review.text
     forced = await press(console, console.admin, "publish-without-test")
     assert (forced.status, "Nothing was published" in forced.text) == (409, True)
@@ -183,7 +183,7 @@ async def test_A7_rules_that_lock_everybody_out_are_refused_and_an_operator_roll
     )
     await add_tests(console)
     review = await console.get(console.admin, PUBLISH)
-    assert "the account of the test login may not sign in" in words(review)
+    assert "The account of the test login may not sign in" in words(review)
     assert "Publish without a test login" not in review.text
     review = await console.get(console.operator, PUBLISH)
     assert "Publish without a test login" in review.text

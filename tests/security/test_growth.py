@@ -136,6 +136,7 @@ NO_UNTRUSTED_INPUT = {
     "portal.config.setting_types": "input of the operator",
     "portal.config.claim_rules": "values of tenant files and settings, read in a thread",
     "portal.config.product": "input of the operator",
+    "portal.web.admin.drafts": "one pattern of a fixed length",
     "portal.web.product_files": "one pattern of a fixed length",
     "portal.oidc.jose.algorithms": "makes keys of members that keys.parse_key_set has bounded",
     "portal.oidc.abnf": "makes patterns of one character class",

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from portal.admin.actors import Actor, actor_of
 from portal.admin.draft_reading import OpenDraft, Review
-from portal.admin.publication import TestedProvider
+from portal.admin.publication import ONE_OF_SEVERAL, TestedProvider
 from portal.config.source_lines import SourceLine, lines_of, source_line
+from portal.config.yaml_document import visible
 from portal.display_text import display_text
 from portal.errors import Problem
+from portal.tenancy.schema.tenant import ONLY_PROVIDER
 from portal.web.admin.form import FieldView
 from portal.web.cards import clock_text
 
@@ -53,7 +55,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One of the steps from a new tenant to a published one. `state`: done, now, later or advised."""
+    """One of the steps from a new tenant to a published one. `state`: done, now, later, advised or idle."""
 
     title: str
     text: str
@@ -63,7 +65,9 @@ class Step:
 
     @property
     def state_in_words(self) -> str:
-        return {"done": "Done", "now": "Next", "later": "Later", "advised": "Advised"}[self.state]
+        return {"done": "Done", "now": "Next", "later": "Later", "advised": "Advised", "idle": "Not needed"}[
+            self.state
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,8 @@ class PublishPage:
     blocking: tuple[str, ...]
     missing_tests: tuple[str, ...]
     tests: tuple[TestedView, ...]
+    tests_note: str
+    """What `tests` does not say of what is missing."""
     reason: FieldView
     can_publish: bool
     can_publish_untested: bool
@@ -182,7 +188,7 @@ def _diff_line(line: str) -> DiffLine:
     kind = _KINDS.get(line[:1], "same")
     if kind == "place":
         return DiffLine(kind, "", "⋯")
-    return DiffLine(kind, line[:1], display_text(line[1:], limit=_LONGEST_LINE))
+    return DiffLine(kind, line[:1], visible(line[1:], _LONGEST_LINE))
 
 
 def last_change(draft: OpenDraft) -> Change | None:
@@ -215,6 +221,21 @@ def tested_views(review: Review) -> tuple[TestedView, ...]:
     return tuple(_tested_view(one) for one in review.providers)
 
 
+def tests_note(review: Review) -> str:
+    """What the test logins do not say each by itself."""
+    return ONE_OF_SEVERAL if ONE_OF_SEVERAL in review.missing_tests else ""
+
+
+def provider_links(draft: OpenDraft) -> tuple[Link, ...]:
+    """The forms of the providers of a draft."""
+    base = f"/admin/t/{draft.slug}/draft/providers"
+    return tuple(Link(f"{base}/{id_}", _provider_name(id_).capitalize()) for id_ in draft.providers)
+
+
+def _provider_name(id_: str) -> str:
+    return "the provider" if id_ == ONLY_PROVIDER else f"provider {display_text(id_, limit=63)}"
+
+
 def _tested_view(one: TestedProvider) -> TestedView:
     name = display_text(one.name, limit=100)
     if one.test is not None and not one.missing:
@@ -234,7 +255,11 @@ def steps_of(review: Review, *, can_publish: bool) -> tuple[Step, ...]:
     done = [chosen, valid, tested, False]
     now = done.index(False)
     states = ["done" if one else "now" if index == now else "later" for index, one in enumerate(done)]
-    change = tuple(Link(f"{base}/providers/{id_}", f"Change {id_}") for id_ in draft.providers)
+    if tested and not review.test:
+        states[2] = "idle"
+    change = tuple(
+        Link(f"{base}/providers/{id_}", f"Change {_provider_name(id_)}") for id_ in draft.providers
+    )
     messages = tuple(problem.message for problem in draft.problems[:5])
     return (
         Step(

@@ -14,6 +14,7 @@ from portal.web.admin.draft_views import (
     draft_name,
     last_change,
     proposal_of,
+    provider_links,
     steps_of,
 )
 from portal.web.admin.form import TextField
@@ -60,7 +61,7 @@ class DraftHandler(AdminHandler):
                 can_publish=can_publish,
                 steps=steps_of(review, can_publish=can_publish),
                 edits=(
-                    *(Link(f"{base}/providers/{id_}", f"Provider {id_}") for id_ in draft.providers),
+                    *provider_links(draft),
                     Link(f"{base}/providers/new", "Add a provider"),
                     Link(f"{base}/general", "General settings"),
                     Link(f"{base}/yaml", "Edit as YAML"),

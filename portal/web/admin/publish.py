@@ -15,6 +15,7 @@ from portal.web.admin.draft_views import (
     last_change,
     proposal_of,
     tested_views,
+    tests_note,
 )
 from portal.web.admin.drafts import VERSION_FIELD, number_of
 from portal.web.admin.fields import REASON_FIELD
@@ -102,6 +103,7 @@ class PublishHandler(AdminHandler):
             blocking=review.blocking,
             missing_tests=review.missing_tests,
             tests=tested_views(review),
+            tests_note=tests_note(review),
             reason=form.views()["reason"],
             can_publish=self.viewer.may(Right.PUBLISH, draft.slug),
             can_publish_untested=self.viewer.operator,
