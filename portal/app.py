@@ -130,9 +130,12 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     client_keys = ClientKeyRing(settings.keys, clock=store.time)
     clock_check = ClockCheck(store, clock=clock)
     directory = TenantDirectory(registry, settings)
-    parts = SessionParts(
-        store, Vault(keyring), directory, RelyingParty(http, clock=store.time, client_keys=client_keys)
-    )
+
+    def new_relying_party() -> RelyingParty:
+        return RelyingParty(http, clock=store.time, client_keys=client_keys)
+
+    parts = SessionParts(store, Vault(keyring), directory, new_relying_party())
+    sites = Sites(settings.public_url, registry.by_host)
     reader = BatchedReader(store, clock=store.time)
     tokens = parts.token_refresher(may_refresh=clock_check.may_refresh)
     logouts = parts.logout_service(tokens)
@@ -143,6 +146,8 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
             database=store,
             vault=parts.vault,
             registry=registry,
+            new_relying_party=new_relying_party,
+            callbacks=sites.main,
             relying_party=parts.relying_party,
             tokens=tokens,
             logouts=logouts,
@@ -156,7 +161,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         store=store,
         store_probe=StoreProbe(store, reader),
         clock_check=clock_check,
-        sites=Sites(settings.public_url, registry.by_host),
+        sites=sites,
         templates=load_templates(),
         product=product_files(settings.product),
         clock=store.time,

@@ -14,7 +14,7 @@ from portal.web.admin.routes import ADMIN_ROUTES, ANY_ADDRESS
 from portal.web.admin.setup import SetupHandler
 from portal.web.api_proxy.handler import ApiServer
 from portal.web.base import NotFoundHandler
-from portal.web.callback import CallbackHandler, PostedCallbackHandler
+from portal.web.callback import CallbackHandler, PostedCallbackHandler, TestCallbackHandler
 from portal.web.client_keys import KeySetHandler, TenantKeySetHandler
 from portal.web.context import Portal
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE, SETUP_COOKIE
@@ -86,6 +86,7 @@ def routes() -> list[Rule]:
         (_TENANT, TenantHomeRedirectHandler),
         (rf"{_TENANT}/initiate-login", InitiateLoginHandler),
         (rf"{_TENANT}/callback/{_PROVIDER}", CallbackHandler),
+        (rf"{_TENANT}/callback/{_PROVIDER}/test-[0-9a-f]{{16}}", TestCallbackHandler),
         (rf"{_TENANT}/finish-login", PostedCallbackHandler),
         (rf"{_TENANT}/logout", TenantLogoutHandler),
         (rf"{_TENANT}/signed-out", SignedOutHandler),

@@ -21,6 +21,7 @@ from portal.tenancy.model import Tenant
 
 MAX_STATE_CHARACTERS = 60_000
 """The database keeps a little more."""
+_MOST_FAILED_TESTS = 3
 _NOT_FOR_SIGN_IN = frozenset({"label"})
 """What of a provider decides nothing of a sign-in."""
 
@@ -58,6 +59,25 @@ class TestResult:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedTest:
+    """A test login that failed, or could not begin; bounded text without secrets."""
+
+    provider: str
+    registration: str
+    at: float
+    actor: str
+    """These as in TestResult."""
+    code: str
+    """Of the error."""
+    title: str
+    """What a user would read."""
+    explanation: str
+    """What the provider said, or why the portal refused; may be empty. Untrusted text."""
+    detail: str
+    """What happened, for the admin."""
+
+
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """Somebody who may not publish a draft asks for it."""
 
@@ -72,6 +92,8 @@ class DraftState:
 
     tests: Mapping[str, TestResult] = field(default_factory=dict)
     proposal: Proposal | None = None
+    failed: Mapping[str, FailedTest] = field(default_factory=dict)
+    """The last test login at a provider, if it failed; an earlier one in `tests` counts still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +108,14 @@ class StoredState:
     tests: Mapping[str, str] = field(default_factory=dict)
     """Sealed, by the id of the provider."""
     proposal: Proposal | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """As `tests`."""
 
     def text(self) -> str:
         """The JSON."""
         proposal = self.proposal and {**asdict(self.proposal), "actor": self.proposal.actor.as_json()}
-        return json.dumps({"edited": self.edited, "tests": dict(self.tests), "proposal": proposal})
+        tests, failed = dict(self.tests), dict(self.failed)
+        return json.dumps({"edited": self.edited, "tests": tests, "proposal": proposal, "failed": failed})
 
     def with_test(self, test: TestResult, seal: Callable[[str], str]) -> StoredState:
         """Add a test, in place of an earlier one of its provider and of others that there is no room for.
@@ -98,19 +123,35 @@ class StoredState:
         Raises: TestLoginTooLarge, VaultError.
         """
         sealed = seal(json.dumps({**_fields(test), "claims": dict(test.claims)}))
-        kept = {id_: text for id_, text in self.tests.items() if id_ != test.provider}
-        while (
-            len(added := replace(self, tests={**kept, test.provider: sealed}).text()) > MAX_STATE_CHARACTERS
-        ):
-            if not kept:
-                raise TestLoginTooLarge(f"its claims need {len(added)} characters")
-            kept.pop(next(iter(kept)))
-        return replace(self, tests={**kept, test.provider: sealed})
+        failed = _without(self.failed, test.provider)
+        kept = _without(self.tests, test.provider)
+        while True:
+            added = replace(self, tests={**kept, test.provider: sealed}, failed=failed)
+            if len(added.text()) <= MAX_STATE_CHARACTERS:
+                return added
+            if not failed and not kept:
+                raise TestLoginTooLarge(f"its claims need {len(added.text())} characters")
+            droppable = failed or kept
+            droppable.pop(next(iter(droppable)))
+
+    def with_failed_test(self, test: FailedTest, seal: Callable[[str], str]) -> StoredState:
+        """Add a test login that failed; the oldest of more than a few are dropped, all if there is no room.
+
+        Raises: VaultError.
+        """
+        failed = {**_without(self.failed, test.provider), test.provider: seal(json.dumps(_fields(test)))}
+        added = replace(self, failed=dict([*failed.items()][-_MOST_FAILED_TESTS:]))
+        return added if len(added.text()) <= MAX_STATE_CHARACTERS else replace(self, failed={})
 
     def opened(self, open_sealed: Callable[[str], str]) -> DraftState:
         """Open the test logins; one that was sealed with a lost key or by a later version does not count."""
-        found = {id_: _test(sealed, open_sealed) for id_, sealed in self.tests.items()}
-        return DraftState({id_: test for id_, test in found.items() if test is not None}, self.proposal)
+        tests = {id_: _test(sealed, open_sealed) for id_, sealed in self.tests.items()}
+        failed = {id_: _failed_test(sealed, open_sealed) for id_, sealed in self.failed.items()}
+        return DraftState(
+            {id_: test for id_, test in tests.items() if test is not None},
+            self.proposal,
+            {id_: test for id_, test in failed.items() if test is not None},
+        )
 
 
 def stored_state(draft: Draft) -> StoredState:
@@ -121,6 +162,7 @@ def stored_state(draft: Draft) -> StoredState:
             edited=int(found["edited"]) if found.get("edited") is not None else None,
             tests={str(id_): str(sealed) for id_, sealed in found.get("tests", {}).items()},
             proposal=_proposal(found.get("proposal")),
+            failed={str(id_): str(sealed) for id_, sealed in found.get("failed", {}).items()},
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return StoredState()
@@ -163,6 +205,17 @@ def _test(sealed: str, open_sealed: Callable[[str], str]) -> TestResult | None:
         return TestResult(**found)
     except (VaultError, ValueError, TypeError, KeyError):
         return None
+
+
+def _failed_test(sealed: str, open_sealed: Callable[[str], str]) -> FailedTest | None:
+    try:
+        return FailedTest(**json.loads(open_sealed(sealed)))
+    except (VaultError, ValueError, TypeError):
+        return None
+
+
+def _without(sealed: Mapping[str, str], provider: str) -> dict[str, str]:
+    return {id_: text for id_, text in sealed.items() if id_ != provider}
 
 
 def _plain(value: object) -> Any:

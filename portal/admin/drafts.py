@@ -15,6 +15,7 @@ from portal.admin.content_worker import ContentWorker
 from portal.admin.draft_reading import Conflicts, DraftReader, OpenDraft, Review
 from portal.admin.draft_state import (
     DraftState,
+    FailedTest,
     Proposal,
     StoredState,
     TestResult,
@@ -187,6 +188,16 @@ class Drafts:
 
         def with_test(state: StoredState) -> StoredState:
             return state.with_test(test, lambda plain: self._vault.seal(state_sealed_for(slug), plain))
+
+        await self._change_state(slug, with_test, version=version, event=None)
+
+    async def record_failed_test(self, slug: str, test: FailedTest, *, version: int | None) -> None:
+        """Keep a test login that failed with the draft, as `record_test`."""
+        if version is None:
+            raise DraftChanged(await self.get(slug))
+
+        def with_test(state: StoredState) -> StoredState:
+            return state.with_failed_test(test, lambda plain: self._vault.seal(state_sealed_for(slug), plain))
 
         await self._change_state(slug, with_test, version=version, event=None)
 

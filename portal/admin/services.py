@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from portal.admin.check_runs import CheckRuns
@@ -13,6 +14,7 @@ from portal.admin.logins import LoginAdmin
 from portal.admin.setup_links import SetupLinks
 from portal.admin.summaries import Summaries
 from portal.admin.tenants import TenantAdmin
+from portal.admin.test_logins import CallbackUrls, TestLogins
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
 from portal.keys.vault import Vault
@@ -36,6 +38,7 @@ class AdminServices:
     contents: ContentWorker
     """Reads contents in its thread."""
     checks: CheckRuns
+    test_logins: TestLogins
     setup_links: SetupLinks
     logins: LoginAdmin
     closing: Closing
@@ -53,11 +56,16 @@ def admin_services(
     database: Database,
     vault: Vault,
     registry: Registry,
+    new_relying_party: Callable[[], RelyingParty],
+    callbacks: CallbackUrls,
     relying_party: RelyingParty,
     tokens: TokenRefresher,
     logouts: LogoutService,
 ) -> AdminServices:
-    """Make the services of a portal."""
+    """Make the services of a portal.
+
+    Parameters: new_relying_party, makes one that shares no cache with any other; callbacks, of the main site.
+    """
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
     in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
     store, clock = database.tenants, database.time
@@ -76,6 +84,15 @@ def admin_services(
         drafts=drafts,
         contents=in_thread,
         checks=CheckRuns(database, clock=clock),
+        test_logins=TestLogins(
+            drafts,
+            registry,
+            store=database,
+            vault=vault,
+            relying_party=new_relying_party,
+            callbacks=callbacks,
+            clock=clock,
+        ),
         setup_links=setup_links,
         logins=LoginAdmin(database.tenant_logins, store, logouts=logouts, vault=vault, clock=clock),
         closing=Closing(

@@ -66,6 +66,8 @@ class AuthorizationOptions:
     interactive: bool = False
     select_account: bool = True
     """False: never send `select_account`, because the provider rejected it."""
+    state_prefix: str = ""
+    """The state begins with it, so that the caller recognizes the response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ def draft(provider: Provider, *, redirect_uri: str, options: AuthorizationOption
     """
     random = secrets.token_bytes(96)
     state, nonce, code_verifier = (_base64url(random[start : start + 32]) for start in (0, 32, 64))
+    options = options or AuthorizationOptions()
+    state = options.state_prefix + state
     dpop_key = DpopKey.generate() if provider.dpop else None
     parameters = [
         ("response_type", "code"),
@@ -116,7 +120,7 @@ def draft(provider: Provider, *, redirect_uri: str, options: AuthorizationOption
         # RFC 9700 2.1.1: also for confidential clients
         ("code_challenge", code_challenge(code_verifier)),
         ("code_challenge_method", "S256"),
-        *_optional_parameters(provider, options or AuthorizationOptions()),
+        *_optional_parameters(provider, options),
     ]
     if dpop_key is not None:
         parameters.append(("dpop_jkt", dpop_key.thumbprint))  # RFC 9449 10

@@ -21,18 +21,21 @@ _ROUNDING = 0.001
 class RefetchBudget:
     """Counts fetches by key, usually a registration and a purpose.
 
-    Parameters: clock, seconds since the epoch, UTC.
+    Parameters: clock, seconds since the epoch, UTC; burst, fetches that are allowed without a pause; refill,
+    seconds after which one more is allowed.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, burst: int = BURST, refill: float = REFILL_SECONDS) -> None:
         self._clock = clock
+        self._burst = burst
+        self._refill = refill
         self._full_at: dict[Hashable, float] = {}
 
     def take(self, key: Hashable) -> bool:
         """Count one fetch if it is allowed now. Return whether it is."""
-        now, whole = self._clock(), BURST * REFILL_SECONDS
+        now, whole = self._clock(), self._burst * self._refill
         full_at = min(self._full_at.get(key, now), now + whole)  # the clock may have been set back
-        full_after = max(full_at, now) + REFILL_SECONDS
+        full_after = max(full_at, now) + self._refill
         is_allowed = full_after - now <= whole + _ROUNDING
         self._full_at[key] = full_after if is_allowed else full_at
         return is_allowed

@@ -35,6 +35,7 @@ from portal.sessions.opened_tokens import OpenedTokens
 from portal.sessions.provider_breaker import ProviderBreaker
 from portal.sessions.refresh_lease import Granted, LeaseTimes, RefreshLeases
 from portal.sessions.refusals import Refusals
+from portal.sessions.token_revocation import revoke_tokens
 from portal.sessions.token_storing import TokenStoring
 from portal.single_flight import SingleFlight
 from portal.stores.model import Login
@@ -47,7 +48,6 @@ _MIN_REFRESH_AGE = 30.0
 WAIT_SECONDS = 10.0
 """How long a call whose access token has expired waits for a refresh."""
 _RETRY_AFTER = 5
-_REVOKE_SECONDS = 5.0
 
 
 class TokenRefresher:
@@ -287,16 +287,8 @@ class TokenRefresher:
         return self._breaker.failures(provider.key)
 
     async def revoke(self, tokens: TokenSet, provider: Provider) -> None:
-        """Revoke a token set without a login; gives up after _REVOKE_SECONDS and logs a failure."""
-        token = tokens.refresh_token or tokens.access_token
-        hint = "refresh_token" if tokens.refresh_token else "access_token"
-        try:
-            async with asyncio.timeout(_REVOKE_SECONDS):
-                await self._relying_party.revoke(provider, token, hint=hint)
-        except (PortalError, TimeoutError) as error:
-            _log.warning(
-                "revocation_failed", tenant=provider.tenant, provider=provider.id, error=type(error).__name__
-            )
+        """Revoke a token set without a login, as `revoke_tokens`."""
+        await revoke_tokens(self._relying_party, provider, tokens)
 
 
 def _log_unexpected(refreshing: asyncio.Task[TokenSet]) -> None:

@@ -20,6 +20,16 @@ _compact_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
+class SealedTest:
+    """What an attempt tests, if it is one of `portal.admin.test_logins`."""
+
+    actor: str
+    """Who tests, an `Actor` as JSON."""
+    fingerprint: str
+    """Of the provider of the draft."""
+
+
+@dataclass(frozen=True, slots=True)
 class SealedAttempt:
     """The secrets of a login attempt and, once posted, its response."""
 
@@ -31,6 +41,8 @@ class SealedAttempt:
     """None: an earlier version of the portal stored the attempt without it."""
     response: Response | None = field(default=None, repr=False)
     """A posted response that waits for the browser; None before it arrives."""
+    test: SealedTest | None = None
+    """None: an attempt to sign in."""
 
     def encode(self) -> str:
         """Encode as JSON. The result contains secrets in plaintext: seal it, never store or log it."""
@@ -42,6 +54,8 @@ class SealedAttempt:
             "asked": None if self.asked is None else {name: getattr(self.asked, name) for name in _ASKED},
             "response": self.response,
         }
+        if self.test is not None:
+            members["test"] = [self.test.actor, self.test.fingerprint]
         return _compact_json(members)
 
     @classmethod
@@ -54,7 +68,7 @@ class SealedAttempt:
             members = json.loads(text)
             if isinstance(members, list):
                 members = _named(*members)
-            dpop_key, asked = members["dpop_key"], members["asked"]
+            dpop_key, asked, test = members["dpop_key"], members["asked"], members.get("test")
             return cls(
                 code_verifier=Secret(_text(members["code_verifier"])),
                 dpop_key=None if dpop_key is None else DpopKey.from_jwk(dpop_key),
@@ -62,6 +76,7 @@ class SealedAttempt:
                 login_hint=members["login_hint"],
                 asked=None if asked is None else Interaction(**asked),
                 response=members["response"],
+                test=None if test is None else SealedTest(*map(_text, test)),
             )
         except (ValueError, TypeError, KeyError) as error:
             raise AttemptUnknown("another version of the portal stored the attempt") from error

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from urllib.parse import urlencode
 
+from portal.admin.draft_state import FailedTest, TestResult
+from portal.admin.test_logins import BegunTest
+from portal.admin.viewers import Viewer
 from portal.display_text import display_text
 from portal.errors import BadRequest, LoginNotStored, PortalError, SignInNotAllowed, StoreUnavailable
 from portal.oidc.errors import AttemptUnknown, LoginRejected, ProviderUnavailable, ResponseMalformed
 from portal.secret import Secret
 from portal.sessions.service import FinishedLogin, InteractiveRetry
+from portal.sessions.stored_attempts import AttemptKind, kind_of_response
 from portal.tenancy.model import Tenant
 from portal.web.base import PageHandler, prefers_json
 from portal.web.cards import account_name, tenant_card
-from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE
+from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE, SETUP_COOKIE
 from portal.web.forms import decoded, posted_form
 from portal.web.login import require_new_logins
 from portal.web.views import NotAllowedPage
@@ -23,6 +27,8 @@ class LoginCompletionHandler(PageHandler):
     """Base of the handlers that finish a login attempt."""
 
     _can_sign_out_at_provider = False
+    is_test = False
+    """Whether the request belongs to a test login of a draft."""
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -47,6 +53,18 @@ class LoginCompletionHandler(PageHandler):
             )
             self._can_sign_out_at_provider = url is not None
             raise
+
+    async def test_viewer(self) -> Viewer:
+        """Who finishes a test login in this browser."""
+        return await self.portal.admin.viewers.of(self.logins, self.read_cookie(SETUP_COOKIE))
+
+    def redirect_after_test(self, tenant: str, outcome: BegunTest | TestResult | FailedTest) -> None:
+        """Redirect the browser to the result in the console, or to the provider again."""
+        if isinstance(outcome, BegunTest):
+            self.bind_attempt(outcome.provider)
+            self.redirect(outcome.url, status=303)
+            return
+        self.redirect(f"/admin/t/{tenant}/draft/test/{outcome.provider}", status=303)
 
     def render_error(self, error: PortalError) -> None:
         """Render the error. A login that could not be stored must not end the browser's other logins."""
@@ -77,11 +95,15 @@ class LoginCompletionHandler(PageHandler):
         )
 
     def retry_url(self, error: PortalError) -> str | None:
+        if self.is_test:
+            return f"/admin/t/{self.path_kwargs['tenant']}/draft/test"
         if isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable):
             return f"/t/{self.path_kwargs['tenant']}/"
         return super().retry_url(error)
 
     def retry_label(self, error: PortalError) -> str:
+        if self.is_test:
+            return "Back to the draft"
         if isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable):
             return "Start again"
         return super().retry_label(error)
@@ -103,6 +125,9 @@ class CallbackHandler(LoginCompletionHandler):
         """
 
     async def get(self, tenant: str, provider: str | None = None) -> None:
+        if self._is_test(self.request.query_arguments, self.read_cookie(BINDING_COOKIE)):
+            await self.finish_test(tenant)
+            return
         redirect_uri = self._redirect_uri(tenant, provider)
         login = self.portal.sessions.finish_login(
             tenant,
@@ -116,14 +141,49 @@ class CallbackHandler(LoginCompletionHandler):
 
     async def post(self, tenant: str, provider: str | None = None) -> None:
         """Store the response and redirect the browser to a GET, which carries its session cookie."""
+        binding = self.read_cookie(POSTED_BINDING_COOKIE) or self.read_cookie(BINDING_COOKIE)
+        if self._is_test(self.request.body_arguments, binding):
+            await self.store_posted_test(tenant, binding)
+            return
         redirect_uri = self._redirect_uri(tenant, provider)
         reference = await self.portal.sessions.store_posted_response(
-            tenant,
-            self._form_parameters(),
-            redirect_uri=redirect_uri,
-            binding=self.read_cookie(POSTED_BINDING_COOKIE) or self.read_cookie(BINDING_COOKIE),
+            tenant, self._form_parameters(), redirect_uri=redirect_uri, binding=binding
         )
-        self.redirect(f"/t/{tenant}/finish-login?reference={reference}", status=303)
+        self._continue_with(reference)
+
+    async def finish_test(self, tenant: str) -> None:
+        """Finish the test login of a draft. The tenant need not be live."""
+        self.is_test = True
+        outcome = await self.portal.admin.test_logins.finish(
+            tenant,
+            self._query_parameters(),
+            redirect_uri=self._requested_uri,
+            binding=self.read_cookie(BINDING_COOKIE),
+            viewer=await self.test_viewer(),
+        )
+        self.redirect_after_test(tenant, outcome)
+
+    async def store_posted_test(self, tenant: str, binding: str | None) -> None:
+        """Store the response of a test login, as `post`."""
+        self.is_test = True
+        reference = await self.portal.admin.test_logins.store_posted_response(
+            tenant, self._form_parameters(), redirect_uri=self._requested_uri, binding=binding
+        )
+        self._continue_with(reference)
+
+    def _continue_with(self, reference: str) -> None:
+        self.redirect(f"/t/{self.path_tenant}/finish-login?reference={reference}", status=303)
+
+    def _is_test(self, arguments: Mapping[str, list[bytes]], binding: str | None) -> bool:
+        """Whether a response is for a test login of a draft, as its state says."""
+        try:
+            return kind_of_response(decoded(arguments), binding=binding) is AttemptKind.TEST
+        except BadRequest:
+            return False
+
+    @property
+    def _requested_uri(self) -> str:
+        return f"{self.site.origin}{self.request.path}"
 
     def _redirect_uri(self, tenant: str, provider: str | None) -> str:
         """The redirect URI at which the response arrived.
@@ -134,7 +194,7 @@ class CallbackHandler(LoginCompletionHandler):
         require_new_logins(live)
         if provider is None and len(live.providers) > 1:
             raise AttemptUnknown("the tenant has several providers, and none of them uses this redirect URI")
-        return f"{self.site.origin}{self.request.path}"
+        return self._requested_uri
 
     def _query_parameters(self) -> dict[str, list[str]]:
         try:
@@ -153,12 +213,40 @@ class PostedCallbackHandler(LoginCompletionHandler):
     """`GET /t/{tenant}/finish-login?reference=`: finishes a login whose response was posted."""
 
     async def get(self, tenant: str) -> None:
+        reference = self.get_query_argument("reference", "")
+        if AttemptKind.of(reference) is AttemptKind.TEST:
+            await self._finish_test(tenant, reference)
+            return
         require_new_logins(self.tenant(tenant))
         login = self.portal.sessions.finish_posted_login(
             tenant,
-            self.get_query_argument("reference", ""),
+            reference,
             binding=self.read_cookie(BINDING_COOKIE),
             cookie=self.session_cookie(),
             device=self.device(),
         )
         await self.finished(login)
+
+    async def _finish_test(self, tenant: str, reference: str) -> None:
+        self.is_test = True
+        outcome = await self.portal.admin.test_logins.finish_posted(
+            tenant, reference, binding=self.read_cookie(BINDING_COOKIE), viewer=await self.test_viewer()
+        )
+        self.redirect_after_test(tenant, outcome)
+
+
+class TestCallbackHandler(CallbackHandler):
+    """`GET, POST /t/{tenant}/callback/{provider}/test-{server}`: responses that are for test logins only.
+
+    See `portal.admin.test_logins.redirect_uri`.
+    """
+
+    __test__ = False  # not a class of tests
+
+    async def get(self, tenant: str, provider: str | None = None) -> None:
+        await self.finish_test(tenant)
+
+    async def post(self, tenant: str, provider: str | None = None) -> None:
+        await self.store_posted_test(
+            tenant, self.read_cookie(POSTED_BINDING_COOKIE) or self.read_cookie(BINDING_COOKIE)
+        )

@@ -11,9 +11,9 @@ from portal.display_text import display_text
 from portal.errors import AccessDenied, BadRequest, LoginRequired, NotFound, PortalError
 from portal.oidc.distributed_claims import claims_held_elsewhere
 from portal.oidc.errors import RefreshRejected
-from portal.oidc.provider import Provider, TokenSet
 from portal.outbound.request import encode_headers
 from portal.outbound.stream import OutboundStream
+from portal.sessions.login_warnings import missing_scopes
 from portal.stores.model import Login
 from portal.tenancy.model import Api, Tenant
 from portal.web.api_proxy.rules import RESPONSE_HEADERS, passed_headers, target_url
@@ -39,7 +39,6 @@ _PROTOCOL_CLAIMS = frozenset(
         *("_claim_names", "_claim_sources", "hasgroups"),
     )
 )
-_IDENTITY_SCOPES = frozenset(("openid", "profile", "email", "address", "phone"))
 _MOST_CLAIMS = 60
 _EXPLORER_BYTES = 256 * 1024
 _SIGN_IN_ENDED = "Your sign-in here has ended. Sign in again to continue."
@@ -309,16 +308,6 @@ def _claim_rows(tenant: Tenant, login: Login) -> tuple[ClaimRow, ...]:
 def _claims_elsewhere(login: Login) -> tuple[str, ...]:
     names = claims_held_elsewhere(login.claims)
     return tuple(display_text(name, limit=100) for name in names[:_MOST_CLAIMS])
-
-
-def missing_scopes(provider: Provider, tokens: TokenSet) -> tuple[str, ...]:
-    """Return the scopes that were requested but not granted.
-
-    A provider with resource indicators (RFC 8707) lists only the scopes of the access token's API. So scopes
-    that only request claims (OIDC Core 5.4) count as granted, and a refresh token proves `offline_access`.
-    """
-    granted = _IDENTITY_SCOPES.union(tokens.scope, ("offline_access",) if tokens.refresh_token else ())
-    return tuple(scope for scope in provider.scopes if scope not in granted)
 
 
 async def _read_text(response: OutboundStream) -> tuple[str, bool]:

@@ -45,6 +45,13 @@ class Site:
         own = f"/{provider}" if len(tenant.providers) > 1 else ""
         return f"{self.origin}/t/{tenant.slug}/callback{own}"
 
+    def test_callback_url(self, tenant: Tenant, provider: str, server: str) -> str:
+        """The redirect_uri of test logins, where that of logins belongs to another authorization server.
+
+        Parameters: server, which authorization server it is for, as hexadecimal digits.
+        """
+        return f"{self.origin}/t/{tenant.slug}/callback/{provider}/test-{server}"
+
     def signed_out_url(self, tenant: str) -> str:
         """The post_logout_redirect_uri of a tenant."""
         return f"{self.origin}/t/{tenant}/signed-out"

@@ -18,6 +18,7 @@ from portal.web.admin.revisions import RevisionHandler, RevisionsHandler, RollBa
 from portal.web.admin.sessions import EndAllLoginsHandler, EndLoginHandler, SessionsHandler
 from portal.web.admin.status import RemoveTenantHandler, StatusHandler
 from portal.web.admin.tenant import TenantPageHandler
+from portal.web.admin.test_logins import TestClaimsHandler, TestLoginsHandler, TestResultHandler
 
 TENANT = r"/admin/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 """The beginning of the addresses of a tenant's pages."""
@@ -30,13 +31,16 @@ ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (r"/admin", ConsoleRedirectHandler),
     (r"/admin/new", NewTenantHandler),
     (rf"{TENANT}/", TenantPageHandler),
+    (rf"{TENANT}/draft", DraftHandler),
     (rf"{TENANT}/draft/general", GeneralHandler),
-    (rf"{TENANT}/draft/checks", ChecksHandler),
     (rf"{TENANT}/draft/providers/new", NewProviderHandler),
     (rf"{TENANT}/draft/providers/{PROVIDER}", ProviderHandler),
     (rf"{TENANT}/draft/providers/{PROVIDER}/remove", RemoveProviderHandler),
-    (rf"{TENANT}/draft", DraftHandler),
     (rf"{TENANT}/draft/yaml", DraftYamlHandler),
+    (rf"{TENANT}/draft/checks", ChecksHandler),
+    (rf"{TENANT}/draft/test", TestLoginsHandler),
+    (rf"{TENANT}/draft/test/{PROVIDER}", TestResultHandler),
+    (rf"{TENANT}/draft/test/{PROVIDER}/claims", TestClaimsHandler),
     (rf"{TENANT}/draft/publish", PublishHandler),
     (rf"{TENANT}/draft/discard", DiscardHandler),
     (rf"{TENANT}/sessions", SessionsHandler),
@@ -46,14 +50,10 @@ ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (rf"{TENANT}/revisions", RevisionsHandler),
     (rf"{TENANT}/revisions/{NUMBER}", RevisionHandler),
     (rf"{TENANT}/revisions/{NUMBER}/rollback", RollBackHandler),
-    (rf"{TENANT}/status", StatusHandler),
-    (rf"{TENANT}/remove", RemoveTenantHandler),
-    (rf"{TENANT}/draft", DraftHandler),
-    (rf"{TENANT}/draft/yaml", DraftYamlHandler),
-    (rf"{TENANT}/draft/publish", PublishHandler),
-    (rf"{TENANT}/draft/discard", DiscardHandler),
     (rf"{TENANT}/links", SetupLinksHandler),
     (rf"{TENANT}/links/(?P<link>[0-9a-f]{{12}})/revoke", RevokeSetupLinkHandler),
+    (rf"{TENANT}/status", StatusHandler),
+    (rf"{TENANT}/remove", RemoveTenantHandler),
 ]
 ANY_ADDRESS = (r"/admin/.*", ConsoleMissingHandler)
 """What no route of ADMIN_ROUTES matches."""

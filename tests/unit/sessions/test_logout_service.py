@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from portal.oidc.provider import Provider
 from portal.secret import Secret
-from portal.sessions import logout, refresh
+from portal.sessions import logout, token_revocation
 from portal.sessions.logout import LogoutService
 from tests.kit.samples import SampleDirectory, sample_provider, sample_session
 from tests.unit.sessions.refreshing import DEADLINE, Scene, refreshing
@@ -93,7 +93,7 @@ async def test_a_logout_does_not_wait_for_a_provider_that_does_not_respond(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logout, "_PROVIDER_SECONDS", 0.01)
-    monkeypatch.setattr(refresh, "_REVOKE_SECONDS", 0.01)
+    monkeypatch.setattr(token_revocation, "REVOKE_SECONDS", 0.01)
     async with logging_out(tmp_path, sample_provider()) as (service, party, scene):
         party.gate.clear()
         assert await asyncio.wait_for(end(service), DEADLINE) is None

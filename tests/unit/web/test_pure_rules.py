@@ -10,10 +10,10 @@ import pytest
 from tornado.httputil import HTTPHeaders
 
 from portal.secret import Secret
+from portal.sessions.login_warnings import missing_scopes
 from portal.tenancy.index import Index
 from portal.web.client_address import client_address
 from portal.web.cookies import set_cookie_header
-from portal.web.home import missing_scopes
 from portal.web.origin import Origin, origin_of
 from portal.web.sites import Sites
 from tests.kit.samples import sample_provider, sample_tenant, sample_tokens

@@ -1,0 +1,254 @@
+"""The data of the pages of test logins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portal.admin.actors import actor_of
+from portal.admin.draft_state import FailedTest, TestResult
+from portal.admin.drafts import OpenDraft
+from portal.admin.test_logins import PlannedTest, TestLoginRefused, TestLogins
+from portal.admin.test_report import Choice, TestReport, chosen, report
+from portal.display_text import display_text
+from portal.tenancy.model import ClaimNames, Tenant
+from portal.web.cards import clock_text
+
+_LONGEST_LABEL = 120
+_LONGEST_URL = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderView:
+    """A provider of the draft, and what is known about test logins at it. Untrusted, bounded text."""
+
+    id: str
+    label: str
+    issuer: str
+    redirect_uri: str
+    separate: bool
+    """Whether only test logins use this redirect URI."""
+    state: str
+    """`passed`, `changed` (since the test login), `failed` (the last one) or `untested`."""
+    at: str
+    """When the last test login was; empty before the first."""
+
+    @property
+    def words(self) -> str:
+        """The state in words."""
+        return {
+            "passed": "The test login succeeded",
+            "changed": "Changed since the test login",
+            "failed": "The last test login failed",
+            "untested": "Not tested yet",
+        }[self.state]
+
+    @property
+    def button(self) -> str:
+        return "Test this provider" if self.state == "untested" else "Test again"
+
+
+@dataclass(frozen=True, slots=True)
+class TestLoginsPage:
+    """`GET /admin/t/{tenant}/draft/test`."""
+
+    __test__ = False  # not a class of tests
+
+    slug: str
+    providers: tuple[ProviderView, ...]
+    refusal: str
+    """Why no test login is possible, as a sentence; empty when one is."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureView:
+    """A test login that failed. Untrusted, bounded text."""
+
+    title: str
+    explanation: str
+    detail: str
+    code: str
+    at: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultView:
+    """A test login that succeeded. Untrusted, bounded text."""
+
+    at: str
+    actor: str
+    own: bool
+    """Whether the viewer made it: only then what the claims contain is shown."""
+    account: str
+    issuer: str
+    subject: str
+    scopes: tuple[str, ...]
+    refresh_token: bool
+    warnings: tuple[str, ...]
+    counts: bool
+    """Whether the provider is still what was tested."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimChoice:
+    """A field of the form with which a claim is chosen."""
+
+    name: str
+    label: str
+    hint: str
+    value: str
+    """The claim that is chosen; empty: none."""
+    required: bool
+    preview: str
+    """What users would see; empty when the account has no such claim."""
+    options: tuple[Choice, ...]
+    error: str = ""
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the chosen claim is one of the options."""
+        return any(option.claim == self.value for option in self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class TestResultPage:
+    """`GET /admin/t/{tenant}/draft/test/{provider}`."""
+
+    __test__ = False
+
+    slug: str
+    version: int | None
+    """Of the draft, for the form."""
+    provider: ProviderView
+    failure: FailureView | None
+    result: ResultView | None
+    report: TestReport | None
+    choices: tuple[ClaimChoice, ...]
+    notice: str = ""
+
+
+def provider_views(draft: OpenDraft, logins: TestLogins) -> tuple[tuple[ProviderView, ...], str]:
+    """The providers of a draft, and why none of them can be tested, if that is so."""
+    views, refusal = [], ""
+    for id_ in draft.loaded.tenant.providers if draft.loaded is not None else ():
+        try:
+            views.append(provider_view(draft, logins.plan(draft, id_)))
+        except TestLoginRefused as refused:
+            refusal = refused.explanation or refused.title
+    if draft.loaded is None:
+        refusal = "The draft has problems. Correct them before the test login."
+    return tuple(views), refusal
+
+
+def provider_view(draft: OpenDraft, planned: PlannedTest) -> ProviderView:
+    """A provider of a draft."""
+    id_, provider = planned.provider.id, planned.provider
+    test, failed = draft.state.tests.get(id_), draft.state.failed.get(id_)
+    state, last = "untested", 0.0
+    if test is not None:
+        state, last = "passed" if test.registration == planned.fingerprint else "changed", test.at
+    if failed is not None and (test is None or failed.at > test.at):
+        state, last = "failed", failed.at
+    return ProviderView(
+        id=id_,
+        label=display_text(provider.label or id_, _LONGEST_LABEL),
+        issuer=display_text(provider.issuer, _LONGEST_URL),
+        redirect_uri=planned.redirect_uri,
+        separate=planned.separate,
+        state=state,
+        at=clock_text(last, date=True) if last else "",
+    )
+
+
+def result_page(
+    draft: OpenDraft,
+    tenant: Tenant,
+    planned: PlannedTest,
+    actor: str,
+    *,
+    typed: dict[str, str] | None = None,
+    errors: dict[str, str] | None = None,
+    notice: str = "",
+) -> TestResultPage:
+    """The page of the last test login at a provider.
+
+    Parameters: tenant, of the draft; actor, the viewer as JSON; typed, what was chosen in the form, if it is
+    shown again; errors, by the name of the field.
+    """
+    id_ = planned.provider.id
+    test, failed = draft.state.tests.get(id_), draft.state.failed.get(id_)
+    if test is not None and failed is not None and failed.at < test.at:
+        failed = None
+    own = test is not None and test.actor == actor
+    return TestResultPage(
+        slug=draft.slug,
+        version=draft.version,
+        provider=provider_view(draft, planned),
+        failure=_failure(failed) if failed is not None else None,
+        result=_result(test, planned, tenant, own=own) if test is not None else None,
+        report=report(test, tenant) if test is not None else None,
+        choices=_claim_choices(test, tenant, typed, errors or {}) if test is not None and own else (),
+        notice=notice,
+    )
+
+
+def _failure(failed: FailedTest) -> FailureView:
+    return FailureView(
+        title=failed.title,
+        explanation=failed.explanation,
+        detail=failed.detail,
+        code=failed.code,
+        at=clock_text(failed.at, date=True),
+        actor=_who(failed.actor),
+    )
+
+
+def _result(test: TestResult, planned: PlannedTest, tenant: Tenant, *, own: bool) -> ResultView:
+    names = (tenant.claims.name, tenant.claims.email, "preferred_username")
+    account = next((text for name in names if (text := chosen(test.claims, name))), test.subject)
+    return ResultView(
+        at=clock_text(test.at, date=True),
+        actor=_who(test.actor),
+        own=own,
+        account=display_text(account, _LONGEST_LABEL),
+        issuer=display_text(test.issuer, _LONGEST_URL),
+        subject=display_text(test.subject, _LONGEST_URL),
+        scopes=test.scopes,
+        refresh_token=test.refresh_token,
+        warnings=test.warnings,
+        counts=test.registration == planned.fingerprint,
+    )
+
+
+def _claim_choices(
+    test: TestResult, tenant: Tenant, typed: dict[str, str] | None, errors: dict[str, str]
+) -> tuple[ClaimChoice, ...]:
+    found = report(test, tenant)
+    now = claim_values(tenant.claims) if typed is None else typed
+    texts = {
+        "name": ("Name", "What the portal calls the user.", found.texts, True),
+        "email": ("E-mail address", "Shown beside the name.", found.texts, True),
+        "roles": ("Roles", "Shown on the user’s page, and in GET /session.", found.lists, False),
+    }
+    return tuple(
+        ClaimChoice(
+            name=name,
+            label=label,
+            hint=hint,
+            value=now[name],
+            required=required,
+            preview=chosen(test.claims, now[name]),
+            options=options,
+            error=errors.get(name, ""),
+        )
+        for name, (label, hint, options, required) in texts.items()
+    )
+
+
+def claim_values(claims: ClaimNames) -> dict[str, str]:
+    """The claims that a draft names, by the name of the field."""
+    return {"name": claims.name, "email": claims.email, "roles": claims.roles or ""}
+
+
+def _who(actor: str) -> str:
+    return display_text(str(actor_of(actor)), _LONGEST_LABEL)
