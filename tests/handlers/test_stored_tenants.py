@@ -217,3 +217,20 @@ async def test_T9_a_tenant_that_is_suspended_during_the_exchange_gets_no_login(w
     await office.set_status(TenantStatus.LIVE)
     await until(lambda: office.name() == "Acme Corporation", "it is not served again", seconds=SOON)
     assert await office.call(browser) == 401
+
+
+@pytest.mark.gen_test
+async def test_T9_a_tenant_that_closes_to_new_logins_during_the_exchange_gets_none(world: World) -> None:
+    office, browser, hold = Office(world), world.browser(), asyncio.Event()
+    await office.move()
+    callback = await world.stop_before_callback(browser, "acme")
+    world.acme.faults.endpoints["token"] = EndpointFault(hold=hold)
+    finishing = asyncio.ensure_future(browser.step(callback, site="cross-site"))
+    await until(lambda: world.acme.requests["token"], "the code is not exchanged")
+    await office.set_status(TenantStatus.NO_NEW_LOGINS)
+    await until(lambda: not office.registry.get("acme").accepts_logins, "logins are open", seconds=SOON)  # type: ignore[union-attr]
+    hold.set()
+    refused = await finishing
+    assert (refused.status, "Sign-in is closed" in refused.text) == (403, True)
+    assert world.acme.requests["revocation"], "the tokens of the refused login are still valid"
+    assert await office.call(browser) == 401
