@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
+from portal.config.domain_settings import DomainSettings, DomainsFile
 from portal.config.field_types import Duration, Text, expected, refusal, refused
 from portal.config.product import Product, ProductFile, product_of
 from portal.config.validation import NO_EFFECT, FileModel, nearest, validate
@@ -89,6 +90,7 @@ class Settings:
     metrics_listen: str | None = None
     log: LogSettings = field(default_factory=LogSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    domains: DomainSettings = field(default_factory=DomainSettings)
     product: Product = field(default_factory=Product)
 
     @property
@@ -249,6 +251,9 @@ class SettingsFile(FileModel):
     )
     log: LogFile = Field(default_factory=LogFile, description="Format and level of the log.")
     limits: LimitsFile = Field(default_factory=LimitsFile, description="The limits of one process.")
+    domains: DomainsFile = Field(
+        default_factory=DomainsFile, description="How domains of tenants in the database are proven."
+    )
     product: ProductFile = Field(
         default_factory=ProductFile, description="Your own product, in place of the portal's name and logo."
     )
@@ -297,6 +302,7 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path], product: Product)
         metrics_listen=made.metrics_listen,
         log=LogSettings(made.log.format, made.log.level),
         limits=LimitSettings(made.limits.connections),
+        domains=DomainSettings(tuple(made.domains.nameservers)),
         product=product,
     )
 
@@ -347,7 +353,7 @@ def _is_unrelated(name: str, value: str) -> bool:
 
 def _value(path: KeyPath, text: str, name: str) -> object:
     annotation = SettingsFile.model_fields[str(path[0])].annotation
-    if path == ("trusted_proxies",):
+    if path in (("trusted_proxies",), ("domains", "nameservers")):
         return [part.strip() for part in text.split(",") if part.strip()]
     if path in (("metrics_listen",), ("presets",)) and text in ("", "null"):
         return None
