@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 
+from portal.config.claim_rules import RuleFile
 from portal.config.secret_references import is_reference
 from portal.config.yaml_document import Document, KeyPath
 from portal.errors import Problem
 from portal.oidc.provider import AssertionAudience, ClientAuth, Provider
 from portal.secret import UnsetSecret
 from portal.tenancy.checks.preset_warnings import api_warnings
-from portal.tenancy.schema.access import AccessFile, RuleFile
+from portal.tenancy.schema.access import AccessFile
 from portal.tenancy.schema.provider import ProviderFile
 
 _EXPIRY_NOTICE = 30 * 86_400.0
