@@ -10,13 +10,17 @@ import asyncio
 import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
+import structlog
+
 if TYPE_CHECKING:
     from dns.message import Message
+
+_log = structlog.get_logger("portal.outbound")
 
 NameServer = tuple[str, int]
 """IP address and port."""
@@ -53,13 +57,63 @@ class Outcome(StrEnum):
     """The name servers gave no usable response; nothing follows from that."""
 
 
+class Finding(StrEnum):
+    """What exactly a search found."""
+
+    FOUND = "found"
+    NO_RECORD = "no_record"
+    OTHER_RECORDS = "other_records"
+    ONE_OF_TWO = "one_of_two"
+    TWO_ALIASES = "two_aliases"
+    BUSY = "busy"
+    NO_RESPONSE = "no_response"
+    ERROR = "error"
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
+    TOO_LONG = "too_long"
+    NO_NAME_SERVERS = "no_name_servers"
+
+    def sentence(self, name: str, *, is_alias: bool = False) -> str:
+        """What was found, for people. Parameters: name, that was searched; is_alias, whether it is one."""
+        at = f"{BESIDE_ALIAS}{name}" if is_alias else name
+        because = f"{name} is an alias (CNAME), so the record belongs at {at}. " if is_alias else ""
+        return because + _SENTENCES[self].format(name=name, at=at, beside=f"{BESIDE_ALIAS}{name}")
+
+
+_SENTENCES = {
+    Finding.FOUND: "{at} has the record.",
+    Finding.NO_RECORD: "{at} has no TXT record.",
+    Finding.OTHER_RECORDS: "{at} has TXT records, but not this one.",
+    Finding.ONE_OF_TWO: "Only one of two responses has the record. Wait until all name servers have it.",
+    Finding.TWO_ALIASES: "Both {name} and {beside} are aliases (CNAME); {beside} must not be one.",
+    Finding.BUSY: "Too many checks are running. Try again in some seconds.",
+    Finding.NO_RESPONSE: "No name server responded in time. Try again later.",
+    Finding.ERROR: "The name servers respond with an error for this name.",
+    Finding.UNREADABLE: "A name server sent what cannot be read.",
+    Finding.TOO_LARGE: (
+        f"The response has more than {MOST_RECORDS} records or {MOST_BYTES // 1024} KB. Remove TXT records "
+        "that nobody needs."
+    ),
+    Finding.TOO_LONG: "The name of the record would be too long. Ask the operator of this portal.",
+    Finding.NO_NAME_SERVERS: "This portal has no name servers. Its operator can set domains.nameservers.",
+}
+_MISSING = frozenset({Finding.NO_RECORD, Finding.OTHER_RECORDS, Finding.ONE_OF_TWO, Finding.TWO_ALIASES})
+
+
 @dataclass(frozen=True, slots=True)
 class TxtSearch:
-    """What a search found. `detail` is a sentence without a full stop; `value` the text that was found."""
+    """What a search found. `value` is the text, `is_alias` whether it was searched beside the name."""
 
-    outcome: Outcome
-    detail: str
+    finding: Finding
     value: str = ""
+    is_alias: bool = False
+
+    @property
+    def outcome(self) -> Outcome:
+        """What follows from it."""
+        if self.finding is Finding.FOUND:
+            return Outcome.FOUND
+        return Outcome.NOT_FOUND if self.finding in _MISSING else Outcome.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +125,11 @@ class TxtResponse:
 
 
 class LookupFailed(Exception):
-    """A name server gave no usable response. The message is for people."""
+    """A name server gave no usable response. The message is for the log."""
+
+    def __init__(self, finding: Finding, message: str = "") -> None:
+        super().__init__(message or finding)
+        self.finding = finding
 
 
 class TxtRecords:
@@ -91,15 +149,16 @@ class TxtRecords:
         LIFETIME seconds.
         """
         if self._searching[tenant] >= SEARCHES_PER_TENANT or self._searching.total() >= _SEARCHES:
-            return TxtSearch(Outcome.UNKNOWN, "too many checks are running; try again in some seconds")
+            return TxtSearch(Finding.BUSY)
         self._searching[tenant] += 1
         try:
             async with asyncio.timeout(LIFETIME):
                 return await self._find(name, wanted)
         except TimeoutError:
-            return TxtSearch(Outcome.UNKNOWN, f"no name server responded within {LIFETIME:.0f} seconds")
+            return TxtSearch(Finding.NO_RESPONSE)
         except LookupFailed as error:
-            return TxtSearch(Outcome.UNKNOWN, str(error))
+            _log.info("txt_record_not_read", name=name, tenant=tenant, reason=str(error))
+            return TxtSearch(error.finding)
         finally:
             self._searching[tenant] -= 1
             if not self._searching[tenant]:
@@ -109,12 +168,11 @@ class TxtRecords:
         servers = self._nameservers or await asyncio.to_thread(_system_nameservers)
         responses = await _ask_twice(name, servers)
         if not any(response.is_alias for response in responses):
-            return _result(name, wanted, responses)
-        beside = BESIDE_ALIAS + name
-        responses = await _ask_twice(beside, servers)
+            return _result(wanted, responses)
+        responses = await _ask_twice(BESIDE_ALIAS + name, servers)
         if any(response.is_alias for response in responses):
-            return TxtSearch(Outcome.NOT_FOUND, f"{name} and {beside} are both aliases (CNAME)")
-        return _result(beside, wanted, responses, because=f"{name} is an alias (CNAME), and ")
+            return TxtSearch(Finding.TWO_ALIASES)
+        return replace(_result(wanted, responses), is_alias=True)
 
 
 async def _ask_twice(name: str, servers: Sequence[NameServer]) -> list[TxtResponse]:
@@ -130,7 +188,7 @@ async def _ask_twice(name: str, servers: Sequence[NameServer]) -> list[TxtRespon
 
 async def _ask(name: str, servers: Iterable[NameServer]) -> TxtResponse:
     """The response of the first name server that gives one. Raises LookupFailed."""
-    failure = LookupFailed("no name server is known")
+    failure = LookupFailed(Finding.NO_NAME_SERVERS)
     for server in islice(cycle(servers), _TRIES):
         query, wire = await asyncio.to_thread(_new_query, name)
         try:
@@ -139,25 +197,20 @@ async def _ask(name: str, servers: Iterable[NameServer]) -> TxtResponse:
         except LookupFailed as error:
             failure = error
         except TimeoutError:
-            failure = LookupFailed("a name server did not respond")
+            failure = LookupFailed(Finding.NO_RESPONSE)
         except (OSError, EOFError):
-            failure = LookupFailed("a name server cannot be reached")
+            failure = LookupFailed(Finding.NO_RESPONSE, "a name server cannot be reached")
     raise failure
 
 
-def _result(
-    name: str, wanted: Collection[str], responses: Sequence[TxtResponse], *, because: str = ""
-) -> TxtSearch:
+def _result(wanted: Collection[str], responses: Sequence[TxtResponse]) -> TxtSearch:
     first, second = ({text for text in wanted if text in response.texts} for response in responses)
     if found := first & second:
-        return TxtSearch(Outcome.FOUND, f"{because}{name} has the record", min(found))
+        return TxtSearch(Finding.FOUND, min(found))
     if first or second:
-        detail = "has the record in one of two responses; wait until all name servers have it"
-    elif any(response.texts for response in responses):
-        detail = "has other TXT records, but not this one"
-    else:
-        detail = "has no TXT record"
-    return TxtSearch(Outcome.NOT_FOUND, f"{because}{name} {detail}")
+        return TxtSearch(Finding.ONE_OF_TWO)
+    others = any(response.texts for response in responses)
+    return TxtSearch(Finding.OTHER_RECORDS if others else Finding.NO_RECORD)
 
 
 # --- messages
@@ -170,7 +223,7 @@ def _new_query(name: str) -> tuple[Message, bytes]:
     try:
         query = make_query(name, "TXT", use_edns=0, payload=_UDP_BYTES)  # with a random identifier
     except DNSException:
-        raise LookupFailed(f"{name} is too long for a DNS record") from None
+        raise LookupFailed(Finding.TOO_LONG) from None
     return query, query.to_wire()
 
 
@@ -187,11 +240,11 @@ def read_response(wire: bytes, query: Message) -> TxtResponse:
     try:
         response = from_wire(wire)
     except (DNSException, ValueError):
-        raise LookupFailed("a name server sent what is not a DNS message") from None
+        raise LookupFailed(Finding.UNREADABLE, "not a DNS message") from None
     if not query.is_response(response):
-        raise LookupFailed("a name server sent a response to another query")
+        raise LookupFailed(Finding.UNREADABLE, "a response to another query")
     if response.rcode() not in {Rcode.NOERROR, Rcode.NXDOMAIN}:
-        raise LookupFailed(f"a name server responded with the error {Rcode(response.rcode()).name}")
+        raise LookupFailed(Finding.ERROR, f"error {int(response.rcode())}")
     return _records(response, query)
 
 
@@ -212,12 +265,9 @@ def _records(response: Message, query: Message) -> TxtResponse:
 def require_bounded(wire: bytes) -> None:
     """Refuse what takes long to read. Raises LookupFailed."""
     if len(wire) < _HEADER.size:
-        raise LookupFailed("a name server sent what is not a DNS message")
+        raise LookupFailed(Finding.UNREADABLE, "not a DNS message")
     if len(wire) > MOST_BYTES or sum(_HEADER.unpack_from(wire)[2:]) > MOST_RECORDS:
-        raise LookupFailed(
-            f"the response has more than {MOST_RECORDS} records or {MOST_BYTES // 1024} KB: "
-            "remove TXT records that nobody needs"
-        )
+        raise LookupFailed(Finding.TOO_LARGE)
 
 
 def _system_nameservers() -> tuple[NameServer, ...]:
@@ -227,7 +277,7 @@ def _system_nameservers() -> tuple[NameServer, ...]:
     try:
         found = Resolver().nameservers
     except DNSException:
-        raise LookupFailed("this host has no name servers: set domains.nameservers") from None
+        raise LookupFailed(Finding.NO_NAME_SERVERS) from None
     return tuple((str(address), _PORT) for address in found)
 
 
