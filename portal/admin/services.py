@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from portal.admin.content_worker import ContentWorker
+from portal.admin.drafts import Drafts
 from portal.admin.tenants import TenantAdmin
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
@@ -21,6 +23,7 @@ class AdminServices:
     store: TenantStore
     tenants: TenantAdmin
     viewers: Viewers
+    drafts: Drafts
 
 
 def admin_services(
@@ -28,8 +31,13 @@ def admin_services(
 ) -> AdminServices:
     """Make the services of a portal."""
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
+    tenants = TenantAdmin(database.tenants, reader, clock=database.time)
+    in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
     return AdminServices(
         store=database.tenants,
-        tenants=TenantAdmin(database.tenants, reader, clock=database.time),
+        tenants=tenants,
         viewers=Viewers(registry, settings.operators, link_publishes=settings.setup_links == "publish"),
+        drafts=Drafts(
+            database.tenants, tenants, in_thread, conflicts=registry.conflicts, clock=database.time
+        ),
     )

@@ -115,7 +115,7 @@ class TenantAdmin:
         loaded = self._reader.read(slug, content)
         if record is None:
             record = await self._add(slug, act)
-        return await self._publish(record, content, act, EventKind.TENANT_PUBLISHED), loaded
+        return await self.publish_stored(record, content, act, EventKind.TENANT_PUBLISHED), loaded
 
     async def difference(
         self, slug: str, typed: str, *, resolve: Callable[[str], str] = contents.typed_secret
@@ -147,7 +147,9 @@ class TenantAdmin:
         """
         record, earlier = await self.get(slug), await self.revision(slug, number)
         self.read(earlier)
-        return await self._publish(record, earlier.content, act, EventKind.TENANT_ROLLED_BACK, again=number)
+        return await self.publish_stored(
+            record, earlier.content, act, EventKind.TENANT_ROLLED_BACK, again=number
+        )
 
     async def set_status(self, slug: str, status: TenantStatus, act: Act) -> bool:
         """Set what a tenant may do; False when that is its status. Raises as `roll_back`."""
@@ -219,9 +221,22 @@ class TenantAdmin:
             raise TenantChanged(slug)
         return record
 
-    async def _publish(
-        self, record: TenantRecord, content: str, act: Act, kind: EventKind, *, again: int | None = None
+    async def publish_stored(
+        self,
+        record: TenantRecord,
+        content: str,
+        act: Act,
+        kind: EventKind,
+        *,
+        again: int | None = None,
+        test: str = "",
+        draft: int | None = None,
     ) -> Revision:
+        """Publish a stored content that can be read as a tenant, in place of the live revision of `record`.
+
+        Parameters: again, the revision that it comes from; test, as in `Revision`; draft, as in
+        `TenantStore.publish`. Raises: TenantChanged, StoreUnavailable.
+        """
         now = self._clock()
         newest = await self._store.list_revisions(record.slug, before=_LATEST, most=1)
         number = max([record.live, *(one.number for one in newest)]) + 1
@@ -232,12 +247,12 @@ class TenantAdmin:
             format=FORMAT,
             author=act.actor.as_json(),
             reason=act.reason,
-            test="",
+            test=test,
             published_at=now,
         )
         target = f"revision {number}" + (f", again {again}" if again is not None else "")
         event = act.event(kind, tenant=record.slug, target=target, at=now)
-        if not await self._store.publish(revision, replaces=record.live, draft=None, event=event):
+        if not await self._store.publish(revision, replaces=record.live, draft=draft, event=event):
             raise TenantChanged(record.slug)
         return revision
 

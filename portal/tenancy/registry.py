@@ -21,6 +21,7 @@ from portal.clock import Clock
 from portal.errors import ConfigurationError, Problem
 from portal.tenancy.folder import TenantFolder
 from portal.tenancy.live_tenants import LiveTenants, slug_of_name, slugs_of
+from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
 from portal.tenancy.ownership import Owned
 from portal.tenancy.presets import Presets, built_in
@@ -190,6 +191,14 @@ class Registry:
         """
         with self._lock:
             return self._live.owned(recorded)
+
+    def conflicts(self, loaded: LoadedTenant) -> list[Problem]:
+        """Return a problem for each name of a tenant that another one has, without telling which.
+
+        Waits while files are read: call it in a thread.
+        """
+        with self._lock:
+            return self._live.conflicts(loaded)
 
     @property
     def owners_version(self) -> int:

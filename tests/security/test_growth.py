@@ -114,6 +114,8 @@ PARSING = frozenset(
 
 NO_UNTRUSTED_INPUT = {
     "portal.admin.actors": "stored by the portal",
+    "portal.admin.draft_state": "stored by the portal, sealed; read in a thread",
+    "portal.admin.publication": "writes",
     "portal.admin.content": "contents of at most 256 KB that yaml_document.parse_document has read before",
     "portal.cli.live_report": "writes",
     "portal.tenancy.checks.live.authorization": "bounded responses to a command of the operator",
