@@ -17,6 +17,7 @@ from tornado.httputil import (
 )
 from tornado.web import Application
 
+from portal.admin.domain_upkeep import DomainUpkeep
 from portal.admin.services import admin_services
 from portal.clock import Clock, now
 from portal.config.settings import Settings
@@ -264,6 +265,12 @@ def _start_background_tasks(
 ) -> list[asyncio.Task[None]]:
     """Start the tasks that run in the background until `stopped` is set."""
     portal = built.portal
+    domain_upkeep = DomainUpkeep(
+        portal.admin.domains,
+        portal.store,
+        served_names=portal.registry.served_names,
+        clock=portal.clock,
+    )
     store_upkeep = StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store)
     return [
         asyncio.create_task(upkeep.run(stopped)),
@@ -271,6 +278,7 @@ def _start_background_tasks(
         asyncio.create_task(store_upkeep.run(stopped)),
         asyncio.create_task(portal.live_calls.watch(stopped)),
         asyncio.create_task(built.key_ring.run(stopped)),
+        asyncio.create_task(domain_upkeep.run(stopped)),
     ]
 
 

@@ -32,6 +32,14 @@ class EventKind(StrEnum):
     """Somebody who may not publish asked for the publication of a draft."""
     DOMAIN_APPROVED = "domain_approved"
     """An operator approved a host name or an e-mail domain of a tenant."""
+    DOMAIN_PROVEN = "domain_proven"
+    """The TXT record of a host name or an e-mail domain was found."""
+    DOMAIN_RECORD_MISSING = "domain_record_missing"
+    """The TXT record of a proven domain was not found; the domain counts for three more days."""
+    DOMAIN_PROOF_LOST = "domain_proof_lost"
+    """The TXT record of a domain was missing for three days; the domain no longer counts."""
+    DOMAIN_RELEASED = "domain_released"
+    """A tenant gave up a domain, or no longer states it; another tenant can prove it."""
 
 
 @dataclass(frozen=True, slots=True)

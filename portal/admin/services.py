@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from portal.admin.content_worker import ContentWorker
+from portal.admin.domains import Domains
 from portal.admin.drafts import Drafts
 from portal.admin.tenants import TenantAdmin
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
 from portal.keys.vault import Vault
+from portal.outbound.txt_records import TxtRecords
 from portal.stores.tenant_store import Database, TenantStore
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.registry import Registry
@@ -24,6 +26,7 @@ class AdminServices:
     tenants: TenantAdmin
     viewers: Viewers
     drafts: Drafts
+    domains: Domains
 
 
 def admin_services(
@@ -40,4 +43,13 @@ def admin_services(
         drafts=Drafts(
             database.tenants, tenants, in_thread, conflicts=registry.conflicts, clock=database.time
         ),
+        domains=_domains(settings, database, vault, registry),
     )
+
+
+def _domains(settings: Settings, database: Database, vault: Vault, registry: Registry) -> Domains:
+    async def owner_of(name: str) -> str | None:
+        return registry.owner_in_files(name)
+
+    records = TxtRecords(settings.domains.nameservers)
+    return Domains(database.tenants, database, vault, records, owner_of=owner_of, clock=database.time)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from portal.cli import domains as domain_commands
 from portal.cli import preset as preset_commands
 from portal.cli import store as store_commands
 from portal.cli import stored_tenants
@@ -328,7 +329,7 @@ def remove(kid: str, config: Path | None) -> int:
 
 
 cli.add_command(store_commands.store)
-for command in stored_tenants.COMMANDS:
+for command in (*stored_tenants.COMMANDS, *domain_commands.COMMANDS):
     tenant.add_command(command)
 cli.add_command(preset_commands.preset)
 key.add_command(store_commands.adopt)

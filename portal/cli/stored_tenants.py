@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from portal.cli.opened_domains import opened_domains
 from portal.cli.options import config_option, settings_of
 from portal.cli.store import with_store
 from portal.errors import ConfigurationError, Problem
@@ -59,7 +60,6 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
     as approved by you. While the tenants folder has a file of the same name, that file is served.
     """
     from portal.tenancy.loading import slug_of
-    from portal.tenancy.owner_record import recorded_owners
 
     settings = settings_of(config)
     name = slug_of(file) if slug is None else _checked(slug)
@@ -67,11 +67,13 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
 
     async def work(admin: TenantAdmin, database: Database) -> int:
         with typed.places_of(name):
-            revision, loaded = await admin.publish(name, typed.text, _act(reason), resolve=typed.resolve)
+            revision, loaded = await admin.publish(
+                name, typed.text, operator_act(reason), resolve=typed.resolve
+            )
         if revision.number == 1:  # of a removed tenant of this name
             await admin.end_logins(loaded.tenant, database)
-        owners = await recorded_owners(database)
-        for claimed, owner in await admin.approve_domains(loaded.tenant, _act(reason), owners=owners):
+        domains = await opened_domains(settings, database)
+        for claimed, owner in (await domains.approve_all(name, operator_act(reason))).items():
             click.echo(f"{claimed} belongs to {owner} and does not count for {name}.", err=True)
         return revision.number
 
@@ -125,7 +127,8 @@ def history(slug: str, config: Path | None) -> int:
     async def work(admin: TenantAdmin, database: Database) -> list[str]:
         record, revisions = await admin.get(slug), await admin.history(slug)
         return [f"{slug}: {record.status}"] + [
-            f"{one.number:>5}  {'live' if one.number == record.live else '    '}  {_time(one.published_at)}"
+            f"{one.number:>5}  {'live' if one.number == record.live else '    '}"
+            f"  {time_text(one.published_at)}"
             f"  {visible(author(one))}{f': {visible(one.reason, _LONGEST_REASON)}' if one.reason else ''}"
             for one in revisions
         ]
@@ -142,7 +145,9 @@ def history(slug: str, config: Path | None) -> int:
 @config_option
 def rollback(slug: str, revision: int, reason: str, config: Path | None) -> int:
     """Publish an earlier REVISION of a tenant in the database again."""
-    made = _with_admin(settings_of(config), lambda admin, _: admin.roll_back(slug, revision, _act(reason)))
+    made = _with_admin(
+        settings_of(config), lambda admin, _: admin.roll_back(slug, revision, operator_act(reason))
+    )
     click.echo(f"Published revision {revision} of {slug} again, as revision {made.number}. {_SERVED}")
     return 0
 
@@ -184,7 +189,7 @@ def remove(slug: str, yes: bool, reason: str, config: Path | None) -> int:
 
     async def work(admin: TenantAdmin, database: Database) -> int:
         tenant = await _live_tenant(admin, slug)
-        await admin.remove(slug, _act(reason))
+        await admin.remove(slug, operator_act(reason))
         return await admin.end_logins(tenant, database) if tenant is not None else 0
 
     ended = _with_admin(settings_of(config), work)
@@ -202,7 +207,7 @@ def _set_status(slug: str, status: TenantStatus, reason: str, config: Path | Non
             tenant = await _live_tenant(admin, slug)
         if status == TenantStatus.LIVE and tenant is not None:
             await admin.end_logins(tenant, database)
-        changed = await admin.set_status(slug, status, _act(reason))
+        changed = await admin.set_status(slug, status, operator_act(reason))
         ended = status == TenantStatus.SUSPENDED and tenant is not None
         return changed, await admin.end_logins(tenant, database) if ended and tenant else 0
 
@@ -284,7 +289,7 @@ class _TypedFile:
             ) from None
 
 
-def _act(reason: str) -> Act:
+def operator_act(reason: str) -> Act:
     """An act of the operator at this command line."""
     from portal.admin.actors import Actor, ActorType
     from portal.admin.events import Act
@@ -314,7 +319,7 @@ def _warn_about_file(settings: Settings, slug: str) -> None:
             click.secho(f"{path} is served in its place: remove that file.", err=True, fg="yellow")
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 

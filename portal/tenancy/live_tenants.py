@@ -139,6 +139,11 @@ class LiveTenants:
         """A number that changes with every change of owners."""
         return self._ownership.version
 
+    def owner_in_files(self, name: str) -> str | None:
+        """The slug of the tenant of a file that has a name; empty for reserved names, None for others."""
+        owner = self._ownership.owner_of(name)
+        return None if owner in self._from_database else owner
+
     def conflicts(self, loaded: LoadedTenant) -> list[Problem]:
         """Return a problem for each name of a tenant that another one has, without telling which."""
         return self._ownership.conflicts(loaded, name_owners=False)

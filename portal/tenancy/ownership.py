@@ -71,6 +71,11 @@ class Ownership:
             self._owners.get(claim) == slug for slug, claims in in_turns(owned.items()) for claim in claims
         )
 
+    def owner_of(self, name: str) -> str | None:
+        """The slug of the tenant that has a host name or e-mail domain; empty for reserved names."""
+        owners = (self._owners.get((kind, name)) for kind in ("hosts", "email_domains"))
+        return next((owner for owner in owners if owner is not None), None)
+
     def resolve(
         self,
         live: Mapping[str, Tenant],
