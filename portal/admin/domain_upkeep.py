@@ -112,9 +112,10 @@ class DomainUpkeep:
         now = self._clock()
         until = self._not_before[claim.name] = now + MISSING_SECONDS
         key = f"domain-recheck:{claim.tenant}:{claim.name}"
-        if not await self._used_tokens.remember_once(key, expires_at=until, now=now):
-            return  # another process has checked it
         done.checked += 1
+        if not await self._used_tokens.remember_once(key, expires_at=until, now=now):
+            done.checked -= 1  # another process has checked it
+            return
         found = await self._domains.recheck(claim, _SYSTEM)
         if found is not None and found.outcome is Outcome.NOT_FOUND:
             done.missing += 1
