@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from portal.admin.closing import Closing
 from portal.admin.content_worker import ContentWorker
 from portal.admin.domains import Domains
 from portal.admin.drafts import Drafts
+from portal.admin.health import ProviderHealth
+from portal.admin.logins import LoginAdmin
 from portal.admin.tenants import TenantAdmin
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
 from portal.keys.vault import Vault
+from portal.oidc.relying_party import RelyingParty
 from portal.outbound.txt_records import TxtRecords
+from portal.sessions.logout import LogoutService
+from portal.sessions.refresh import TokenRefresher
 from portal.stores.tenant_store import Database, TenantStore
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.registry import Registry
@@ -27,15 +33,28 @@ class AdminServices:
     viewers: Viewers
     drafts: Drafts
     domains: Domains
+    logins: LoginAdmin
+    closing: Closing
+    health: ProviderHealth
 
 
 def admin_services(
-    settings: Settings, *, database: Database, vault: Vault, registry: Registry
+    settings: Settings,
+    *,
+    database: Database,
+    vault: Vault,
+    registry: Registry,
+    relying_party: RelyingParty,
+    tokens: TokenRefresher,
+    logouts: LogoutService,
 ) -> AdminServices:
     """Make the services of a portal."""
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
     tenants = TenantAdmin(database.tenants, reader, clock=database.time)
     in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
+    logins = LoginAdmin(
+        database.tenant_logins, database.tenants, logouts=logouts, vault=vault, clock=database.time
+    )
     return AdminServices(
         store=database.tenants,
         tenants=tenants,
@@ -44,6 +63,9 @@ def admin_services(
             database.tenants, tenants, in_thread, conflicts=registry.conflicts, clock=database.time
         ),
         domains=_domains(settings, database, vault, registry),
+        logins=logins,
+        closing=Closing(tenants, database.tenant_logins, clock=database.time),
+        health=ProviderHealth(relying_party, tokens),
     )
 
 
