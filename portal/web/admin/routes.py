@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from portal.web.admin.base import AdminHandler, ConsoleMissingHandler, ConsoleRedirectHandler
+from portal.web.admin.domains import (
+    ApproveDomainHandler,
+    CheckDomainHandler,
+    DomainsHandler,
+    ReleaseDomainHandler,
+)
 from portal.web.admin.overview import OverviewHandler
 from portal.web.admin.tenant import TenantPageHandler
 
@@ -13,6 +19,10 @@ ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (r"/admin/", OverviewHandler),
     (r"/admin", ConsoleRedirectHandler),
     (rf"{TENANT}/", TenantPageHandler),
+    (rf"{TENANT}/domains", DomainsHandler),
+    (rf"{TENANT}/domains/check", CheckDomainHandler),
+    (rf"{TENANT}/domains/approve", ApproveDomainHandler),
+    (rf"{TENANT}/domains/release", ReleaseDomainHandler),
 ]
 ANY_ADDRESS = (r"/admin/.*", ConsoleMissingHandler)
 """What no route of ADMIN_ROUTES matches."""
