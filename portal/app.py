@@ -17,7 +17,7 @@ from tornado.httputil import (
 )
 from tornado.web import Application
 
-from portal.access.rules import AccessRules
+from portal.admin.domain_upkeep import DomainUpkeep
 from portal.admin.services import admin_services
 from portal.clock import Clock, now
 from portal.config.settings import Settings
@@ -25,7 +25,6 @@ from portal.keys.client_key_ring import ClientKeyRing
 from portal.keys.key_ring import KeyRing
 from portal.keys.key_ring_watch import KeyRingWatch
 from portal.keys.vault import Vault
-from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
 from portal.ops.descriptors import connection_limit
@@ -35,7 +34,6 @@ from portal.ops.worker_loads import WorkerLoad
 from portal.outbound.client import OutboundClient
 from portal.routes import LARGEST_FORM, PortalApplication, dispatcher, routes
 from portal.sessions.database_check import DatabaseCheck
-from portal.sessions.directory import Limits
 from portal.sessions.generation_check import GenerationCheck, GenerationRecord
 from portal.sessions.live_logins import LiveLogins
 from portal.sessions.probe import StoreProbe
@@ -47,9 +45,9 @@ from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
 from portal.stores.tenant_store import Database
 from portal.tenancy.available_presets import available_presets
-from portal.tenancy.model import Tenant
 from portal.tenancy.registry import Registry
 from portal.tenancy.stored import ContentReader, StoredTenants, may_use_private_networks
+from portal.tenant_directory import TenantDirectory
 from portal.tenant_upkeep import TenantUpkeep
 from portal.web.api_proxy.live_calls import LiveCalls
 from portal.web.assets import AssetHandler, assets_folder, load_templates
@@ -75,28 +73,6 @@ _MOST_METRICS_READERS = 32
 _MOST_PARAMETERS = 100
 """Of a query or form. Tornado parses them before a handler runs."""
 CHOOSE_ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
-
-
-class TenantDirectory:
-    """Provides tenant data to sessions, from the registry and the portal's settings."""
-
-    def __init__(self, registry: Registry, settings: Settings) -> None:
-        self._registry = registry
-        self._absolute = settings.session.absolute
-
-    def provider(self, tenant: str, provider: str) -> Provider | None:
-        live = self._registry.get(tenant)
-        return live.providers.get(provider) if live else None
-
-    def limits(self, tenant: str) -> Limits:
-        live: Tenant | None = self._registry.get(tenant)
-        if live is None:
-            return Limits(None, self._absolute)
-        return Limits(live.session.idle, min(live.session.absolute or self._absolute, self._absolute))
-
-    def access(self, tenant: str, provider: str) -> Sequence[AccessRules]:
-        live = self._registry.get(tenant)
-        return live.access.get(provider, ()) if live else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +279,12 @@ def _start_background_tasks(
 ) -> list[asyncio.Task[None]]:
     """Start the tasks that run in the background until `stopped` is set."""
     portal = built.portal
+    domain_upkeep = DomainUpkeep(
+        portal.admin.domains,
+        portal.store,
+        served_names=portal.registry.served_names,
+        clock=portal.clock,
+    )
     store_upkeep = StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store)
     return [
         asyncio.create_task(upkeep.run(stopped)),
@@ -310,6 +292,7 @@ def _start_background_tasks(
         asyncio.create_task(store_upkeep.run(stopped)),
         asyncio.create_task(portal.live_calls.watch(stopped)),
         asyncio.create_task(built.key_ring.run(stopped)),
+        asyncio.create_task(domain_upkeep.run(stopped)),
     ]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from portal.admin.check_runs import CheckRuns
 from portal.admin.closing import Closing
 from portal.admin.content_worker import ContentWorker
+from portal.admin.domains import Domains
 from portal.admin.drafts import Drafts
 from portal.admin.health import ProviderHealth
 from portal.admin.logins import LoginAdmin
@@ -19,6 +20,7 @@ from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
 from portal.keys.vault import Vault
 from portal.oidc.relying_party import RelyingParty
+from portal.outbound.txt_records import TxtRecords
 from portal.sessions.logout import LogoutService
 from portal.sessions.refresh import TokenRefresher
 from portal.stores.tenant_store import Database, TenantStore
@@ -39,6 +41,7 @@ class AdminServices:
     """Reads contents in its thread."""
     checks: CheckRuns
     test_logins: TestLogins
+    domains: Domains
     setup_links: SetupLinks
     logins: LoginAdmin
     closing: Closing
@@ -93,6 +96,7 @@ def admin_services(
             callbacks=callbacks,
             clock=clock,
         ),
+        domains=_domains(settings, database, vault, registry),
         setup_links=setup_links,
         logins=LoginAdmin(database.tenant_logins, store, logouts=logouts, vault=vault, clock=clock),
         closing=Closing(
@@ -104,3 +108,11 @@ def admin_services(
         health=ProviderHealth(relying_party, tokens),
         summaries=Summaries(registry, store),
     )
+
+
+def _domains(settings: Settings, database: Database, vault: Vault, registry: Registry) -> Domains:
+    async def owner_of(name: str) -> str | None:
+        return registry.owner_in_files(name)
+
+    records = TxtRecords(settings.domains.nameservers)
+    return Domains(database.tenants, database, vault, records, owner_of=owner_of, clock=database.time)

@@ -6,24 +6,24 @@ a revision that no portal could serve is refused with the problems of its conten
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
+import structlog
 import yaml
 
 from portal.admin import content as contents
 from portal.admin.actors import actor_of
 from portal.admin.events import Act, EventKind
+from portal.admin.stated_names import release_unstated
 from portal.clock import Clock
-from portal.errors import PortalError
-from portal.stores.tenant_records import DomainClaim, Draft, Revision, TenantRecord, TenantStatus
+from portal.errors import PortalError, StoreUnavailable
+from portal.stores.tenant_records import Draft, Revision, TenantRecord, TenantStatus
 from portal.stores.tenant_store import TenantStore
 from portal.tenancy.loading import LoadedTenant
-from portal.tenancy.model import Tenant
-from portal.tenancy.ownership import Claim
 from portal.tenancy.stored import FORMAT, ContentReader, sealed_for
 
-_BY_OPERATOR = "operator"
-"""The proof of a domain that an operator approved."""
+_log = structlog.get_logger("portal.admin")
+
 _LATEST = 2**53
 """More than every number of a revision."""
 
@@ -180,38 +180,6 @@ class TenantAdmin:
         if not await self._store.remove_tenant(slug, event=event):
             raise TenantMissing(f"the database has no tenant {slug}")
 
-    async def approve_domains(
-        self, tenant: Tenant, act: Act, *, owners: Mapping[Claim, str]
-    ) -> list[tuple[str, str]]:
-        """Approve all host names and e-mail domains of a tenant, as an operator may.
-
-        Return those that another tenant has, each with that tenant. Parameters: owners, of the names that
-        portals serve. Raises StoreUnavailable.
-        """
-        claims = {claim.name: claim for claim in await self._store.list_domains()}
-        taken = []
-        for kind, names in (("hosts", tenant.hosts), ("email_domains", tenant.email_domains)):
-            for name in names:
-                now = self._clock()
-                event = act.event(EventKind.DOMAIN_APPROVED, tenant=tenant.slug, target=name, at=now)
-                claim = claims.get(name)
-                owner = claim.tenant if claim is not None else owners.get((kind, name), tenant.slug)
-                if owner != tenant.slug:
-                    taken.append((name, owner))
-                elif claim is None:
-                    claim = DomainClaim(name, tenant.slug, kind, "", _BY_OPERATOR, now, now, now)
-                    await self._store.add_domain(claim, event=event)
-                elif not claim.proven_at:
-                    await self._store.prove_domain(
-                        name,
-                        tenant=tenant.slug,
-                        proof=_BY_OPERATOR,
-                        proven_at=now,
-                        checked_at=now,
-                        event=event,
-                    )
-        return taken
-
     async def make(self, slug: str, name: str, act: Act) -> bool:
         """Make a tenant without a live revision, with a draft that has its name.
 
@@ -275,6 +243,10 @@ class TenantAdmin:
         event = act.event(kind, tenant=record.slug, target=target, at=now)
         if not await self._store.publish(revision, replaces=record.live, draft=draft, event=event):
             raise TenantChanged(record.slug)
+        try:
+            await release_unstated(self._store, record.slug, act, clock=self._clock)
+        except StoreUnavailable as error:  # it is published; `domain_upkeep` releases them
+            _log.warning("domains_not_released", tenant=record.slug, code=error.code)
         return revision
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 import click
 
+from portal.cli import domains as domain_commands
 from portal.cli import preset as preset_commands
 from portal.cli import setup_links, stored_tenants
 from portal.cli import store as store_commands
@@ -324,7 +325,7 @@ def remove(kid: str, config: Path | None) -> int:
 
 
 cli.add_command(store_commands.store)
-for command in (*stored_tenants.COMMANDS, *setup_links.COMMANDS):
+for command in (*stored_tenants.COMMANDS, *setup_links.COMMANDS, *domain_commands.COMMANDS):
     tenant.add_command(command)
 cli.add_command(preset_commands.preset)
 key.add_command(store_commands.adopt)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from portal.cli.opened_domains import opened_domains
 from portal.cli.options import config_option, settings_of
 from portal.cli.store import with_store
 from portal.errors import ConfigurationError, Problem
@@ -60,7 +61,6 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
     """
     from portal.admin.logins import delete_all
     from portal.tenancy.loading import slug_of
-    from portal.tenancy.owner_record import recorded_owners
 
     settings = settings_of(config)
     name = slug_of(file) if slug is None else _checked(slug)
@@ -68,13 +68,11 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
 
     async def work(admin: TenantAdmin, database: Database) -> int:
         with typed.places_of(name):
-            revision, loaded = await admin.publish(
-                name, typed.text, operator_act(reason), resolve=typed.resolve
-            )
+            revision, _ = await admin.publish(name, typed.text, operator_act(reason), resolve=typed.resolve)
         if revision.number == 1 and file_of(settings, name) is None:  # of a removed tenant of this name
             await delete_all(database.tenant_logins, name, until=database.time())
-        owners = await recorded_owners(database)
-        for claimed, owner in await admin.approve_domains(loaded.tenant, operator_act(reason), owners=owners):
+        domains = await opened_domains(settings, database)
+        for claimed, owner in (await domains.approve_all(name, operator_act(reason))).items():
             click.echo(f"{claimed} belongs to {owner} and does not count for {name}.", err=True)
         return revision.number
 

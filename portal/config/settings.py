@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from portal.access.accounts import Operator
 from portal.config.claim_rules import MAX_ACCOUNTS, OperatorFile
+from portal.config.domain_settings import DomainSettings, DomainsFile
 from portal.config.event_settings import EventSettings, EventsFile
 from portal.config.field_types import Duration, Text, refused
 from portal.config.product import Product, ProductFile, product_of
@@ -83,6 +84,7 @@ class Settings:
     metrics_listen: str | None = None
     log: LogSettings = field(default_factory=LogSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    domains: DomainSettings = field(default_factory=DomainSettings)
     product: Product = field(default_factory=Product)
     events: EventSettings = field(default_factory=EventSettings)
     operators: tuple[Operator, ...] = ()
@@ -202,6 +204,9 @@ class SettingsFile(FileModel):
     log: LogFile = Field(default_factory=LogFile, description="Format and level of the log.")
     limits: LimitsFile = Field(default_factory=LimitsFile, description="The limits of one process.")
     events: EventsFile = Field(default_factory=EventsFile, description="How long events are kept.")
+    domains: DomainsFile = Field(
+        default_factory=DomainsFile, description="How domains of tenants in the database are proven."
+    )
     product: ProductFile = Field(
         default_factory=ProductFile, description="Your own product, in place of the portal's name and logo."
     )
@@ -262,6 +267,7 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path], product: Product)
         metrics_listen=made.metrics_listen,
         log=LogSettings(made.log.format, made.log.level),
         limits=LimitSettings(made.limits.connections),
+        domains=DomainSettings(tuple(made.domains.nameservers)),
         product=product,
         events=EventSettings(made.events.retention),
         operators=tuple(Operator(one.tenant, one.account_rule()) for one in made.operators),
@@ -313,7 +319,7 @@ def _is_unrelated(name: str, value: str) -> bool:
 
 def _value(path: KeyPath, text: str, name: str) -> object:
     annotation = SettingsFile.model_fields[str(path[0])].annotation
-    if path == ("trusted_proxies",):
+    if path in (("trusted_proxies",), ("domains", "nameservers")):
         return [part.strip() for part in text.split(",") if part.strip()]
     if path in (("metrics_listen",), ("presets",)) and text in ("", "null"):
         return None

@@ -39,6 +39,10 @@ _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]+
 _LAST_CHARACTERS = (_ALPHABET, "", _ALPHABET[::16], _ALPHABET[::4])
 """Of base64url by its length modulo 4: the last of two characters has 4 bits to drop, of three 2."""
 
+_DOMAIN_PURPOSE = "tenant-portal domain"
+_DOMAIN_TOKEN_BYTES = 20
+"""Without padding in base32, which is the same in upper and lower case."""
+
 _SID_HASH = re.compile(r"hmac-sha256:[0-9a-f]{64}")
 
 
@@ -94,6 +98,19 @@ class Vault:
         keys = [key for kid in reversed(self._keyring.kids) if (key := self._keyring.find(kid))]
         hashes = [_sid_hash(key, tenant, issuer, sid) for key in keys]
         return hashes if _SID_HASH.fullmatch(sid) else [*hashes, sid]
+
+    def domain_tokens(self, tenant: str, made_at: float, name: str) -> list[str]:
+        """What proves that a tenant controls a domain, by each key of the ring, the newest first.
+
+        Nobody else can make them, and each is for one name of one tenant. Parameters: made_at, when the
+        tenant was made: one that is made again has others.
+        """
+        keys = [key for kid in reversed(self._keyring.kids) if (key := self._keyring.find(kid))]
+        message = f'["domain", {_json(tenant)}, {round(made_at * 1000)}, {_json(name)}]'.encode("ascii")
+        hashes = (
+            hmac.digest(key.derive(_DOMAIN_PURPOSE), message, "sha256")[:_DOMAIN_TOKEN_BYTES] for key in keys
+        )
+        return [base64.b32encode(one).decode("ascii").lower() for one in hashes]
 
     def seal_tokens(self, document: str, tokens: TokenSet) -> str:
         """Seal a token set; raises as `seal`."""

@@ -28,6 +28,9 @@ class Directory(Protocol):
     def limits(self, tenant: str) -> Limits:
         """The lifetime of a login at this tenant."""
 
+    def accepts_logins(self, tenant: str) -> bool:
+        """Whether anybody can sign in at this tenant; who is signed in may stay all the same."""
+
     def access(self, tenant: str, provider: str) -> Sequence[AccessRules]:
         """The access rules for accounts of a provider; all of them must hold."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from portal.clock import Clock
-from portal.errors import LoginRequired, PortalError, VaultError
+from portal.errors import LoginRequired, NewLoginsRefused, PortalError, VaultError
 from portal.keys.vault import Vault
 from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.dpop import DpopProver
@@ -208,7 +208,7 @@ class SessionService:
             options = AuthorizationOptions(prompt="login", login_hint=attempt.login_hint)
             return InteractiveRetry(await self._begin_interactive(attempt, binding, options), provider)
         try:
-            self._require_same_registration(provider)
+            self._require_still_open(provider)
             require_access(self._directory, provider, authentication)
             new_cookie, login = await self._establish(provider, authentication, cookie, device)
         except PortalError:  # the tokens have no login
@@ -218,11 +218,13 @@ class SessionService:
         self._warnings.check(provider, authentication)
         return FinishedLogin(new_cookie, login, attempt.return_to)
 
-    def _require_same_registration(self, provider: Provider) -> None:
-        """Refuse a login whose tenant was removed or whose client changed during the exchange."""
+    def _require_still_open(self, provider: Provider) -> None:
+        """Refuse a login whose tenant was closed or whose client changed during the exchange."""
         live = self._directory.provider(provider.tenant, provider.id)
         if live is None or live.registration != provider.registration:
             raise AttemptUnknown("the tenant or its registration changed during the sign-in")
+        if not self._directory.accepts_logins(provider.tenant):
+            raise NewLoginsRefused(f"the tenant {provider.tenant} accepts no new logins")
 
     async def _is_another_user(
         self, authentication: Authentication, provider: Provider, cookie: str | None

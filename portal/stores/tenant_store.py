@@ -103,8 +103,8 @@ class TenantStore(Protocol):
         `event`: None when only `checked_at` is to be changed; a stored proof then stays as it is.
         """
 
-    async def delete_domain(self, name: str, *, tenant: str, event: Event) -> bool:
-        """Delete a claim of this tenant; False if there is none."""
+    async def delete_domain(self, name: str, *, tenant: str, event: Event, unproven: bool = False) -> bool:
+        """Delete a claim of this tenant; False if there is none. `unproven`: only one that does not count."""
 
     # --- events
     async def add_events(self, events: Sequence[Event]) -> None:

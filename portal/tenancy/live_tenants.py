@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import structlog
@@ -11,9 +12,21 @@ from portal.errors import ConfigurationError, Problem
 from portal.tenancy.folder import TenantFolder
 from portal.tenancy.index import Index
 from portal.tenancy.loading import LoadedTenant
+from portal.tenancy.model import Tenant
 from portal.tenancy.ownership import Claim, Owned, Ownership, still_claimed
 from portal.tenancy.stored import StoredTenant
 from portal.time_slices import in_turns
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read of some tenants, by slug; see `Ownership.resolve`."""
+
+    changed: dict[str, LoadedTenant | None] = field(default_factory=dict)
+    removed: set[str] = field(default_factory=set)
+    closed: dict[str, LoadedTenant | None] = field(default_factory=dict)
+    moved: set[str] = field(default_factory=set)
+    """Those that come from a file now and came from the database before, or the other way round."""
 
 
 class LiveTenants:
@@ -31,6 +44,8 @@ class LiveTenants:
         """The tenants of the database by slug. `publish` makes a change of it effective."""
         self._from_database: set[str] = set()
         """Slugs whose tenant comes, or came last, from the database."""
+        self._conflicts: set[str] = set()
+        """Names of `problems` that say that another tenant has a name."""
         self._folder = folder
         self._reserved = frozenset(host.lower() for host in reserved_hosts)
         self._ownership = Ownership(self._reserved)
@@ -44,13 +59,17 @@ class LiveTenants:
         """
         before = self.index
         problems = {name: one for name, one in in_turns(self.problems.items()) if self._exists(name)}
-        for slug in self._ownership.rejected:
-            problems.pop(self._name(slug), None)
-        changed, removed = self._read_results(slugs, problems)
-        resolved = self._ownership.resolve(before.by_slug, changed, removed)
+        for name in self._conflicts:
+            problems.pop(name, None)
+        read = self._read_results(slugs, problems)
+        live: Mapping[str, Tenant] = before.by_slug
+        if read.moved:  # what the other source had is not live any more, whatever becomes of the new one
+            live = {slug: one for slug, one in in_turns(live.items()) if slug not in read.moved}
+        resolved = self._ownership.resolve(live, read.changed, read.removed, read.closed)
+        self._conflicts = {self._name(slug) for slug in resolved.problems}
         for slug, conflicts in resolved.problems.items():
             problems[self._name(slug)] = ConfigurationError(conflicts)
-        gone = before.by_slug.keys() & removed
+        gone = before.by_slug.keys() & (read.removed | read.closed.keys() | read.moved)
         if resolved.accepted or gone:
             self.index = before.replacing(resolved.accepted, gone)
         self.report(problems)
@@ -66,14 +85,12 @@ class LiveTenants:
         for name in before.keys() - problems.keys():
             self._log.info("tenant_file_accepted", file=name)
 
-    def _read_results(
-        self, slugs: Iterable[str], problems: dict[str, ConfigurationError]
-    ) -> tuple[dict[str, LoadedTenant | None], set[str]]:
-        """Return the tenants of the files of these slugs, and the slugs without a file; update `problems`."""
-        changed: dict[str, LoadedTenant | None] = {}
-        removed: set[str] = set()
+    def _read_results(self, slugs: Iterable[str], problems: dict[str, ConfigurationError]) -> _Read:
+        """Return the tenants of these slugs; update `problems`."""
+        read = _Read()
         for slug in in_turns(slugs):
             files, stored = self._folder.of(slug), self.stored.get(slug)
+            was_stored = slug in self._from_database
             for file in files:
                 problems.pop(file.path.name, None)
             for file in files[1:]:
@@ -81,19 +98,28 @@ class LiveTenants:
                 problems[file.path.name] = ConfigurationError([Problem(str(file.path), message)])
             if files and files[0].error is not None:
                 problems[files[0].path.name] = files[0].error
-            if files and (files[0].loaded is not None or slug not in self._from_database):
-                self._from_database.discard(slug)
-                changed[slug] = files[0].loaded
+            self._from_database.discard(slug)
+            if files and (files[0].loaded is not None or not was_stored):
+                read.changed[slug] = files[0].loaded
             elif stored is not None:  # also behind an invalid file: what is live follows its source
                 self._from_database.add(slug)
-                problems.pop(stored.name, None)
-                changed[slug] = stored.loaded
-                if stored.error is not None:
-                    problems[stored.name] = stored.error
+                self._read_stored(stored, read, problems)
             else:
-                self._from_database.discard(slug)
-                removed.add(slug)
-        return changed, removed
+                read.removed.add(slug)
+            if slug not in read.removed and was_stored != (slug in self._from_database):
+                read.moved.add(slug)
+        return read
+
+    def _read_stored(
+        self, stored: StoredTenant, read: _Read, problems: dict[str, ConfigurationError]
+    ) -> None:
+        problems.pop(stored.name, None)
+        if not stored.is_served:
+            read.closed[stored.slug] = stored.loaded
+            return
+        read.changed[stored.slug] = stored.loaded
+        if stored.error is not None:
+            problems[stored.name] = stored.error
 
     def loaded(self, slug: str) -> LoadedTenant | None:
         """What a tenant's file or revision was read as; None when it cannot be used, or there is none."""
@@ -115,12 +141,15 @@ class LiveTenants:
         return slug in self._ownership.rejected
 
     def _name(self, slug: str) -> str:
-        """The name of a tenant's file or stored tenant."""
+        """The name of the file or stored tenant that a tenant comes from."""
         files, stored = self._folder.of(slug), self.stored.get(slug)
-        return files[0].path.name if files else stored.name if stored is not None else ""
+        if stored is not None and (slug in self._from_database or not files):
+            return stored.name
+        return files[0].path.name if files else ""
 
     def _exists(self, name: str) -> bool:
-        return name in self._folder.files or name == self._name(slug_of_name(name))
+        slug = slug_of_name(name)
+        return name in self._folder.files or (slug in self._from_database and name == self._name(slug))
 
     # --- owners of names
 
@@ -128,6 +157,11 @@ class LiveTenants:
     def owners_version(self) -> int:
         """A number that changes with every change of owners."""
         return self._ownership.version
+
+    def owner_in_files(self, name: str) -> str | None:
+        """The slug of the tenant of a file that has a name; empty for reserved names, None for others."""
+        owner = self._ownership.owner_of(name)
+        return None if owner in self._from_database else owner
 
     def conflicts(self, loaded: LoadedTenant) -> list[Problem]:
         """Return a problem for each name of a tenant that another one has, without telling which."""

@@ -25,6 +25,7 @@ Owned = Mapping[str, tuple[Claim, ...]]
 """The names that each tenant owns, by slug."""
 
 _NOTHING: Owned = MappingProxyType({})
+_NO_TENANTS: Mapping[str, LoadedTenant | None] = MappingProxyType({})
 _PORTAL = ""
 """Owner of the reserved host names."""
 
@@ -70,21 +71,31 @@ class Ownership:
             self._owners.get(claim) == slug for slug, claims in in_turns(owned.items()) for claim in claims
         )
 
+    def owner_of(self, name: str) -> str | None:
+        """The slug of the tenant that has a host name or e-mail domain; empty for reserved names."""
+        owners = (self._owners.get((kind, name)) for kind in ("hosts", "email_domains"))
+        return next((owner for owner in owners if owner is not None), None)
+
     def resolve(
         self,
         live: Mapping[str, Tenant],
         changed: Mapping[str, LoadedTenant | None],
         removed: Collection[str] = (),
+        closed: Mapping[str, LoadedTenant | None] = _NO_TENANTS,
     ) -> Resolved:
         """Decide which changed tenants become live; earlier rejected ones may now become live too.
 
         Parameters: live, the live tenants by slug; changed, the tenants of the files that were read, by slug
-        (None: the file is invalid, its tenant keeps what it has); removed, slugs of tenants without a file.
+        (None: the file is invalid, its tenant keeps what it has); removed, slugs of tenants without a file;
+        closed, tenants that do not become live and keep their names (None: keeps what it has).
         """
-        for slug in in_turns((*changed, *removed)):
+        for slug in in_turns((*changed, *removed, *closed)):
             self._rejected.pop(slug, None)
         for slug in in_turns(removed):
             self._release(slug)
+        for slug, one in in_turns(closed.items()):
+            if one is not None:
+                self._keep(slug, one.tenant)
         new = {slug: one for slug, one in in_turns(changed.items()) if one and _differs(live.get(slug), one)}
         for slug in in_turns(new.keys() - live.keys()):
             self._release_unclaimed(slug, new[slug].tenant)
@@ -147,6 +158,13 @@ class Ownership:
         if self._owned.get(tenant.slug, ()) != claims:
             self._release(tenant.slug)
             self._give(tenant.slug, claims)
+
+    def _keep(self, slug: str, tenant: Tenant) -> None:
+        """Make a tenant the owner of those of its claims that no other tenant owns."""
+        claims = tuple(claim for claim in claims_of(tenant) if self._owners.get(claim, slug) == slug)
+        if self._owned.get(slug, ()) != claims:
+            self._release(slug)
+            self._give(slug, claims)
 
     def _release_unclaimed(self, slug: str, tenant: Tenant) -> None:
         """Release what a tenant owned when it was live, and its file no longer claims."""

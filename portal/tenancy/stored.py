@@ -39,8 +39,8 @@ class TenantState(NamedTuple):
     """When the tenant was made: one that is removed and made again begins with revision 1 again."""
     revision: int
     status: str
-    proven: frozenset[tuple[str, str]]
-    """Its e-mail domains and host names that count, by kind."""
+    proven: frozenset[str]
+    """Its e-mail domains and host names that count. A proof of a name holds for both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,11 @@ class StoredTenant:
     state: TenantState
     loaded: LoadedTenant | None
     error: ConfigurationError | None
+
+    @property
+    def is_served(self) -> bool:
+        """Whether its status allows it to be live. A suspended tenant keeps its names, and has no users."""
+        return self.state.status in _SERVED
 
     @property
     def name(self) -> str:
@@ -151,10 +156,8 @@ class StoredTenants:
         tenant = replace(
             tenant,
             revision=fingerprint.hexdigest(),
-            hosts=tuple(host for host in tenant.hosts if ("hosts", host) in state.proven),
-            email_domains=tuple(
-                domain for domain in tenant.email_domains if ("email_domains", domain) in state.proven
-            ),
+            hosts=tuple(host for host in tenant.hosts if host in state.proven),
+            email_domains=tuple(domain for domain in tenant.email_domains if domain in state.proven),
             accepts_logins=state.status == TenantStatus.LIVE,
         )
         return StoredTenant(slug, state, replace(loaded, tenant=tenant), None)
@@ -183,15 +186,15 @@ def _unreadable(slug: str, state: TenantState, why: str) -> ConfigurationError:
 
 
 def _states(records: Iterable[TenantRecord], domains: Iterable[DomainClaim]) -> dict[str, TenantState]:
-    """The states of the tenants that are served."""
-    proven: dict[str, set[tuple[str, str]]] = {}
+    """The states of the tenants that have a live revision."""
+    proven: dict[str, set[str]] = {}
     for claim in in_turns(domains):
         if claim.proven_at:
-            proven.setdefault(claim.tenant, set()).add((claim.kind, claim.name))
+            proven.setdefault(claim.tenant, set()).add(claim.name)
     return {
         record.slug: TenantState(
             record.created_at, record.live, record.status, frozenset(proven.get(record.slug, ()))
         )
         for record in in_turns(records)
-        if record.live and record.status in _SERVED
+        if record.live
     }

@@ -67,6 +67,7 @@ def every_operation(tenants: TenantStore) -> dict[str, Awaitable[object]]:
         "status": "suspended",
         "tenant": "initech",
         "token_hash": "t",
+        "unproven": False,
         "version": 1,
     }
     examples_of: dict[str, dict[str, object]] = {

@@ -178,9 +178,7 @@ async def test_a_setup_link_is_for_the_main_site_only(console: ConsoleWorld) -> 
     await console.until_served(2)
     found = await console.services.tenants.get("globex")
     assert found.live == 2
-    admin = console.services.tenants
-    revision = await admin.revision("globex")
-    assert await admin.approve_domains(admin.read(revision).tenant, ACT, owners={}) == []
+    assert await console.services.domains.approve_all("globex", ACT) == {}
     registry = console.world.running.portal.registry
     await until(lambda: registry.by_host("globex.localhost"), "the host does not count")
     port = console.world.url.rpartition(":")[2]

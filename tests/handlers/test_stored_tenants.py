@@ -145,8 +145,7 @@ async def test_a_domain_counts_only_when_it_is_proven(world: World) -> None:
     office.typed = office.typed.replace("- acme.example", "- initech.example")
     await office.move()
     assert office.registry.search("somebody@initech.example", most=5) == []
-    revision = await office.admin.revision("acme")
-    assert await office.admin.approve_domains(office.admin.read(revision).tenant, ACT, owners={}) == []
+    assert await world.running.portal.admin.domains.approve_all("acme", ACT) == {}
     await until(
         lambda: office.registry.search("somebody@initech.example", most=5), "it does not count", seconds=SOON
     )
@@ -216,4 +215,21 @@ async def test_T9_a_tenant_that_is_suspended_during_the_exchange_gets_no_login(w
     assert (await finishing).status == 400
     await office.set_status(TenantStatus.LIVE)
     await until(lambda: office.name() == "Acme Corporation", "it is not served again", seconds=SOON)
+    assert await office.call(browser) == 401
+
+
+@pytest.mark.gen_test
+async def test_T9_a_tenant_that_closes_to_new_logins_during_the_exchange_gets_none(world: World) -> None:
+    office, browser, hold = Office(world), world.browser(), asyncio.Event()
+    await office.move()
+    callback = await world.stop_before_callback(browser, "acme")
+    world.acme.faults.endpoints["token"] = EndpointFault(hold=hold)
+    finishing = asyncio.ensure_future(browser.step(callback, site="cross-site"))
+    await until(lambda: world.acme.requests["token"], "the code is not exchanged")
+    await office.set_status(TenantStatus.NO_NEW_LOGINS)
+    await until(lambda: not office.registry.get("acme").accepts_logins, "logins are open", seconds=SOON)  # type: ignore[union-attr]
+    hold.set()
+    refused = await finishing
+    assert (refused.status, "Sign-in is closed" in refused.text) == (403, True)
+    assert world.acme.requests["revocation"], "the tokens of the refused login are still valid"
     assert await office.call(browser) == 401

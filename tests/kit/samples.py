@@ -41,6 +41,9 @@ class SampleDirectory:
     def limits(self, tenant: str) -> Limits:
         return Limits(None, 43_200.0)
 
+    def accepts_logins(self, tenant: str) -> bool:
+        return True
+
     def access(self, tenant: str, provider: str) -> tuple[AccessRules, ...]:
         return self.rules
 

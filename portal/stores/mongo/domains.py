@@ -54,13 +54,24 @@ class MongoDomains:
             return True
         return False
 
-    async def change(self, name: str, tenant: str, change: Document, *, event: Document | None) -> bool:
-        """Change a claim of this tenant, and store the event in its document; False if it has none."""
+    async def change(
+        self,
+        name: str,
+        tenant: str,
+        change: Document,
+        *,
+        event: Document | None,
+        expected: Document | None = None,
+    ) -> bool:
+        """Change a claim of this tenant, and store the event in its document; False if it has none.
+
+        Parameters: expected, what its fields must be.
+        """
         if event is not None:
             change = {**change, "$push": {"events": event}}
         async with self._connection.operation():
             changed: Document | None = await self._connection.collection("domains").find_one_and_update(
-                {"_id": name, "tenant": tenant, **STORED},
+                {"_id": name, "tenant": tenant, **STORED, **(expected or {})},
                 change,
                 projection=OUTBOX,
                 return_document=ReturnDocument.AFTER,

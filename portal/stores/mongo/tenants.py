@@ -211,9 +211,11 @@ class MongoTenants:
         reported = None if event is None else _counted(event)
         return await self._domains.change(name, tenant, {"$set": values}, event=reported)
 
-    async def delete_domain(self, name: str, *, tenant: str, event: Event) -> bool:
+    async def delete_domain(self, name: str, *, tenant: str, event: Event, unproven: bool = False) -> bool:
         require_short(name=name, tenant=tenant)
-        return await self._domains.change(name, tenant, {"$set": {"removed": True}}, event=_counted(event))
+        expected: Document = {"proven_at": 0} if unproven else {}
+        change: Document = {"$set": {"removed": True}}
+        return await self._domains.change(name, tenant, change, event=_counted(event), expected=expected)
 
     # --- events
 

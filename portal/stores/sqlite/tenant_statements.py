@@ -92,6 +92,7 @@ PROVE_DOMAIN = """UPDATE domains SET proof = :proof, proven_at = :proven_at, che
     WHERE name = :name AND tenant = :tenant"""
 NOTE_CHECK = "UPDATE domains SET checked_at = :checked_at WHERE name = :name AND tenant = :tenant"
 DELETE_DOMAIN = "DELETE FROM domains WHERE name = ? AND tenant = ?"
+DELETE_UNPROVEN_DOMAIN = f"{DELETE_DOMAIN} AND proven_at = 0"
 
 ADD_EVENT = f"INSERT OR IGNORE INTO events ({_EVENT}) VALUES ({_named(Event)})"
 LIST_EVENTS = f"SELECT {_EVENT} FROM events WHERE {{}} ORDER BY id DESC LIMIT :most"

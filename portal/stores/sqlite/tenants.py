@@ -169,9 +169,10 @@ class SQLiteTenants:
         parameters |= {"proof": proof, "proven_at": proven_at}
         return await self._change(sql.PROVE_DOMAIN, parameters, event=event, counted=True)
 
-    async def delete_domain(self, name: str, *, tenant: str, event: Event) -> bool:
+    async def delete_domain(self, name: str, *, tenant: str, event: Event, unproven: bool = False) -> bool:
         require_short(name=name, tenant=tenant)
-        return await self._change(sql.DELETE_DOMAIN, (name, tenant), event=event, counted=True)
+        statement = sql.DELETE_UNPROVEN_DOMAIN if unproven else sql.DELETE_DOMAIN
+        return await self._change(statement, (name, tenant), event=event, counted=True)
 
     # --- events
 

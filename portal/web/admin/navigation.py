@@ -22,6 +22,7 @@ class TenantPage:
 TENANT_PAGES = (
     TenantPage("", "Tenant", Right.VIEW, of_database=False),
     TenantPage("draft", "Draft", Right.DRAFT),
+    TenantPage("domains", "Domains", Right.DOMAINS),
     TenantPage("sessions", "Logins", Right.LOGINS, of_database=False),
     TenantPage("revisions", "Revisions", Right.VIEW),
     TenantPage("events", "Events", Right.VIEW, of_database=False),

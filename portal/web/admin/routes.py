@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from portal.web.admin.base import AdminHandler, ConsoleMissingHandler, ConsoleRedirectHandler
 from portal.web.admin.checks import ChecksHandler
+from portal.web.admin.domains import (
+    ApproveDomainHandler,
+    CheckDomainHandler,
+    DomainsHandler,
+    ReleaseDomainHandler,
+)
 from portal.web.admin.draft_yaml import DraftYamlHandler
 from portal.web.admin.drafts import DiscardHandler, DraftHandler
 from portal.web.admin.events import EventsHandler
@@ -18,7 +24,7 @@ from portal.web.admin.revisions import RevisionHandler, RevisionsHandler, RollBa
 from portal.web.admin.sessions import EndAllLoginsHandler, EndLoginHandler, SessionsHandler
 from portal.web.admin.status import RemoveTenantHandler, StatusHandler
 from portal.web.admin.tenant import TenantPageHandler
-from portal.web.admin.test_logins import TestClaimsHandler, TestLoginsHandler, TestResultHandler
+from portal.web.admin.test_login import TestClaimsHandler, TestLoginsHandler, TestResultHandler
 
 TENANT = r"/admin/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 """The beginning of the addresses of a tenant's pages."""
@@ -43,6 +49,10 @@ ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (rf"{TENANT}/draft/test/{PROVIDER}/claims", TestClaimsHandler),
     (rf"{TENANT}/draft/publish", PublishHandler),
     (rf"{TENANT}/draft/discard", DiscardHandler),
+    (rf"{TENANT}/domains", DomainsHandler),
+    (rf"{TENANT}/domains/check", CheckDomainHandler),
+    (rf"{TENANT}/domains/approve", ApproveDomainHandler),
+    (rf"{TENANT}/domains/release", ReleaseDomainHandler),
     (rf"{TENANT}/sessions", SessionsHandler),
     (rf"{TENANT}/sessions/end", EndLoginHandler),
     (rf"{TENANT}/sessions/end-all", EndAllLoginsHandler),
