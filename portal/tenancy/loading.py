@@ -254,12 +254,14 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
     certificate = file.client.tls_certificate()
     signs = file.client.signing_key == "certificate"
     params = _authorize_params(file)
+    secrets = [one.value for one in file.client.secret or ()]
     return Provider(
         tenant=tenant,
         id=id_,
         issuer=issuer,
         client_id=file.client.id,
-        client_secret=file.client.secret,
+        client_secret=secrets[0] if secrets else None,
+        next_client_secret=secrets[1] if len(secrets) > 1 else None,
         secret_signer=file.client.signed_secret.signer() if file.client.signed_secret else None,
         client_auth=auth,
         scopes=scopes,
@@ -297,6 +299,7 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
         translate_error=preset.error_translation,
         error_advice=preset.error_advice,
         frontchannel_without_issuer=preset.logout.frontchannel_without_issuer,
+        expiries=tuple(file.client.expiries()),
     )
 
 
@@ -344,9 +347,9 @@ def _revision(digest: str, providers: Iterable[Provider], api: Api | None, prese
 
 def _read_from_elsewhere(provider: Provider) -> tuple[str, ...]:
     """Contents of other files and the environment: secret, certificate, key, authorities."""
-    secret = provider.client_secret.reveal() if provider.client_secret else ""
+    secrets = [secret.reveal() for secret in provider.client_secrets] or [""]
     signer = provider.secret_signer
     signing_key = signer.private_key.reveal() if signer else ""
     certificate = provider.client_certificate or provider.signing_certificate
     pair = (certificate.chain, certificate.private_key.reveal()) if certificate else ("", "")
-    return (secret, signing_key, *pair, provider.tls_authorities or "")
+    return (*secrets, signing_key, *pair, provider.tls_authorities or "")

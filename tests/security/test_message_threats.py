@@ -40,8 +40,13 @@ PROVIDER = {
     "issuer": "https://login.acme.example",
     "client": {
         "id": "portal",
-        "secret": "${ACME_SECRET}",
-        "signed_secret": {"issuer": "A1B2C3D4E5", "key_id": "F6G7H8I9J0", "private_key": "file:acme.key"},
+        "secret": {"value": "${ACME_SECRET}", "expires_at": "2030-01-01"},
+        "signed_secret": {
+            "issuer": "A1B2C3D4E5",
+            "key_id": "F6G7H8I9J0",
+            "private_key": "file:acme.key",
+            "expires_at": "2030-01-01T12:00:00Z",
+        },
         "auth": "client_secret_basic",
         "signing_key": "shared",
         "signing_alg": "RS256",
