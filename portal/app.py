@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -18,8 +18,9 @@ from tornado.httputil import (
 from tornado.web import Application
 
 from portal.access.rules import AccessRules
+from portal.admin.services import admin_services
 from portal.clock import Clock, now
-from portal.config.settings import SessionSettings, Settings
+from portal.config.settings import Settings
 from portal.keys.client_key_ring import ClientKeyRing
 from portal.keys.key_ring import KeyRing
 from portal.keys.key_ring_watch import KeyRingWatch
@@ -34,19 +35,16 @@ from portal.ops.worker_loads import WorkerLoad
 from portal.outbound.client import OutboundClient
 from portal.routes import LARGEST_FORM, PortalApplication, dispatcher, routes
 from portal.sessions.database_check import DatabaseCheck
-from portal.sessions.directory import Directory, Limits
+from portal.sessions.directory import Limits
 from portal.sessions.generation_check import GenerationCheck, GenerationRecord
 from portal.sessions.live_logins import LiveLogins
-from portal.sessions.logout import LogoutService
 from portal.sessions.probe import StoreProbe
-from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenRefresher
-from portal.sessions.service import SessionService
+from portal.sessions.services import SessionParts
 from portal.sessions.upkeep import StoreUpkeep
 from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
-from portal.stores.store import Store
 from portal.stores.tenant_store import Database
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.model import Tenant
@@ -132,13 +130,14 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     client_keys = ClientKeyRing(settings.keys, clock=store.time)
     clock_check = ClockCheck(store, clock=clock)
     directory = TenantDirectory(registry, settings)
-    parts = _SessionParts(
+    parts = SessionParts(
         store, Vault(keyring), directory, RelyingParty(http, clock=store.time, client_keys=client_keys)
     )
     reader = BatchedReader(store, clock=store.time)
     tokens = parts.token_refresher(may_refresh=clock_check.may_refresh)
     portal = Portal(
         settings=settings,
+        admin=admin_services(settings, database=store, vault=parts.vault, registry=registry),
         registry=registry,
         sessions=parts.session_service(tokens, reader, settings.session),
         logouts=parts.logout_service(tokens),
@@ -188,60 +187,6 @@ def _load_registry(settings: Settings) -> Registry:
     )
     registry.load()
     return registry
-
-
-@dataclass(frozen=True, slots=True)
-class _SessionParts:
-    """What the services of portal.sessions share. They store and compare times of the database's clock."""
-
-    store: Store
-    vault: Vault
-    directory: Directory
-    relying_party: RelyingParty
-
-    def token_refresher(self, *, may_refresh: Callable[[], bool]) -> TokenRefresher:
-        return TokenRefresher(
-            store=self.store,
-            vault=self.vault,
-            relying_party=self.relying_party,
-            directory=self.directory,
-            clock=self.store.time,
-            may_refresh=may_refresh,
-        )
-
-    def session_service(
-        self, tokens: TokenRefresher, reader: BatchedReader, limits: SessionSettings
-    ) -> SessionService:
-        return SessionService(
-            store=self.store,
-            vault=self.vault,
-            relying_party=self.relying_party,
-            directory=self.directory,
-            tokens=tokens,
-            reader=reader,
-            clock=self.store.time,
-            idle=limits.idle,
-            absolute=limits.absolute,
-        )
-
-    def logout_service(self, tokens: TokenRefresher) -> LogoutService:
-        return LogoutService(
-            store=self.store,
-            vault=self.vault,
-            relying_party=self.relying_party,
-            directory=self.directory,
-            tokens=tokens,
-            clock=self.store.time,
-        )
-
-    def provider_logout_service(self, tokens: TokenRefresher) -> ProviderLogoutService:
-        return ProviderLogoutService(
-            store=self.store,
-            vault=self.vault,
-            relying_party=self.relying_party,
-            tokens=tokens,
-            clock=self.store.time,
-        )
 
 
 def application(portal: Portal) -> Application:

@@ -10,12 +10,13 @@ from tornado.routing import Rule, URLSpec
 from tornado.web import Application
 
 from portal.web.account import AccountHandler, SessionInfoHandler
+from portal.web.admin.routes import ADMIN_ROUTES, ANY_ADDRESS
 from portal.web.api_proxy.handler import ApiServer
 from portal.web.base import NotFoundHandler
 from portal.web.callback import CallbackHandler, PostedCallbackHandler
 from portal.web.client_keys import KeySetHandler, TenantKeySetHandler
 from portal.web.context import Portal
-from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE
+from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE, SETUP_COOKIE
 from portal.web.home import ChooserHandler, TenantHomeHandler, TenantHomeRedirectHandler
 from portal.web.login import InitiateLoginHandler, LoginHandler
 from portal.web.logout import AllSignedOutHandler, LogoutHandler, SignedOutHandler, TenantLogoutHandler
@@ -54,6 +55,11 @@ def body_rules() -> BodyRules:
                 cookies=(POSTED_BINDING_COOKIE, BINDING_COOKIE),
             ),
             BodyRule(re.compile(rf"{_TENANT}/backchannel-logout"), largest=64 * 1024),
+            BodyRule(
+                re.compile(r"/admin/.*", re.DOTALL),
+                largest=LARGEST_FORM,
+                cookies=(SESSION_COOKIE, SETUP_COOKIE),
+            ),
             BodyRule(re.compile(rf"{_TENANT}/"), largest=LARGEST_FORM, cookies=(SESSION_COOKIE,)),
         ]
     )
@@ -94,6 +100,8 @@ def routes() -> list[Rule]:
         (r"/product/(?P<file>[a-z0-9.-]+)", ProductFileHandler),
         (r"/healthz", HealthHandler),
         (r"/readyz", ReadyHandler),
+        *ADMIN_ROUTES,
+        ANY_ADDRESS,
     ]
     rules: list[Rule] = [URLSpec(pattern, handler) for pattern, handler in table]
     rules.append(URLSpec(r".*", NotFoundHandler))

@@ -1,6 +1,6 @@
 """Background work for tenants: reloads changed files and revisions, ends logins of removed registrations.
 
-It also checks losses, and records which tenant owns each name.
+It also checks losses, records which tenant owns each name, and tells before client secrets expire.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from portal.sessions.registrations import (
 from portal.tenancy.model import Tenant
 from portal.tenancy.owner_record import OwnerRecord
 from portal.tenancy.removals import is_sudden_loss
+from portal.tenancy.secret_watch import SecretWatch
 from portal.tenancy.stored import StoredTenants
 from portal.time_slices import in_turns
 from portal.web.context import Portal
@@ -65,6 +66,7 @@ class TenantUpkeep:
             self.registrations.run(stop),
             self.owners.run(stop),
             self._follow_stored_tenants(stop),
+            SecretWatch(registry.all, clock=self._portal.clock, measure=metrics.expiries.set).run(stop),
         )
 
     async def read_stored_tenants(self) -> None:

@@ -17,6 +17,7 @@ from tornado.ioloop import IOLoop
 
 from portal.ops.logging import configure_logging
 from portal.web.assets import load_templates
+from tests.kit.console import ConsoleWorld, console_world
 from tests.kit.loop_monitor import HOLD_PROPERTY, LoopMonitor
 from tests.kit.world import World
 from tests.kit.world import world as make_world
@@ -124,6 +125,17 @@ def log_lines() -> Iterator[io.StringIO]:
 def world(io_loop: IOLoop, tmp_path: Path, log_lines: io.StringIO) -> Iterator[World]:
     """The portal with its development providers and sample APIs, on SQLite."""
     manager = make_world(tmp_path, hostile=True)
+    made = io_loop.run_sync(manager.__aenter__, timeout=30)
+    try:
+        yield made
+    finally:
+        io_loop.run_sync(lambda: manager.__aexit__(None, None, None), timeout=60)
+
+
+@pytest.fixture
+def console(io_loop: IOLoop, tmp_path: Path, log_lines: io.StringIO) -> Iterator[ConsoleWorld]:
+    """A portal with a console, on SQLite."""
+    manager = console_world(tmp_path)
     made = io_loop.run_sync(manager.__aenter__, timeout=30)
     try:
         yield made

@@ -30,15 +30,33 @@ _LATEST = 2**53
 class TenantMissing(PortalError):
     """The database has no tenant, or no revision, of this name."""
 
+    status = 404
     code = "tenant_missing"
     title = "There is no such tenant in the database"
+    advice = "It may have been removed meanwhile. Go back to the overview of the console."
 
 
 class TenantChanged(PortalError):
     """Somebody else changed the tenant at the same time; nothing was stored."""
 
+    status = 409
     code = "tenant_changed"
     title = "Somebody else changed the tenant meanwhile"
+    advice = "Nothing was changed by you. Open the page again to see what it is now."
+
+
+class TenantInFile(PortalError):
+    """The tenant is that of a file, which the console does not change."""
+
+    status = 409
+    code = "tenant_in_file"
+    title = "This tenant is read-only in the console"
+    advice = "Change the file; the portal reads it again within seconds."
+
+    def __init__(self, file_name: str) -> None:
+        super().__init__(
+            f"the tenant is in {file_name}", explanation=f"It lives in the file {file_name}. Change it there."
+        )
 
 
 class TenantAdmin:

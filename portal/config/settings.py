@@ -5,38 +5,31 @@ Relative paths in the file are relative to the file's folder; all others to the 
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
-from portal.config.field_types import Duration, Text, expected, refusal, refused
+from portal.access.accounts import Operator
+from portal.config.claim_rules import MAX_ACCOUNTS, OperatorFile
+from portal.config.field_types import Duration, Text, refused
 from portal.config.product import Product, ProductFile, product_of
-from portal.config.validation import NO_EFFECT, FileModel, nearest, validate
+from portal.config.setting_types import SQLITE, DatabaseUrl, ListenAt, Network, ProxyNetwork, PublicUrl
+from portal.config.validation import FileModel, nearest, validate
 from portal.config.yaml_document import Document, KeyPath, parse_inline, read_document
-from portal.errors import ConfigurationError, OutboundRefused, Problem
-from portal.outbound.url_rules import check_url
+from portal.errors import ConfigurationError, Problem
 
 PREFIX = "PORTAL_"
 
-Network = IPv4Network | IPv6Network
-
-_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*):([0-9]{1,5})")
-_SQLITE = "sqlite:///"
-_MONGO = re.compile(r"mongodb(\+srv)?://[^\s/]+/[^\s/?]+(\?\S*)?")
 # Kubernetes sets these in every container when there is a service named `portal`.
 _SERVICE_LINKS = re.compile(
     r"PORTAL_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORTAL_PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?"
 )
 _OTHER_VARIABLES = ("PORTAL_CONFIG",)
-_WITHOUT_EFFECT = "PORTAL_OPERATORS"
-"""A variable of earlier versions, which had no effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,58 +83,15 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     product: Product = field(default_factory=Product)
+    operators: tuple[Operator, ...] = ()
+    """Who may do everything in the console."""
+    setup_links: str = "propose"
+    """What somebody with a setup link may do with a draft: `propose` or `publish` it."""
 
     @property
     def public_host(self) -> str:
         """The host name of `public_url`, without a port."""
         return urlsplit(self.public_url).hostname or ""
-
-
-def _listen(text: str) -> str:
-    if re.fullmatch(r"unix:/[^\0]{1,100}", text):
-        return text
-    match = _HOST_AND_PORT.fullmatch(text)
-    if match is None or not 0 < int(match[2]) < 65536:
-        raise expected("host:port, such as 127.0.0.1:8080, or unix:/run/portal.sock")
-    return text
-
-
-def _public_url(text: str) -> str:
-    try:
-        check_url(text, allow_private_networks=True)
-    except OutboundRefused as error:
-        rule, why = refusal(error)
-        if rule == "scheme":
-            raise refused("must be an https URL (http only for localhost)") from None
-        raise refused(f"is refused: {why}") from None
-    parts = urlsplit(text)
-    if parts.path not in ("", "/") or "?" in text:
-        raise expected("a URL without a path: the portal needs its own host name")
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    standard = {"https": 443, "http": 80}[parts.scheme]
-    return f"{parts.scheme}://{host}" + ("" if parts.port in (None, standard) else f":{parts.port}")
-
-
-def _database(text: str) -> str:
-    if text.startswith(_SQLITE) and len(text) > len(_SQLITE) and not text.endswith("/"):
-        return text
-    if _MONGO.fullmatch(text):
-        return text
-    raise refused("must be sqlite:///relative/path.db, sqlite:////absolute/path.db or mongodb://host/name")
-
-
-def _network(text: object) -> Network:
-    try:
-        if isinstance(text, str):
-            return ipaddress.ip_network(text)
-    except ValueError:
-        pass
-    raise expected("an address such as 10.0.0.7 or a network such as 10.0.0.0/24")
-
-
-_String = WithJsonSchema({"type": "string"})
-ListenAt = Annotated[str, AfterValidator(_listen)]
-ProxyNetwork = Annotated[Network, PlainValidator(_network), _String]
 
 
 class SessionFile(FileModel):
@@ -194,7 +144,7 @@ class LimitsFile(FileModel):
 class SettingsFile(FileModel):
     """The settings as written in the file."""
 
-    public_url: Annotated[str, AfterValidator(_public_url)] = Field(
+    public_url: PublicUrl = Field(
         default="http://localhost:8080",
         description="The URL that browsers use, without a path; https, or http for localhost only.",
     )
@@ -213,7 +163,7 @@ class SettingsFile(FileModel):
             "--accept-removals` confirms the removal. 100: a tenant whose file disappears is always removed."
         ),
     )
-    database: Annotated[str, AfterValidator(_database)] = Field(
+    database: DatabaseUrl = Field(
         default="sqlite:///var/portal.db",
         description=(
             "Where sessions are stored: sqlite:///relative.db, sqlite:////absolute.db or "
@@ -251,6 +201,18 @@ class SettingsFile(FileModel):
     limits: LimitsFile = Field(default_factory=LimitsFile, description="The limits of one process.")
     product: ProductFile = Field(
         default_factory=ProductFile, description="Your own product, in place of the portal's name and logo."
+    )
+    operators: list[OperatorFile] = Field(
+        default_factory=list,
+        max_length=MAX_ACCOUNTS,
+        description=(
+            "Who may do everything in the console at /admin/: users who are signed in at one of these "
+            "tenants and whose claims meet its rule."
+        ),
+    )
+    setup_links: Literal["propose", "publish"] = Field(
+        default="propose",
+        description="Whether who has a setup link may publish the tenant, or only propose it.",
     )
 
 
@@ -298,11 +260,13 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path], product: Product)
         log=LogSettings(made.log.format, made.log.level),
         limits=LimitSettings(made.limits.connections),
         product=product,
+        operators=tuple(Operator(one.tenant, one.account_rule()) for one in made.operators),
+        setup_links=made.setup_links,
     )
 
 
 def _database_in(folder: Path, url: str) -> str:
-    return _SQLITE + str(folder / url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else url
+    return SQLITE + str(folder / url.removeprefix(SQLITE)) if url.startswith(SQLITE) else url
 
 
 # --- environment
@@ -330,8 +294,6 @@ def _from_environ(environ: Mapping[str, str]) -> tuple[dict[KeyPath, object], li
                 found[known[name]] = _value(known[name], environ[name], name)
             except ConfigurationError as error:
                 problems += error.problems
-        elif name == _WITHOUT_EFFECT:
-            problems.append(Problem(name, NO_EFFECT))
         elif name.startswith(PREFIX) and not _is_unrelated(name, environ[name]):
             problems.append(Problem(name, f"unknown variable{nearest(name, known)}"))
     return found, problems
@@ -353,7 +315,7 @@ def _value(path: KeyPath, text: str, name: str) -> object:
         return None
     if (
         path[0] == "limits"
-        or path in (("processes",), ("allow_private_networks",), ("max_removed_percent",))
+        or path in (("processes",), ("allow_private_networks",), ("max_removed_percent",), ("operators",))
         or (len(path) == 1 and isinstance(annotation, type) and issubclass(annotation, FileModel))
     ):
         return parse_inline(text, name)

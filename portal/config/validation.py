@@ -40,7 +40,7 @@ _ADVICE = {
     "hd": 'unknown key; did you mean "hosted_domain"?',
     "prompt": "write it as authorize_params: {prompt: login}",
 }
-_WITHOUT_EFFECT = frozenset({"admins", "logo_url", "operators"})
+_WITHOUT_EFFECT = frozenset({"logo_url"})
 """Keys that files of earlier versions may have, and that nothing used."""
 NO_EFFECT = "has no effect in this version; remove it"
 _REGISTERED = frozenset(

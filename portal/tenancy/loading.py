@@ -27,12 +27,16 @@ from portal.tenancy.schema.access import AccessFile, hosted_domain_rule
 from portal.tenancy.schema.api import ApiFile
 from portal.tenancy.schema.preset import TenantContext
 from portal.tenancy.schema.provider import ProviderFile
-from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile, TenantBase, model_for
+from portal.tenancy.schema.tenant import (
+    ONLY_PROVIDER,
+    ManyProvidersTenantFile,
+    OneProviderTenantFile,
+    TenantBase,
+    model_for,
+)
 
 SUFFIXES = (".yaml", ".yml")
 _PLAIN_SCOPES = ("openid", "profile", "email")
-ONLY_PROVIDER = "default"
-"""Id of the provider of a tenant file without `providers`."""
 
 
 class TenantFileRejected(ConfigurationError):
@@ -188,6 +192,7 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
         claims=ClaimNames(file.claims.name, file.claims.email, file.claims.roles, tuple(file.claims.show)),
         session=SessionLimits(file.session.idle, file.session.absolute),
         access={id_: _access(file, id_) for id_ in ids},
+        admins=tuple(one.account_rule() for one in file.admins),
     )
 
 

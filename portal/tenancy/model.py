@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from portal.access.accounts import AccountRule
 from portal.access.rules import AccessRules
 from portal.oidc.provider import Provider
 
@@ -77,6 +78,8 @@ class Tenant:
     session: SessionLimits = field(default_factory=SessionLimits)
     access: Mapping[str, tuple[AccessRules, ...]] = field(default_factory=dict)
     """Access rules by the id of the provider; a user must meet all of them."""
+    admins: tuple[AccountRule, ...] = ()
+    """Accounts at this tenant that may change it in the console; each rule suffices."""
     accepts_logins: bool = True
     """Whether anybody can sign in; who is signed in stays."""
 

@@ -111,6 +111,10 @@ class Registry:
         loaded = [file.loaded.tenant for file in self._folder.of(slug) if file.loaded is not None]
         return bool(loaded) and self.get(slug) is loaded[0]
 
+    def file_of(self, slug: str) -> Path | None:
+        """The file to which a slug belongs; None for tenants of the database, and unknown ones."""
+        return next((file.path for file in self._folder.of(slug)), None)
+
     def all(self) -> Sequence[Tenant]:
         """Return all live tenants, sorted by name."""
         return self._live.index.tenants

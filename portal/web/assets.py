@@ -36,8 +36,8 @@ def load_templates() -> Loader:
     """Compile every template at start-up, so that no request waits for it."""
     folder = assets_folder("templates")
     loader = Loader(str(folder), autoescape="escaped", namespace={"escaped": escaped})
-    for path in sorted(folder.glob("[!_]*.html")):
-        _shorten(loader.load(path.name))
+    for path in sorted(folder.rglob("[!_]*.html")):
+        _shorten(loader.load(path.relative_to(folder).as_posix()))
     return loader
 
 
@@ -47,7 +47,7 @@ def _shorten(template: Template) -> None:
     A page with 50 logins has 600 values. Code that does not look as expected stays as it is.
     """
     template.code = _WRITE_VALUE.sub(r"\g<indent>_tt_append(escaped(\g<value>))", template.code)
-    name = template.name.replace(".", "_")
+    name = template.name.replace(".", "_").replace("/", "_")
     template.compiled = compile(template.code, f"{name}.generated.py", "exec", dont_inherit=True)
 
 

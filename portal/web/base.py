@@ -12,6 +12,8 @@ import structlog
 from tornado import httputil
 from tornado.web import HTTPError, RequestHandler
 
+from portal.admin.viewers import NOBODY, Viewer
+from portal.display_text import display_text
 from portal.errors import (
     BadRequest,
     CrossSiteRequest,
@@ -111,6 +113,18 @@ class PortalHandler(RequestHandler):
 
     # --- contents of the request
 
+    def device(self) -> str:
+        """The User-Agent header as display text."""
+        return display_text(self.request.headers.get("User-Agent", ""), limit=120)
+
+    def client_address(self) -> str:
+        """The address of the client, as seen through trusted proxies."""
+        return client_address(
+            self.request.remote_ip or "",
+            self.request.headers.get("X-Forwarded-For", ""),
+            self.portal.settings.trusted_proxies,
+        )
+
     def tenant(self, slug: str) -> Tenant:
         """Return the tenant with this slug on this site. Raises NotFound."""
         tenant = self.portal.registry.get(slug)
@@ -206,11 +220,7 @@ class PortalHandler(RequestHandler):
             path=self.request.path,
             status=self.get_status(),
             milliseconds=round(self.request.request_time() * 1000, 1),
-            client=client_address(
-                self.request.remote_ip or "",
-                self.request.headers.get("X-Forwarded-For", ""),
-                self.portal.settings.trusted_proxies,
-            ),
+            client=self.client_address(),
             request_id=self.request_id,
         )
 
@@ -223,6 +233,7 @@ class PageHandler(PortalHandler):
 
     request_session: RequestSession | None = None
     logins: tuple[Login, ...] = ()
+    viewer: Viewer = NOBODY
     _cards: tuple[tuple[Login, ...], tuple[TenantCard, ...]] | None = None
     """The logins that the cards were made of, and the cards."""
 
@@ -255,6 +266,7 @@ class PageHandler(PortalHandler):
         self.request_session = await self.open_session(self.path_tenant)
         if self.request_session is not None:
             self.logins = tuple(await self.portal.sessions.logins(self.request_session.session))
+        self.viewer = await self.portal.admin.viewers.of(self.logins)
 
     def send_strict_transport_security(self) -> None:
         """Send Strict-Transport-Security when the site uses https (RFC 6797)."""
@@ -288,13 +300,14 @@ class PageHandler(PortalHandler):
             xsrf_token=self.xsrf_token.decode(),
             request_id=self.request_id,
             path=self.request.path,
+            console_url="/admin/" if self.viewer.opens_console and self.site.tenant is None else None,
             product=self.portal.product.view,
         )
 
-    def show(self, template: str, page: object) -> None:
-        """Render a page."""
+    def show(self, template: str, page: object, **more: object) -> None:
+        """Render a page. Parameters: more, further objects for the template."""
         page_source = self.portal.templates.load(template)
-        namespace = self.get_template_namespace() | {"page": page, "chrome": self.chrome()}
+        namespace = self.get_template_namespace() | more | {"page": page, "chrome": self.chrome()}
         self.finish(page_source.generate(**namespace))
 
     def render_error(self, error: PortalError) -> None:

@@ -28,10 +28,6 @@ class LoginCompletionHandler(PageHandler):
         super().set_default_headers()
         self.set_header("Referrer-Policy", "no-referrer")
 
-    def device(self) -> str:
-        """The User-Agent header as display text."""
-        return display_text(self.request.headers.get("User-Agent", ""), limit=120)
-
     def redirect_after_login(self, outcome: FinishedLogin | InteractiveRetry) -> None:
         """Redirect the browser to its destination in the portal, or to the provider again."""
         if isinstance(outcome, InteractiveRetry):

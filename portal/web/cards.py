@@ -71,3 +71,9 @@ def clock_text(seconds: float, *, date: bool = False) -> str:
 def _minute_text(minute: int) -> str:
     """Date and time of a minute since the epoch."""
     return datetime.datetime.fromtimestamp(60 * minute, datetime.UTC).strftime("%-d %B %Y, %H:%M UTC")
+
+
+def unknown_tenant_card(slug: str) -> TenantCard:
+    """The card of a tenant that is not live, so that only its slug is known."""
+    name, letters, color = _look(slug, slug, None)
+    return TenantCard(slug, name, letters, color, signed_in=False)

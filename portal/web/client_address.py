@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Network = IPv4Network | IPv6Network
 
@@ -37,3 +37,14 @@ def client_address(remote_ip: str, forwarded_for: str, trusted: Sequence[Network
         if not is_trusted(hop, trusted):
             break
     return address
+
+
+def client_network(address: str) -> str:
+    """The network of an address, for records: /24 of IPv4, /48 of IPv6; empty for what is no address."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return str(ip_network((parsed.packed, 24 if parsed.version == 4 else 48), strict=False))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tornado.template import Loader
 
+from portal.admin.services import AdminServices
 from portal.clock import Clock
 from portal.config.settings import Settings
 from portal.oidc.client_keys import ClientKeys
@@ -30,6 +31,7 @@ class Portal:
     """Everything a handler needs."""
 
     settings: Settings
+    admin: AdminServices
     registry: Registry
     sessions: SessionService
     logouts: LogoutService

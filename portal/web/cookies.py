@@ -11,6 +11,8 @@ SESSION_COOKIE = "portal"
 BINDING_COOKIE = "portal-attempt"
 POSTED_BINDING_COOKIE = "portal-attempt-post"
 """A copy of the binding with SameSite=None, for responses that the provider's site posts as a form."""
+SETUP_COOKIE = "portal-setup"
+"""Binds a setup link to the browser that opened it."""
 XSRF_COOKIE = "portal-xsrf"
 
 _VALUE = re.compile(r"[A-Za-z0-9._~-]+")

@@ -98,6 +98,8 @@ class Chrome:
     """Value of the hidden field `_xsrf` of every form."""
     request_id: str = ""
     path: str = "/"
+    console_url: str | None = None
+    """None: the console is not shown to this viewer, or not on this site."""
     product: ProductView = field(default_factory=ProductView)
 
 

@@ -55,6 +55,8 @@ from portal.tenancy.presets import built_in
 from portal.tenancy.presets.entra_hooks import EntraHooks
 from portal.web import cards, cookies, forms, markup, origin, problems, return_to, sites
 from portal.web import client_address as peer
+from portal.web.admin import form as admin_form
+from portal.web.admin.fields import NAME_FIELD, SLUG_FIELD
 from portal.web.api_proxy import response as api_response
 from portal.web.api_proxy import rules as proxy_rules
 from portal.web.client_address import Network
@@ -593,6 +595,12 @@ PARSERS = (
         lambda text: origin.origin_of(headers("Origin", text), "https://portal.example"),
         TEXT,
         HEADER_BYTES,
+    ),
+    Parser(
+        admin_form.read_form,
+        lambda text: admin_form.read_form({"slug": [text], "name": [text]}, (SLUG_FIELD, NAME_FIELD)),
+        TEXT,
+        BODY_BYTES,
     ),
     Parser(
         peer.client_address, lambda text: peer.client_address("10.0.0.1", text, TRUSTED), TEXT, HEADER_BYTES

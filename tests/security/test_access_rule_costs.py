@@ -14,6 +14,7 @@ import pytest
 
 from portal.access.paths import path_refusal
 from portal.access.rules import LONGEST_TEXT, AccessRules, Comparison, PathRules, Rule, sign_in_refusal
+from portal.config.claim_rules import MAX_VALUES
 from portal.errors import PortalError
 from portal.oidc.jose import jws
 from portal.oidc.jose.json_reading import read_object
@@ -22,7 +23,7 @@ from portal.sessions.live_logins import LiveLogins
 from portal.stores.claims_codec import decode_claims, encode_claims
 from portal.stores.model import Login
 from portal.stores.stored_entries import EntryReader
-from portal.tenancy.schema.access import MAX_PATH_RULES, MAX_PATHS, MAX_RULES, MAX_VALUES, AccessFile
+from portal.tenancy.schema.access import MAX_PATH_RULES, MAX_PATHS, MAX_RULES, AccessFile
 from portal.web.api_proxy import live_calls
 from portal.web.api_proxy.live_calls import LiveCalls
 from tests.kit.loop_monitor import Hold, LoopMonitor

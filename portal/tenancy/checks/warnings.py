@@ -6,13 +6,14 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from portal.config.claim_rules import RuleFile
 from portal.config.secret_references import is_reference
 from portal.config.yaml_document import Document, KeyPath
 from portal.errors import Problem
 from portal.oidc.provider import AssertionAudience, ClientAuth, Provider
 from portal.secret import UnsetSecret
 from portal.tenancy.checks.preset_warnings import api_warnings
-from portal.tenancy.schema.access import AccessFile, RuleFile
+from portal.tenancy.schema.access import AccessFile
 from portal.tenancy.schema.client_secret import MOST_SECRETS
 from portal.tenancy.schema.provider import ProviderFile
 from portal.tenancy.secret_notices import provider_notices

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pydantic import Field, model_validator
 
-from portal.config.field_types import (
-    EmailDomain,
-    HostName,
-    Name,
-    Slug,
-)
+from portal.config.claim_rules import MAX_ACCOUNTS, AccountFile
+from portal.config.field_types import EmailDomain, HostName, Name, Slug, refused
 from portal.config.validation import FileModel
 from portal.tenancy.schema.access import AccessOption, check_contact
 from portal.tenancy.schema.api import ApiFile, check_certificates
@@ -17,6 +15,8 @@ from portal.tenancy.schema.organisation import BrandingFile, ClaimsFile, Session
 from portal.tenancy.schema.provider import ProviderFile
 
 SCHEMA_NAME = "tenant.schema.json"
+ONLY_PROVIDER = "default"
+"""Id of the provider of a tenant file without `providers`."""
 
 
 class TenantBase(FileModel):
@@ -46,6 +46,18 @@ class TenantBase(FileModel):
     claims: ClaimsFile = Field(default_factory=ClaimsFile, description="Which claims the portal shows.")
     session: SessionFile = Field(default_factory=SessionFile, description="The maximum lifetime of a login.")
     access: AccessOption = None
+    admins: list[AccountFile] = Field(
+        default_factory=list,
+        max_length=MAX_ACCOUNTS,
+        description=(
+            "Who may change this tenant in the console at /admin/: users who are signed in here and whose "
+            "claims meet one of these rules."
+        ),
+    )
+
+    def _check_admins(self, providers: Collection[str]) -> None:
+        if any(one.provider not in (None, *providers) for one in self.admins):
+            raise refused("has an entry whose provider is not a provider of this tenant", key="admins")
 
 
 class OneProviderTenantFile(ProviderFile, TenantBase):
@@ -54,6 +66,7 @@ class OneProviderTenantFile(ProviderFile, TenantBase):
     @model_validator(mode="after")
     def _check_certificate(self) -> OneProviderTenantFile:
         check_certificates(self.api, [self.client])
+        self._check_admins((ONLY_PROVIDER,))
         return self
 
 
@@ -74,6 +87,7 @@ class ManyProvidersTenantFile(TenantBase):
     @model_validator(mode="after")
     def _check_certificates(self) -> ManyProvidersTenantFile:
         check_certificates(self.api, [provider.client for provider in self.providers.values()])
+        self._check_admins(self.providers)
         return self
 
 

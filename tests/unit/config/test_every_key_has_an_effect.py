@@ -50,6 +50,8 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "access.require[]": RULE,
     "access.paths[]": {"path": "/orders/", "require": [RULE]},
     "access.paths[].require[]": RULE,
+    "admins[]": RULE,
+    "operators[]": {"tenant": "acme", **RULE},
     "id_token_encryption": {"alg": "RSA-OAEP"},
 }
 """The smallest mapping at a key, where that is not an empty one."""
@@ -119,14 +121,17 @@ CASES: dict[str, Case] = {
     ),
     "hosted_domain": Case(beside={"preset": "google", "issuer": None, "access": {"require": [RULE]}}),
     **{
-        f"access.{where}[].{comparison}": _INSTEAD_OF_PRESENT
-        for where in ("require", "paths[].require")
+        f"{where}[].{comparison}": _INSTEAD_OF_PRESENT
+        for where in ("access.require", "access.paths[].require", "admins", "operators")
         for comparison in ("equals", "one_of", "contains", "contains_any", "contains_all", "ends_with")
     },
     "access.require[].present": Case(beside={"access": {"require": [EQUALS]}}, without=("equals",)),
     "access.paths[].require[].present": Case(
         beside={"access": {"paths": [{"path": "/orders/", "require": [EQUALS]}]}}, without=("equals",)
     ),
+    "admins[].present": Case(beside={"admins": [EQUALS]}, without=("equals",)),
+    "admins[].provider": Case(values=("default", "staff")),
+    "operators[].present": Case(beside={"operators": [{"tenant": "acme", **EQUALS}]}, without=("equals",)),
     "public_url": Case(values=("https://portal.acme.example",)),
     "listen": Case(values=("127.0.0.1:8081",)),
     "database": Case(values=("sqlite:///other.db",)),

@@ -200,8 +200,9 @@ def test_a_list_can_be_emptied_by_the_environment(tmp_path: Path) -> None:
             "10.0.0.0/24, found text",
         ),
         (
-            "processes: 1\noperators: [{tenant: acme, claim: email, value: ops@acme.example}]\n",
-            "portal.yaml:2:1: operators has no effect in this version; remove it",
+            "processes: 1\noperators: [{tenant: acme, claim: email}]\n",
+            "portal.yaml:2:13: operators[1] lacks a comparison: one of equals, one_of, contains, "
+            "contains_any, contains_all, ends_with, present",
         ),
         ("session: {idle: 13h}\n", "portal.yaml:1:17: session.idle is longer than session.absolute"),
         ("session: {idle: 0s}\n", "portal.yaml:1:17: session.idle must be at least 1s"),
@@ -226,7 +227,12 @@ def test_a_mistake_in_the_file_is_reported_with_its_place(tmp_path: Path, text: 
         ("PORTAL_ALLOW_PRIVATE_NETWORKS", "yes", "allow_private_networks must be true or false, found text"),
         ("PORTAL_LOG", "[", "is not a YAML value on one line"),
         ("PORTAL_LOG", "{fromat: json}", 'unknown key "fromat" in log; did you mean "format"?'),
-        ("PORTAL_OPERATORS", "[]", "has no effect in this version; remove it"),
+        (
+            "PORTAL_OPERATORS",
+            "[{claim: email, present: true}]",
+            'operators[1] lacks the key "tenant": the tenant at which they sign in, by its slug; it must '
+            "have a tenant file",
+        ),
         (
             "PORTAL_TRUSTED_PROXIES",
             "10.0.0.1;10.0.0.2",

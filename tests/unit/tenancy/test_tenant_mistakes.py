@@ -361,7 +361,8 @@ def added(text: str) -> str:
         ),
         (
             added("admins: [{claim: email, value: admin@acme.example}]\n"),
-            "acme.yaml:6:1: admins has no effect in this version; remove it",
+            "acme.yaml:6:25: unknown key in admins[1]; expected one of: claim, contains, contains_all, "
+            "contains_any, ends_with, equals, one_of, present, provider, verified_by",
         ),
         (
             added('branding: {color: "#FA0", logo_url: "https://acme.example/logo.svg"}\n'),
@@ -369,8 +370,8 @@ def added(text: str) -> str:
         ),
         (
             "name: Acme\nproviders: {a: {issuer: https://a.example, client: {id: x, auth: none}}}\n"
-            "admins: [{claim: sub, value: x, provider: a}]\n",
-            "acme.yaml:3:1: admins has no effect in this version; remove it",
+            "admins: [{claim: sub, equals: x, provider: b}]\n",
+            "acme.yaml:3:9: admins has an entry whose provider is not a provider of this tenant",
         ),
     ],
 )

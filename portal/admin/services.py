@@ -1,0 +1,35 @@
+"""The services of the console and of the command line, as one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portal.admin.tenants import TenantAdmin
+from portal.admin.viewers import Viewers
+from portal.config.settings import Settings
+from portal.keys.vault import Vault
+from portal.stores.tenant_store import Database, TenantStore
+from portal.tenancy.available_presets import available_presets
+from portal.tenancy.registry import Registry
+from portal.tenancy.stored import ContentReader, may_use_private_networks
+
+
+@dataclass(frozen=True, slots=True)
+class AdminServices:
+    """What the console's handlers use."""
+
+    store: TenantStore
+    tenants: TenantAdmin
+    viewers: Viewers
+
+
+def admin_services(
+    settings: Settings, *, database: Database, vault: Vault, registry: Registry
+) -> AdminServices:
+    """Make the services of a portal."""
+    reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
+    return AdminServices(
+        store=database.tenants,
+        tenants=TenantAdmin(database.tenants, reader, clock=database.time),
+        viewers=Viewers(registry, settings.operators, link_publishes=settings.setup_links == "publish"),
+    )

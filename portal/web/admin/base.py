@@ -1,0 +1,155 @@
+"""The base of the console's handlers: who may open a page is decided before anything else.
+
+Nobody is signed in: 401 at every address below /admin/. Somebody is, but may not: 404, as an address that
+does not exist. Neither depends on the tenant in the path (THREATS T5, A1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, cast
+
+import structlog
+
+from portal.admin.events import Act
+from portal.admin.services import AdminServices
+from portal.admin.tenants import TenantInFile
+from portal.admin.viewers import NOBODY, Right
+from portal.errors import LoginRequired, NotFound, PortalError
+from portal.web.admin.form import Form, TextField, read_form
+from portal.web.admin.navigation import ConsoleChrome, pages_of
+from portal.web.base import PageHandler, prefers_json
+from portal.web.cards import tenant_card, unknown_tenant_card
+from portal.web.client_address import client_network
+from portal.web.cookies import SETUP_COOKIE
+from portal.web.forms import posted_form
+
+
+class ConsoleLoginRequired(LoginRequired):
+    """Nobody is signed in in this browser."""
+
+    title = "Sign in to open the console"
+    advice = "The console is for the operators of this portal and the admins of its organisations."
+
+
+class AdminHandler(PageHandler):
+    """A page of the console. Subclasses state what it needs."""
+
+    right: ClassVar[Right]
+    """Checked in `prepare`, for the tenant in the path if there is one."""
+    of_database: ClassVar[bool] = False
+    """Whether it is for tenants of the database only; for those of a file the response is 409."""
+    _allowed = False
+
+    @property
+    def services(self) -> AdminServices:
+        """The services of the console."""
+        return self.portal.admin
+
+    @property
+    def path_tenant(self) -> None:
+        """None: nothing outside the page shows whether the tenant of the path exists."""
+        return
+
+    @property
+    def slug(self) -> str | None:
+        """The slug in the path; None on pages of no tenant. The tenant may not exist."""
+        return cast(dict[str, str], getattr(self, "path_kwargs", {})).get("tenant")
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        if self.site.tenant is not None:
+            raise NotFound("the console is on the portal's main site only")
+        slug = self.slug
+        cookie = self.read_cookie(SETUP_COOKIE)
+        if cookie is not None and not self.viewer.may(self.right, slug):
+            self.viewer = await self.services.viewers.of(self.logins, cookie)
+        if not self.logins and self.viewer == NOBODY:
+            raise ConsoleLoginRequired("nobody is signed in")
+        if not self.viewer.may(self.right, slug):
+            raise NotFound("this page of the console is not for this viewer")
+        self._allowed = True
+        if slug is not None:
+            structlog.contextvars.bind_contextvars(tenant=slug)
+            if self.of_database:
+                self.require_database(slug)
+
+    def require_database(self, slug: str) -> None:
+        """Raise TenantInFile when the slug belongs to a file."""
+        file = self.portal.registry.file_of(slug)
+        if file is not None:
+            raise TenantInFile(file_name(file.parent.name, file.name))
+
+    def act(self, reason: str = "") -> Act:
+        """What is recorded of a change that this request makes."""
+        return Act(
+            actor=self.viewer.actor_for(self.slug),
+            reason=reason,
+            request_id=self.request_id,
+            client=client_network(self.client_address()),
+            device=self.device(),
+        )
+
+    def read_form(self, fields: Iterable[TextField]) -> Form:
+        """Read the posted form. Raises BadRequest for what no page of the console sends."""
+        return read_form(posted_form(self.request), fields)
+
+    def show_again(self, template: str, page: object) -> None:
+        """Show a page again whose form has errors: 422."""
+        self.set_status(422)
+        self.show(template, page)
+
+    def show(self, template: str, page: object, **more: object) -> None:
+        super().show(template, page, **({"console": self._console()} | more))
+
+    def render_error(self, error: PortalError) -> None:
+        if isinstance(error, LoginRequired) and not prefers_json(self.request.headers):
+            self.show("admin/signed_out.html", error)
+            return
+        super().render_error(error)
+
+    def retry_url(self, error: PortalError) -> str | None:
+        """Back to the overview, for who may open it; a refusal looks as that of any other address."""
+        if self._allowed and self.viewer.opens_console:
+            return "/admin/"
+        return super().retry_url(error)
+
+    def retry_label(self, error: PortalError) -> str:
+        return "Back to the console" if self._allowed else super().retry_label(error)
+
+    def _console(self) -> ConsoleChrome:
+        slug = self.slug
+        if not self._allowed or slug is None:
+            return ConsoleChrome(self.viewer.operator, self.viewer.opens_console)
+        registry = self.portal.registry
+        live, in_file = registry.get(slug), registry.file_of(slug) is not None
+        return ConsoleChrome(
+            operator=self.viewer.operator,
+            opens_console=self.viewer.opens_console,
+            tenant=tenant_card(live, None) if live else unknown_tenant_card(slug),
+            pages=pages_of(slug, self.viewer, path=self.request.path, in_file=in_file),
+        )
+
+
+def file_name(folder: str, name: str) -> str:
+    """How the console names a tenant file: without the folders above that of the tenants."""
+    return f"{folder}/{name}"
+
+
+class ConsoleMissingHandler(AdminHandler):
+    """Every other address below /admin/."""
+
+    right = Right.VIEW
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        raise NotFound("no such page of the console")
+
+
+class ConsoleRedirectHandler(AdminHandler):
+    """`GET /admin`: leads to `/admin/`."""
+
+    right = Right.VIEW
+
+    async def get(self) -> None:
+        self.redirect("/admin/", status=303)

@@ -1,0 +1,113 @@
+"""A portal with a console: an operator, admins of two tenants, a user, and a stranger.
+
+Acme is a tenant file and Globex a tenant of the database. Alice of Acme is an operator, Bob of Acme an admin
+of Acme, Gina of Globex an admin of Globex, Hank of Globex a user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from portal.access.accounts import AccountRule, Operator
+from portal.access.rules import Comparison, Rule
+from portal.admin.actors import Actor, ActorType
+from portal.admin.events import Act
+from portal.admin.services import AdminServices
+from portal.config.load_context import LoadContext, SecretFiles
+from portal.config.secret_references import resolve_reference
+from tests.kit.browser import Browser, Response
+from tests.kit.raw import until
+from tests.kit.world import World, world
+
+ACT = Act(Actor(ActorType.OPERATOR, "root"))
+SOON = 3.0
+"""Seconds: the portal asks the database once a second."""
+OPERATOR = Operator(
+    "acme",
+    AccountRule(Rule(("email",), Comparison.EQUALS, ("alice@acme.example",), ("email_verified",))),
+)
+
+
+@dataclass
+class ConsoleWorld:
+    """The portal and its providers, with a browser of each kind of viewer."""
+
+    world: World
+    operator: Browser
+    admin: Browser
+    """Of Globex, a tenant of the database."""
+    file_admin: Browser
+    """Of Acme, a tenant of a file."""
+    user: Browser
+    """Signed in at Globex without any right."""
+    stranger: Browser
+    typed: str
+    """The content of Globex, with its secret as in the file that it was."""
+
+    @property
+    def services(self) -> AdminServices:
+        return self.world.running.portal.admin
+
+    def at(self, path: str) -> str:
+        return self.world.at(path)
+
+    async def get(self, browser: Browser, path: str) -> Response:
+        """Open a page as a user does who types its address."""
+        return await browser.open(self.at(path))
+
+    async def publish(self, typed: str, slug: str = "globex") -> None:
+        """Publish a content, as `portal tenant import` does."""
+        await self.services.tenants.publish(slug, typed, ACT, resolve=self.resolve)
+
+    @property
+    def resolve(self) -> Any:
+        folder = self.world.parts.tenants_folder
+        return functools.partial(
+            resolve_reference, context=LoadContext(SecretFiles(folder), environ=os.environ)
+        )
+
+    async def until_served(self, revision: int, slug: str = "globex") -> None:
+        """Wait until the portal serves a revision of a tenant of the database."""
+        stored = self.world.running.stored_tenants
+        await until(
+            lambda: slug in stored.tenants and stored.tenants[slug].state.revision == revision,
+            f"revision {revision} of {slug} is not served",
+            seconds=SOON,
+        )
+
+
+@contextlib.asynccontextmanager
+async def console_world(folder: Path, **changes: Any) -> AsyncIterator[ConsoleWorld]:
+    """Start it. Parameters: changes, as those of `world`."""
+    async with world(folder, **{"operators": (OPERATOR,), **changes}) as made:
+        typed = await _move_to_database(made)
+        operator, admin, file_admin, user, stranger = (made.browser() for _ in range(5))
+        console = ConsoleWorld(made, operator, admin, file_admin, user, stranger, typed)
+        await made.sign_in(console.operator, "acme", "alice")
+        await made.sign_in(console.file_admin, "acme", "bob")
+        await made.sign_in(console.admin, "globex", "gina")
+        await made.sign_in(console.user, "globex", "hank")
+        yield console
+
+
+async def _move_to_database(made: World) -> str:
+    """Add admins to both tenants, and move Globex to the database; return its content."""
+    registry, folder = made.running.portal.registry, made.parts.tenants_folder
+    acme, globex = folder / "acme.yaml", folder / "globex.yaml"
+    acme.write_text(acme.read_text() + "admins: [{claim: email, equals: bob@acme.example}]\n")
+    typed = globex.read_text() + "admins: [{claim: email, equals: gina@globex.example}]\n"
+    globex.unlink()
+    await until(lambda: registry.get("globex") is None, "the file's tenant is still live")
+    context = LoadContext(SecretFiles(folder), environ=os.environ)
+    await made.running.portal.admin.tenants.publish(
+        "globex", typed, ACT, resolve=functools.partial(resolve_reference, context=context)
+    )
+    await until(lambda: registry.get("globex"), "the stored tenant is not served", seconds=SOON)
+    await until(lambda: registry.get("acme").admins, "the admins of Acme are not read")  # type: ignore[union-attr]
+    return typed
