@@ -40,9 +40,6 @@ _ADVICE = {
     "hd": 'unknown key; did you mean "hosted_domain"?',
     "prompt": "write it as authorize_params: {prompt: login}",
 }
-_WITHOUT_EFFECT = frozenset({"logo_url"})
-"""Keys that files of earlier versions may have, and that nothing used."""
-NO_EFFECT = "has no effect in this version; remove it"
 _REGISTERED = frozenset(
     {
         "redirect_uri",
@@ -180,8 +177,6 @@ def _form(kind: str, value: object) -> str:
 
 def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
     key = str(path[-1])
-    if key in _WITHOUT_EFFECT:
-        return f"{key} {NO_EFFECT}"
     if key in _ADVICE:
         return _ADVICE[key]
     if key in _REGISTERED:

@@ -188,7 +188,7 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
         api=api,
         hosts=tuple(dict.fromkeys(file.hosts)),
         email_domains=tuple(dict.fromkeys(file.email_domains)),
-        branding=Branding(file.branding.color),
+        branding=Branding(file.branding.color, file.branding.logo_url),
         claims=ClaimNames(file.claims.name, file.claims.email, file.claims.roles, tuple(file.claims.show)),
         session=SessionLimits(file.session.idle, file.session.absolute),
         access={id_: _access(file, id_) for id_ in ids},

@@ -108,7 +108,7 @@ ORGANISATION = {
     },
     "hosts": ["portal.acme.example"],
     "email_domains": ["acme.example"],
-    "branding": {"color": "#1f6feb"},
+    "branding": {"color": "#1f6feb", "logo_url": "https://www.acme.example/logo.svg"},
     "claims": {"name": "name", "email": "email", "roles": "roles", "show": ["name"]},
     "session": {"idle": "10m", "absolute": "12h"},
     "access": PROVIDER["access"],
