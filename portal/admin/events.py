@@ -22,6 +22,10 @@ class EventKind(StrEnum):
     """A tenant was suspended, closed to new logins, or resumed."""
     TENANT_REMOVED = "tenant_removed"
     """A tenant was removed from the database."""
+    LOGIN_ENDED = "login_ended"
+    """An admin or operator ended the login of a user."""
+    LOGINS_ENDED = "logins_ended"
+    """An admin or operator ended all logins at a tenant."""
     DOMAIN_APPROVED = "domain_approved"
     """An operator approved a host name or an e-mail domain of a tenant."""
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from portal.admin.closing import Closing
+from portal.admin.health import ProviderHealth
+from portal.admin.logins import LoginAdmin
+from portal.admin.summaries import Summaries
 from portal.admin.tenants import TenantAdmin
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
 from portal.keys.vault import Vault
+from portal.oidc.relying_party import RelyingParty
+from portal.sessions.logout import LogoutService
+from portal.sessions.refresh import TokenRefresher
 from portal.stores.tenant_store import Database, TenantStore
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.registry import Registry
@@ -21,15 +28,34 @@ class AdminServices:
     store: TenantStore
     tenants: TenantAdmin
     viewers: Viewers
+    logins: LoginAdmin
+    closing: Closing
+    health: ProviderHealth
+    summaries: Summaries
 
 
 def admin_services(
-    settings: Settings, *, database: Database, vault: Vault, registry: Registry
+    settings: Settings,
+    *,
+    database: Database,
+    vault: Vault,
+    registry: Registry,
+    relying_party: RelyingParty,
+    tokens: TokenRefresher,
+    logouts: LogoutService,
 ) -> AdminServices:
     """Make the services of a portal."""
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
+    tenants = TenantAdmin(database.tenants, reader, clock=database.time)
+    logins = LoginAdmin(
+        database.tenant_logins, database.tenants, logouts=logouts, vault=vault, clock=database.time
+    )
     return AdminServices(
         store=database.tenants,
-        tenants=TenantAdmin(database.tenants, reader, clock=database.time),
+        tenants=tenants,
         viewers=Viewers(registry, settings.operators, link_publishes=settings.setup_links == "publish"),
+        logins=logins,
+        closing=Closing(tenants, database.tenant_logins, clock=database.time),
+        health=ProviderHealth(relying_party, tokens),
+        summaries=Summaries(registry, database.tenants),
     )
