@@ -45,6 +45,7 @@ from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
 from portal.stores.tenant_store import Database
 from portal.tenancy.available_presets import available_presets
+from portal.tenancy.logos import TenantLogos
 from portal.tenancy.registry import Registry
 from portal.tenancy.stored import ContentReader, StoredTenants, may_use_private_networks
 from portal.tenant_directory import TenantDirectory
@@ -134,6 +135,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         provider_logouts=parts.provider_logout_service(tokens),
         client_keys=client_keys,
         http=http,
+        logos=TenantLogos(http),
         store=store,
         store_probe=StoreProbe(store, reader),
         clock_check=clock_check,
@@ -336,5 +338,6 @@ async def close(built: RunningPortal) -> None:
     await built.portal.sessions.wait_until_idle(_PENDING_TOKENS_SECONDS)
     await built.portal.admin.close()
     await built.relying_party.close()
+    await built.portal.logos.close()
     await built.portal.http.close()
     await built.portal.store.close()

@@ -26,6 +26,7 @@ from portal.web.product import ProductFileHandler
 from portal.web.provider_logout import BackchannelLogoutHandler, FrontchannelLogoutHandler
 from portal.web.server.dispatch import Dispatcher
 from portal.web.server.request_body import BodyRule, BodyRules
+from portal.web.tenant_files import TenantLogoHandler, TenantStyleHandler
 
 _TENANT = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 _PROVIDER = r"(?P<provider>[a-z0-9][a-z0-9-]{0,62})"
@@ -99,6 +100,8 @@ def routes() -> list[Rule]:
         (r"/signed-out", AllSignedOutHandler),
         (r"/\.well-known/jwks\.json", KeySetHandler),
         (rf"{_TENANT}/jwks\.json", TenantKeySetHandler),
+        (rf"{_TENANT}/logo", TenantLogoHandler),
+        (rf"{_TENANT}/style-(?P<version>[0-9a-f]{{16}})\.css", TenantStyleHandler),
         (r"/product/(?P<file>[a-z0-9.-]+)", ProductFileHandler),
         (r"/healthz", HealthHandler),
         (r"/readyz", ReadyHandler),

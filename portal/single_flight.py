@@ -26,6 +26,10 @@ class SingleFlight(Generic[K, T]):
     def __len__(self) -> int:
         return len(self._tasks)
 
+    def get(self, key: K) -> asyncio.Task[T] | None:
+        """Return the running task of a key, if there is one."""
+        return self._tasks.get(key)
+
     def join(
         self,
         key: K,

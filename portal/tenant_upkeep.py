@@ -1,6 +1,7 @@
 """Background work for tenants: reloads changed files and revisions, ends logins of removed registrations.
 
-It also checks losses, records which tenant owns each name, and deletes old events.
+It also checks losses, records which tenant owns each name, deletes old events, and tells before client
+secrets expire.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from portal.sessions.registrations import (
 from portal.tenancy.model import Tenant
 from portal.tenancy.owner_record import OwnerRecord
 from portal.tenancy.removals import is_sudden_loss
+from portal.tenancy.secret_watch import SecretWatch
 from portal.tenancy.stored import StoredTenants
 from portal.time_slices import in_turns
 from portal.web.context import Portal
@@ -74,6 +76,7 @@ class TenantUpkeep:
             self.owners.run(stop),
             self._follow_stored_tenants(stop),
             events.run(stop),
+            SecretWatch(registry.all, clock=self._portal.clock, measure=metrics.expiries.set).run(stop),
         )
 
     async def read_stored_tenants(self) -> None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import unified_diff
-from typing import Any, cast, get_args
+from typing import Any, cast, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -77,7 +77,7 @@ def stored(
     """
     typed = typed.removeprefix("\ufeff")
     _check_size(typed, name)
-    kept = {secret.path: secret for secret in _secrets(before, name)} if before else {}
+    kept = list(_secrets(before, name)) if before else []
     old = parse_document(before.encode(), name).root if before else {}
     new = parse_document(typed.encode(), name).root
     problems: list[Problem] = []
@@ -112,16 +112,23 @@ def stored(
     return result
 
 
-def _kept(secret: _SecretText, kept: Mapping[KeyPath, _SecretText]) -> _SecretText | None:
-    """The stored secret that a typed one names: at the same keys.
+def _kept(secret: _SecretText, kept: Iterable[_SecretText]) -> _SecretText | None:
+    """The stored secret that a typed one names: used for the same.
 
     When a tenant with one provider gets a second one, the keys of the first are moved below `providers`, and
     its secrets with them.
     """
-    found = kept.get(secret.path)
-    if found is None and secret.path[0] == "providers":
-        found = kept.get(secret.path[2:])
-    return found if found is not None and secret.value in {found.value, _shown(found.value)} else None
+    uses = {_credential(secret.path)}
+    if secret.path[0] == "providers":
+        uses.add(_credential(secret.path[2:]))
+    here = (one for one in kept if _credential(one.path) in uses)
+    return next((one for one in here if secret.value in {one.value, _shown(one.value)}), None)
+
+
+def _credential(path: KeyPath) -> KeyPath:
+    """What a secret is used for: one of two client secrets may be kept in the place of the other."""
+    keys = [key for key in path if not isinstance(key, int)]
+    return tuple(keys[:-1] if keys and keys[-1] == "value" else keys)
 
 
 def _check_size(content: str, name: str) -> None:
@@ -263,17 +270,34 @@ def _scalars(node: yaml.Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, yam
 
 
 def _is_secret(model: type[BaseModel], path: KeyPath) -> bool:
-    holder = model_at(model, path[:-1])
-    if holder is None or not path:
-        return False
-    field = holder.model_fields.get(str(path[-1]))
-    if field is None:  # an unknown key, which a draft may have
-        return _LIKE_A_SECRET.search(str(path[-1])) is not None
-    return _holds_secret(field.annotation)
+    """Whether the text at a path is a secret; a draft may have keys and forms that the schema does not."""
+    is_unknown = False
+    for depth, key in enumerate(path):
+        holder = None if is_unknown or isinstance(key, int) else model_at(model, path[:depth])
+        field = holder.model_fields.get(str(key)) if holder is not None else None
+        if field is not None and _holds_secret(field.annotation):
+            return not _is_beside_secret(model, path, depth + 1)
+        is_unknown = is_unknown or (holder is not None and field is None)
+        if is_unknown and _LIKE_A_SECRET.search(str(key)):
+            return True
+    return False
+
+
+def _is_beside_secret(model: type[BaseModel], path: KeyPath, depth: int) -> bool:
+    """Whether this is another key of a mapping with a secret, such as `expires_at`."""
+    inner = [key for key in path[depth:] if isinstance(key, str)]
+    holder = model_at(model, path[:depth])
+    field = holder.model_fields.get(inner[0]) if holder is not None and len(inner) == 1 else None
+    return field is not None and not _holds_secret(field.annotation)
 
 
 def _holds_secret(annotation: Any) -> bool:
-    return annotation is Secret or any(map(_holds_secret, get_args(annotation)))
+    """Whether a value of this type is a secret, or one or several mappings with one (`model_at`)."""
+    if annotation is Secret:
+        return True
+    if get_origin(annotation) is tuple and issubclass(get_args(annotation)[0], BaseModel):
+        return any(_holds_secret(field.annotation) for field in get_args(annotation)[0].model_fields.values())
+    return any(map(_holds_secret, get_args(annotation)))
 
 
 def names_secret(path: KeyPath) -> bool:

@@ -68,8 +68,9 @@ def served_tenant(slug: str, settings: Settings) -> Tenant:
     if file.tenant is None or file.problems:
         raise ConfigurationError([*file.problems])
     for provider in file.tenant.providers.values():
-        unset = provider.client_secret
-        if isinstance(unset, UnsetSecret):
+        for unset in provider.client_secrets:
+            if not isinstance(unset, UnsetSecret):
+                continue
             message = f"{file.path}: warning: {unset.source} {unset.state} here"
             click.secho(message, err=True, fg="yellow")
     return file.tenant

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from portal.config.field_types import Color, Name, Text, expected, refused
-from portal.config.logo_file import LARGEST_LOGO, Logo, LogoRefused, read_logo
+from portal.config.logo_content import Logo, LogoRefused
+from portal.config.logo_file import LARGEST_LOGO, read_logo
 from portal.config.validation import FileModel
 from portal.config.yaml_document import KeyPath
 from portal.errors import ConfigurationError, Problem
@@ -72,8 +73,8 @@ class ProductFile(FileModel):
     logo: Text | None = Field(
         default=None,
         description=(
-            f"An SVG or PNG file, at most {LARGEST_LOGO // 1024} KB and four times as wide as high; read at "
-            "start-up. Shown 32 pixels high on white, and as the icon of the browser's tab."
+            f"An SVG, PNG, WebP or JPEG file, at most {LARGEST_LOGO // 1024} KB and four times as wide as "
+            "high; read at start-up. Shown 32 pixels high on white, and as the icon of the browser's tab."
         ),
     )
     color: Color | None = Field(

@@ -139,7 +139,8 @@ def _printable(value: str, what: str) -> str:
     return value
 
 
-def _validate(value: object, info: ValidationInfo) -> Secret:
+def secret_value(value: object, info: ValidationInfo) -> Secret:
+    """Return the secret that a value of a file stands for. Raises: a validation error."""
     if not isinstance(value, str):
         raise refused("must be text: ${NAME}, file:/path, or a secret in quotes")
     if not isinstance(info.context, LoadContext):
@@ -184,7 +185,7 @@ PemFile = Annotated[
 """The content of a PEM file that the tenant file names; it may contain a private key."""
 SecretValue = Annotated[
     Secret,
-    PlainValidator(_validate),
+    PlainValidator(secret_value),
     WithJsonSchema(
         {"type": "string", "minLength": 1, "examples": ["${ACME_CLIENT_SECRET}", "file:/run/secrets/acme"]}
     ),

@@ -17,7 +17,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -40,9 +40,6 @@ _ADVICE = {
     "hd": 'unknown key; did you mean "hosted_domain"?',
     "prompt": "write it as authorize_params: {prompt: login}",
 }
-_WITHOUT_EFFECT = frozenset({"logo_url"})
-"""Keys that files of earlier versions may have, and that nothing used."""
-NO_EFFECT = "has no effect in this version; remove it"
 _REGISTERED = frozenset(
     {
         "redirect_uri",
@@ -182,8 +179,6 @@ def _form(kind: str, value: object) -> str:
 
 def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
     key = str(path[-1])
-    if key in _WITHOUT_EFFECT:
-        return f"{key} {NO_EFFECT}"
     if key in _ADVICE:
         return _ADVICE[key]
     if key in _REGISTERED:
@@ -227,22 +222,33 @@ def _missing_key(model: type[BaseModel], path: KeyPath) -> str:
 
 
 def model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
-    """Return the model of the mapping at `path` below `model`; None when there is no such mapping."""
+    """Return the model of the mapping at `path` below `model`; None when there is no such mapping.
+
+    A field of type `tuple[Model, ...]` is one mapping, or a list of several.
+    """
     annotation: Any = model
     for step in path:
+        if get_origin(annotation) is tuple and isinstance(step, str):
+            annotation = get_args(annotation)[0]
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             field = annotation.model_fields.get(str(step))
             annotation = _without_none(field.annotation) if field else None
+        elif get_origin(annotation) is tuple:
+            annotation = get_args(annotation)[0]
         elif get_origin(annotation) in (dict, list):
             annotation = _without_none(get_args(annotation)[-1])
         else:
             return None
+    if get_origin(annotation) is tuple:
+        annotation = get_args(annotation)[0]
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def _without_none(annotation: Any) -> Any:
     some = [one for one in get_args(annotation) if one is not type(None)]
-    return some[0] if len(some) == 1 and get_origin(annotation) not in (dict, list) else annotation
+    if get_origin(annotation) is not Annotated and len(some) == 1:
+        annotation = annotation if get_origin(annotation) in (dict, list) else some[0]
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _path(loc: tuple[str | int, ...]) -> KeyPath:

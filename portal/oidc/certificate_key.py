@@ -35,6 +35,15 @@ def check_cost(certificate: ClientCertificate) -> None:
             raise KeyUnusable(f"has a public exponent of {bits} bits; expected at most {_LONGEST_EXPONENT}")
 
 
+def expires_at(certificate: ClientCertificate) -> float | None:
+    """Return when the certificate expires: seconds since the epoch, UTC; None if it cannot be read."""
+    try:
+        found = x509.load_pem_x509_certificate(certificate.chain.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    return found.not_valid_after_utc.timestamp()
+
+
 def algorithms(certificate: ClientCertificate) -> tuple[str, ...]:
     """Return the algorithms that the certificate's key can sign with, the preferred one first.
 

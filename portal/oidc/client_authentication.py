@@ -21,6 +21,7 @@ from portal.oidc.errors import TokenRequestRejected
 from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, AssertionAudience, ClientAuth, Provider
 from portal.oidc.provider_signature import sign_for
 from portal.outbound.url_rules import same_origin
+from portal.secret import Secret
 
 ASSERTION_LIFETIME = 60
 """Seconds for which a client assertion is valid."""
@@ -28,6 +29,7 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 """RFC 7523 2.2."""
 SHORTEST_MAC_SECRET = 32
 """Minimum length, in bytes, of a client secret that is used as an HS256 key (RFC 7518 3.2)."""
+_BY_SECRET = (ClientAuth.CLIENT_SECRET_BASIC, ClientAuth.CLIENT_SECRET_POST, ClientAuth.CLIENT_SECRET_JWT)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,9 +51,14 @@ class Credentials:
 class AuthenticateClient(Protocol):
     """Makes the credentials of one request to a provider: `credentials` with the portal's keys and clock."""
 
-    def __call__(self, provider: Provider, *, audience: str) -> Credentials:
-        """Parameters: audience, see `assertion_audience`."""
+    def __call__(self, provider: Provider, *, audience: str, secret: Secret | None = None) -> Credentials:
+        """Parameters: audience, see `assertion_audience`; secret, as in `credentials`."""
         ...
+
+
+def authenticates_by_secret(provider: Provider) -> bool:
+    """Whether one of `Provider.client_secrets` authenticates the client."""
+    return provider.client_auth in _BY_SECRET and provider.secret_signer is None
 
 
 def assertion_audience(provider: Provider, url: str, token_endpoint: str) -> str:
@@ -74,12 +81,14 @@ def credentials(
     client_keys: ClientKeys | None = None,
     *,
     audience: str | None = None,
+    secret: Secret | None = None,
     clock: Clock = time.time,
 ) -> Credentials:
     """Return the credentials of one request to the provider.
 
     Parameters: client_keys, required for private_key_jwt; audience, `aud` of an assertion, None for the
-    issuer; clock, seconds since the epoch, UTC.
+    issuer; secret, the one of the client's secrets to use (default: the one that was accepted last); clock,
+    seconds since the epoch, UTC.
     Raises: TokenRequestRejected (`invalid_client`) when the required secret or certificate is missing, or an
     assertion for the issuer would be sent to another server; ClientKeyMissing.
     """
@@ -96,7 +105,8 @@ def credentials(
                 raise _missing(provider, "a client certificate")
             # RFC 8705 2: the client_id identifies the client of the certificate
             return Credentials(fields=(("client_id", provider.client_id),))
-    secret = provider.client_secret
+    if secret is None:
+        secret = next(iter(provider.client_secrets), None)
     if provider.secret_signer is not None:
         secret = provider.secret_signer.client_secret(
             client_id=provider.client_id, audience=provider.issuer, now=clock()

@@ -71,7 +71,7 @@ class RefreshExpectations:
 def accepted_algorithms(provider: Provider) -> frozenset[str]:
     """Return the accepted algorithms of this provider's ID tokens; HMAC only for a client with a secret."""
     listed = SUPPORTED.intersection(provider.id_token_algs)
-    return listed if provider.client_secret is not None else listed - SYMMETRIC
+    return listed if provider.client_secrets else listed - SYMMETRIC
 
 
 def needs_no_keys(provider: Provider) -> bool:
@@ -87,8 +87,7 @@ def validate_at_login(
     Parameters: now, seconds since the epoch, UTC.
     Raises: KeyUnknown when no key matches, else IdTokenRejected.
     """
-    secrets = (expected.nonce, expected.code, expected.access_token, provider.client_secret)
-    with hiding(*secrets):
+    with hiding(expected.nonce, expected.code, expected.access_token, *provider.client_secrets):
         return _validate_at_login(token, provider, keys, expected, now)
 
 
@@ -123,7 +122,7 @@ def validate_at_refresh(
     Parameters: now, seconds since the epoch, UTC.
     Raises: KeyUnknown when no key matches, else IdTokenRejected.
     """
-    with hiding(expected.access_token, provider.client_secret):
+    with hiding(expected.access_token, *provider.client_secrets):
         return _validate_at_refresh(token, provider, keys, expected, now)
 
 
@@ -181,10 +180,8 @@ def _keys_for(header: jws.Header, provider: Provider, keys: KeySet) -> list[tupl
     if header.alg not in SYMMETRIC:
         return keys.candidates(header.alg, header.kid)
     # OIDC Core 10.1: the key of an HMAC is the client secret, never a published key
-    if provider.client_secret is None:
-        return []
     try:
-        return [(secret_key(provider.client_secret.reveal(), header.alg), None)]
+        return [(secret_key(secret.reveal(), header.alg), None) for secret in provider.client_secrets]
     except KeyUnusable as error:
         raise IdTokenRejected("key", str(error)) from error
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from portal.oidc.client_secrets import SecretOrder
 from portal.oidc.interaction import Interaction
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.signed_client_secret import SecretSigner
@@ -94,6 +95,18 @@ AUTHENTICATED_ENDPOINTS = ("token", "revocation", "pushed_authorization_request"
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialExpiry:
+    """When a credential of the client expires, as the tenant file or the certificate states it."""
+
+    credential: str
+    """In words, such as `the client secret`."""
+    path: tuple[str | int, ...]
+    """Its keys in the tenant file, below the provider."""
+    at: float
+    """Seconds since the epoch, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """One OpenID provider registration of a tenant: issuer, client, audience and scopes.
 
@@ -106,6 +119,8 @@ class Provider:
     issuer: str
     client_id: str
     client_secret: Secret | None = None
+    next_client_secret: Secret | None = None
+    """A second secret, which is tried when the provider refuses the first."""
     secret_signer: SecretSigner | None = None
     """Signs a client secret for each request, in place of `client_secret` (Apple)."""
     client_auth: ClientAuth = ClientAuth.CLIENT_SECRET_BASIC
@@ -171,13 +186,31 @@ class Provider:
     """Returns what an administrator can do about `code: description` of this provider; None if unknown."""
     frontchannel_without_issuer: bool = False
     """Whether front-channel logout requests of this kind of provider have `sid` and no `iss`."""
+    expiries: tuple[CredentialExpiry, ...] = ()
+    """When its credentials expire, as far as that is known."""
 
     registration: str = field(init=False, repr=False)
     """Fingerprint of issuer and client. A login with another fingerprint is never used."""
+    _secret_order: SecretOrder | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         fingerprint = hashlib.sha256(f"{self.issuer}\0{self.client_id}".encode()).hexdigest()
         object.__setattr__(self, "registration", fingerprint)
+        first, second = self.client_secret, self.next_client_secret
+        order = SecretOrder(first, second) if first is not None and second is not None else None
+        object.__setattr__(self, "_secret_order", order)
+
+    @property
+    def client_secrets(self) -> tuple[Secret, ...]:
+        """The secrets of the client, the one that the provider accepted last at the beginning."""
+        if self._secret_order is not None:
+            return self._secret_order.secrets()
+        return () if self.client_secret is None else (self.client_secret,)
+
+    def accepted_secret(self, secret: Secret) -> None:
+        """Send this one of `client_secrets` first from now on: the provider has accepted it."""
+        if self._secret_order is not None:
+            self._secret_order.accepted(secret)
 
     @property
     def tls(self) -> Tls:

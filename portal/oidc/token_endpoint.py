@@ -6,9 +6,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from http.client import responses
 
+import structlog
+
 from portal.display_text import display_text
 from portal.oidc.authorization import requested_scopes
-from portal.oidc.client_authentication import AuthenticateClient, Credentials, assertion_audience, credentials
+from portal.oidc.client_authentication import (
+    AuthenticateClient,
+    Credentials,
+    assertion_audience,
+    authenticates_by_secret,
+    credentials,
+)
 from portal.oidc.dpop import USE_DPOP_NONCE, DpopProver
 from portal.oidc.errors import TokenRequestRejected, TokenResponseMalformed
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
@@ -36,6 +44,14 @@ _REGISTERED_ERRORS = frozenset(
     )
 )
 """RFC 6749 5.2, RFC 8707 2, RFC 7009 2.2.1. Unregistered codes may echo a secret: redact them."""
+_OF_ACCEPTED_CLIENTS = frozenset(
+    {"invalid_grant", "invalid_target", "invalid_scope", "unsupported_token_type"}
+)
+"""Errors that are found after the client was authenticated."""
+_UNAUTHENTICATED_WITH_401 = frozenset({"unauthorized_client", "access_denied", "unknown_error"})
+"""With 401: what Keycloak and Auth0 respond to a wrong secret, and a response without an OAuth error."""
+
+_log = structlog.get_logger("portal.oidc")
 
 
 async def exchange_code(
@@ -142,6 +158,9 @@ async def send_form(
 ) -> OutboundResponse:
     """POST a form with the client's credentials. Return a response with a 2xx status.
 
+    When the client has two secrets and the provider refuses the client, the request is sent once more with
+    the other secret. The one that is accepted comes first from then on.
+
     Parameters: token_endpoint, of the provider, a possible audience of the assertion; secrets, values to
     remove from errors; authenticate_client, makes the credentials of each request; dpop_prover, makes the
     DPoP proof of each request (the request is repeated once if the server requires its nonce); seconds,
@@ -152,27 +171,57 @@ async def send_form(
     authenticate = partial(
         authenticate_client, provider, audience=assertion_audience(provider, url, token_endpoint)
     )
-    send = partial(
-        _post,
-        http,
-        provider,
-        url,
-        fields,
-        authenticate_client=authenticate,
-        dpop_prover=dpop_prover,
-        seconds=seconds,
-    )
-    response, client_credentials = await _send_with_nonce(send, url, dpop_prover)
+    send = partial(_post, http, provider, url, fields, dpop_prover=dpop_prover, seconds=seconds)
+    hidden = [secret.reveal() for secret in (*secrets, *provider.client_secrets)]
+
+    async def attempt(secret: Secret | None) -> tuple[OutboundResponse, TokenRequestRejected | None]:
+        with_secret = partial(send, authenticate_client=partial(authenticate, secret=secret))
+        response, client_credentials = await _send_with_nonce(with_secret, url, dpop_prover)
+        sent = [*hidden, *client_credentials.secrets()]
+        return response, _rejection_of(url, response, sent, provider)
+
+    first, *others = (authenticates_by_secret(provider) and provider.client_secrets) or (None,)
+    response, rejection = await attempt(first)
+    if others and rejection is not None and _refuses_client(rejection, response):
+        response, rejection = await attempt(others[0])
+        if rejection is None or rejection.error in _OF_ACCEPTED_CLIENTS:
+            _note_accepted(provider, others[0])
+    if rejection is not None:
+        raise rejection
+    return response
+
+
+def _rejection_of(
+    url: str, response: OutboundResponse, sent: Sequence[str], provider: Provider
+) -> TokenRequestRejected | None:
+    """Return the error of a response, None if it has none. Raises: TokenResponseMalformed."""
     if 200 <= response.status < 300 and not _is_refusal(response):
-        return response
+        return None
     if 300 <= response.status < 400:
         detail = f"{address(url)} responded with {response.status}; expected 200 and tokens"
         raise TokenResponseMalformed(detail)
-    sent = [secret.reveal() for secret in secrets]
-    if provider.client_secret is not None:
-        sent.append(provider.client_secret.reveal())
-    sent += client_credentials.secrets()
-    raise _rejection(url, response, sent, provider)
+    return _rejection(url, response, sent, provider)
+
+
+def _refuses_client(rejection: TokenRequestRejected, response: OutboundResponse) -> bool:
+    """Whether the client was not authenticated (RFC 6749 5.2): code and refresh token are still unused."""
+    if rejection.error == "invalid_client":
+        return True
+    return response.status == 401 and rejection.error in _UNAUTHENTICATED_WITH_401
+
+
+def _note_accepted(provider: Provider, secret: Secret | None) -> None:
+    """Send this one of two secrets first from now on; say which one the provider has refused."""
+    if secret is None:
+        return
+    provider.accepted_secret(secret)
+    refused, accepted = ("second", "first") if secret is provider.client_secret else ("first", "second")
+    _log.warning(
+        "client_secret_refused",
+        tenant=provider.tenant,
+        provider=provider.id,
+        detail=f"the provider refuses the {refused} client secret and accepts the {accepted} one",
+    )
 
 
 async def _send_with_nonce(

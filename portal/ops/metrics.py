@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from portal.ops.expiry_metric import ExpiryMetric
 from portal.ops.store_metrics import StoreMetrics
 
 _log = structlog.get_logger("portal.metrics")
@@ -76,6 +77,9 @@ class Metrics:
             registry=self._registry,
         )
 
+        self.expiries = ExpiryMetric()
+        self._registry.register(self.expiries)
+
     def render(self) -> bytes:
         """Return every metric in the text format of Prometheus, summed over all processes."""
         from prometheus_client import CollectorRegistry, generate_latest
@@ -86,6 +90,7 @@ class Metrics:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+        registry.register(self.expiries)
         return generate_latest(registry)
 
 

@@ -15,7 +15,12 @@ from typing import IO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-_EVENTS = frozenset({"tenant_file_rejected", "tenant_file_accepted", "preset_rejected", "preset_accepted"})
+_EVENTS = frozenset(
+    (
+        *("tenant_file_rejected", "tenant_file_accepted", "preset_rejected", "preset_accepted"),
+        *("client_secret_expires", "client_secret_expired"),
+    )
+)
 """What every worker finds, because all read the same files and the same database."""
 
 

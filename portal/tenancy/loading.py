@@ -188,7 +188,7 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
         api=api,
         hosts=tuple(dict.fromkeys(file.hosts)),
         email_domains=tuple(dict.fromkeys(file.email_domains)),
-        branding=Branding(file.branding.color),
+        branding=Branding(file.branding.color, file.branding.logo_url),
         claims=ClaimNames(file.claims.name, file.claims.email, file.claims.roles, tuple(file.claims.show)),
         session=SessionLimits(file.session.idle, file.session.absolute),
         access={id_: _access(file, id_) for id_ in ids},
@@ -259,12 +259,14 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
     certificate = file.client.tls_certificate()
     signs = file.client.signing_key == "certificate"
     params = _authorize_params(file)
+    secrets = [one.value for one in file.client.secret or ()]
     return Provider(
         tenant=tenant,
         id=id_,
         issuer=issuer,
         client_id=file.client.id,
-        client_secret=file.client.secret,
+        client_secret=secrets[0] if secrets else None,
+        next_client_secret=secrets[1] if len(secrets) > 1 else None,
         secret_signer=file.client.signed_secret.signer() if file.client.signed_secret else None,
         client_auth=auth,
         scopes=scopes,
@@ -302,6 +304,7 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
         translate_error=preset.error_translation,
         error_advice=preset.error_advice,
         frontchannel_without_issuer=preset.logout.frontchannel_without_issuer,
+        expiries=tuple(file.client.expiries()),
     )
 
 
@@ -349,9 +352,9 @@ def _revision(digest: str, providers: Iterable[Provider], api: Api | None, prese
 
 def _read_from_elsewhere(provider: Provider) -> tuple[str, ...]:
     """Contents of other files and the environment: secret, certificate, key, authorities."""
-    secret = provider.client_secret.reveal() if provider.client_secret else ""
+    secrets = [secret.reveal() for secret in provider.client_secrets] or [""]
     signer = provider.secret_signer
     signing_key = signer.private_key.reveal() if signer else ""
     certificate = provider.client_certificate or provider.signing_certificate
     pair = (certificate.chain, certificate.private_key.reveal()) if certificate else ("", "")
-    return (secret, signing_key, *pair, provider.tls_authorities or "")
+    return (*secrets, signing_key, *pair, provider.tls_authorities or "")

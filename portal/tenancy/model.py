@@ -41,6 +41,7 @@ class Branding:
     """The appearance of a tenant in the portal. `color` is `#rrggbb`."""
 
     color: str | None = None
+    logo_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

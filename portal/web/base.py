@@ -44,6 +44,7 @@ from portal.web.origin import Origin, origin_of
 from portal.web.problems import PROBLEM_HEADERS, log_failure, problem
 from portal.web.server.request_body import refusal_of
 from portal.web.sites import Site
+from portal.web.tenant_style import logo_url, style_url
 from portal.web.views import Chrome, ErrorPage, TenantCard
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -280,10 +281,15 @@ class PageHandler(PortalHandler):
             self._cards = (self.logins, self._make_cards())
         return self._cards[1]
 
+    def card(self, tenant: Tenant, login: Login | None = None) -> TenantCard:
+        """The card of a tenant, with its logo if that is here. Parameters: login, as in `tenant_card`."""
+        logo = self.portal.logos.now(tenant)
+        return tenant_card(tenant, login, logo_url=logo_url(tenant, logo) if logo is not None else "")
+
     def _make_cards(self) -> tuple[TenantCard, ...]:
         tenants = self.portal.registry
         found = [
-            tenant_card(tenant, login)
+            self.card(tenant, login)
             for login in self.logins
             if (tenant := tenants.get(login.tenant)) and self.site.serves(login.tenant)
         ]
@@ -294,7 +300,7 @@ class PageHandler(PortalHandler):
         current = next((card for card in cards if card.slug == path_tenant), None)
         if current is None and path_tenant:
             tenant = self.portal.registry.get(path_tenant)
-            current = tenant_card(tenant, None) if tenant and self.site.serves(tenant.slug) else None
+            current = self.card(tenant) if tenant and self.site.serves(tenant.slug) else None
         return Chrome(
             signed_in=cards,
             current=current,
@@ -303,7 +309,15 @@ class PageHandler(PortalHandler):
             path=self.request.path,
             console_url="/admin/" if self.viewer.opens_console and self.site.tenant is None else None,
             product=self.portal.product.view,
+            tenant_style_url=self._tenant_style_url(current),
         )
+
+    def _tenant_style_url(self, current: TenantCard | None) -> str | None:
+        """The style sheet of the tenant whose own page this is; None when it has no colour."""
+        tenant = self.portal.registry.get(current.slug) if current is not None else None
+        if tenant is None or not self.request.path.startswith(f"/t/{tenant.slug}/"):
+            return None
+        return style_url(tenant)
 
     def show(self, template: str, page: object, **more: object) -> None:
         """Render a page. Parameters: more, further objects for the template."""

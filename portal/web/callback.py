@@ -16,7 +16,7 @@ from portal.sessions.service import FinishedLogin, InteractiveRetry
 from portal.sessions.stored_attempts import AttemptKind, kind_of_response
 from portal.tenancy.model import Tenant
 from portal.web.base import PageHandler, prefers_json
-from portal.web.cards import account_name, tenant_card
+from portal.web.cards import account_name
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE, SETUP_COOKIE
 from portal.web.forms import decoded, posted_form
 from portal.web.login import require_new_logins
@@ -84,7 +84,7 @@ class LoginCompletionHandler(PageHandler):
         self.show(
             "not_allowed.html",
             NotAllowedPage(
-                tenant=tenant_card(tenant, None),
+                tenant=self.card(tenant),
                 account=account_name(tenant, error.claims, str(error.claims.get("sub", ""))),
                 email=display_text(email, limit=120) if isinstance(email, str) else "",
                 contact=tenant.contact(error.provider) or "",

@@ -18,11 +18,14 @@ _MOST_LOOKS = 1_000
 _MOST_ROLES = 100
 
 
-def tenant_card(tenant: Tenant, login: Login | None) -> TenantCard:
-    """Return the card of a tenant. Parameters: login, the browser's login at the tenant, if any."""
+def tenant_card(tenant: Tenant, login: Login | None, *, logo_url: str = "") -> TenantCard:
+    """Return the card of a tenant.
+
+    Parameters: login, the browser's login at the tenant, if any; logo_url, where the portal serves its logo.
+    """
     name, letters, color = _look(tenant.slug, tenant.name, tenant.branding.color)
     user = user_name(tenant, login) if login else ""
-    return TenantCard(tenant.slug, name, letters, color, login is not None, user)
+    return TenantCard(tenant.slug, name, letters, color, login is not None, user, logo_url)
 
 
 @lru_cache(maxsize=_MOST_LOOKS)

@@ -19,6 +19,7 @@ from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.service import SessionService
 from portal.stores.clock_check import ClockCheck
 from portal.stores.store import Store
+from portal.tenancy.logos import TenantLogos
 from portal.tenancy.registry import Registry
 from portal.web.api_proxy.live_calls import LiveCalls
 from portal.web.product_files import ProductFiles
@@ -44,6 +45,7 @@ class Portal:
     sites: Sites
     templates: Loader
     product: ProductFiles
+    logos: TenantLogos
     clock: Clock
     in_flight: RequestsInFlight
     access_log: AccessLog

@@ -19,7 +19,7 @@ from portal.tenancy.model import Api, Tenant
 from portal.web.api_proxy.rules import RESPONSE_HEADERS, passed_headers, target_url
 from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.base import PageHandler
-from portal.web.cards import clock_text, roles_of, tenant_card, user_name
+from portal.web.cards import clock_text, roles_of, user_name
 from portal.web.views import (
     ChooserPage,
     ClaimRow,
@@ -71,7 +71,7 @@ class ChooserHandler(PageHandler):
         else:
             found = list(everyone) if len(everyone) <= _SHOWN_WITHOUT_SEARCH else []
         signed_in = {card.slug: card for card in mine}
-        cards = [signed_in.get(tenant.slug) or tenant_card(tenant, None) for tenant in found]
+        cards = [signed_in.get(tenant.slug) or self.card(tenant) for tenant in found]
         self.show(
             "chooser.html",
             ChooserPage(
@@ -202,7 +202,7 @@ class TenantHomeHandler(PageHandler):
             )
             for provider in tenant.providers.values()
         )
-        self.show("sign_in.html", SignInPage(tenant_card(tenant, None), providers=choices, notice=notice))
+        self.show("sign_in.html", SignInPage(self.card(tenant), providers=choices, notice=notice))
 
     async def _show_home(self, tenant: Tenant, login: Login, explorer: Explorer) -> None:
         provider = tenant.providers[login.provider]
@@ -212,7 +212,7 @@ class TenantHomeHandler(PageHandler):
         self.show(
             "tenant_home.html",
             TenantHomePage(
-                tenant=tenant_card(tenant, login),
+                tenant=self.card(tenant, login),
                 user=user_name(tenant, login),
                 email=_email(tenant, login),
                 subject=display_text(login.subject, limit=255),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from portal.web.base import PageHandler
-from portal.web.cards import tenant_card
 from portal.web.cookies import BINDING_COOKIE, SESSION_COOKIE
 from portal.web.views import SignedOutPage, TenantCard
 
@@ -62,7 +61,7 @@ class SignedOutHandler(PageHandler):
         remaining = self.cards()
         left: tuple[TenantCard, ...] = ()
         if all(card.slug != tenant for card in remaining):
-            left = (tenant_card(live, None),)
+            left = (self.card(live),)
         self.show("signed_out.html", SignedOutPage(tenants=left, remaining=remaining))
 
 

@@ -7,7 +7,7 @@ from portal.web.base import PortalHandler
 from portal.web.product_files import MEDIA_TYPES
 
 _MAX_AGE = 31_536_000
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
+LOGO_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
 """Of a logo that is opened as a page: an SVG file may have styles and embedded pictures, and nothing else."""
 
 
@@ -24,7 +24,7 @@ class ProductFileHandler(PortalHandler):
             raise NotFound("the product has no such file")
         self.set_header("Content-Type", MEDIA_TYPES[file.rpartition(".")[2]])
         self.set_header("Cache-Control", f"public, max-age={_MAX_AGE}, immutable")
-        self.set_header("Content-Security-Policy", _POLICY)
+        self.set_header("Content-Security-Policy", LOGO_POLICY)
         self.set_header("Cross-Origin-Resource-Policy", "same-origin")
         self.finish(content)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from portal.config.logo_file import Logo
+from portal.config.logo_content import Logo
 from portal.config.product import Product
 from portal.web.assets import assets_folder
 from portal.web.product_colors import DARK, LIGHT, Scheme, accent_of, hovered, text_on
@@ -16,7 +16,13 @@ from portal.web.views import ProductView
 FOLDER = "/product/"
 _LOGO_HEIGHT, _LOGO_WIDTH = 32, 128
 """Of the logo on pages, in CSS pixels; the width is the largest one."""
-MEDIA_TYPES = {"svg": "image/svg+xml", "png": "image/png", "css": "text/css; charset=utf-8"}
+MEDIA_TYPES = {
+    "svg": "image/svg+xml",
+    "png": "image/png",
+    "webp": "image/webp",
+    "jpeg": "image/jpeg",
+    "css": "text/css; charset=utf-8",
+}
 
 
 @dataclass(frozen=True, slots=True)

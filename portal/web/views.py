@@ -29,6 +29,8 @@ class TenantCard(NamedTuple):
     signed_in: bool
     user: str = ""
     """The name of the signed-in user; empty when not signed in."""
+    logo_url: str = ""
+    """Where the portal serves the tenant's logo; empty when there is none yet."""
 
     @property
     def home_url(self) -> str:
@@ -45,7 +47,9 @@ class TenantCard(NamedTuple):
 
     @property
     def avatar(self) -> Markup:
-        """The initials on a square of the tenant's colour."""
+        """The tenant's logo, or else its initials on a square of its colour."""
+        if self.logo_url:
+            return _picture(self.logo_url)
         return _avatar(self.color, self.initials[:2])
 
 
@@ -64,6 +68,13 @@ def _avatar(color: str, initials: str) -> Markup:
         f'<rect x=".5" y=".5" width="39" height="39" rx="10" fill="{xhtml_escape(color)}"/>'
         f'<text x="20" y="20" dy=".35em" text-anchor="middle" fill="{xhtml_escape(_ink(color))}">'
         f"{xhtml_escape(initials)}</text></svg>".encode()
+    )
+
+
+@lru_cache(maxsize=1_000)
+def _picture(url: str) -> Markup:
+    return Markup(
+        f'<img class="avatar avatar-logo" src="{xhtml_escape(url)}" width="40" height="40" alt="">'.encode()
     )
 
 
@@ -101,6 +112,8 @@ class Chrome:
     console_url: str | None = None
     """None: the console is not shown to this viewer, or not on this site."""
     product: ProductView = field(default_factory=ProductView)
+    tenant_style_url: str | None = None
+    """The style sheet with the colour of the tenant whose own page this is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from portal.config.logo_file import Logo
+from portal.config.logo_content import Logo
 from portal.config.product import Product
 from tests.browser.stage import Stage
 from tests.browser.visitor import Look, Visitor

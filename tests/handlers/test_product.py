@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.config.logo_file import Logo
+from portal.config.logo_content import Logo
 from portal.config.product import Product
 from tests.kit.logos import SVG
 from tests.kit.world import world

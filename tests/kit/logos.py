@@ -23,3 +23,27 @@ def png(width: int, height: int) -> bytes:
     rows = zlib.compress((b"\0" + b"\x99" * width) * height)
     start = b"\x89PNG\r\n\x1a\n"
     return start + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def jpeg(width: int, height: int) -> bytes:
+    """Return the segments of a JPEG file that tell its size; there is no picture in it."""
+
+    def segment(marker: int, data: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+
+    frame = segment(0xC0, struct.pack(">BHHB", 8, height, width, 1) + b"\1\x11\0")
+    start = segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0") + segment(0xDB, bytes(65))
+    return b"\xff\xd8" + start + frame + segment(0xDA, b"\1\1\0\0\x3f\0") + b"\0\xff\xd9"
+
+
+def webp(kind: str, width: int, height: int) -> bytes:
+    """Return the first chunk of a WebP file, which tells its size; there is no picture in it."""
+    match kind:
+        case "VP8X":
+            data = bytes(4) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+        case "VP8L":
+            data = b"\x2f" + ((width - 1) | (height - 1) << 14).to_bytes(4, "little") + bytes(5)
+        case _:
+            data = b"\x30\1\0\x9d\x01\x2a" + struct.pack("<HH", width, height)
+    chunk = kind.encode() + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(chunk) + 4) + b"WEBP" + chunk

@@ -19,7 +19,7 @@ from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, Req
 
 from portal.access import path_reading, paths, rules
 from portal.admin import editing, setup_cookie, setup_links
-from portal.config import yaml_document, yaml_mistakes
+from portal.config import logo_content, yaml_document, yaml_mistakes
 from portal.display_text import display_text
 from portal.errors import PortalError
 from portal.oidc import (
@@ -69,7 +69,11 @@ from portal.web.server.request_parser import RequestParser
 from tests.unit.oidc.sample_client_keys import make_client_keys
 from tests.unit.oidc.signing import CLIENT_SECRET, ISSUER, registration
 
-EXPECTED_ERRORS = (PortalError, json_reading.JsonUnreadable, HTTPInputError, ValueError)
+EXPECTED_ERRORS = (
+    *(PortalError, json_reading.JsonUnreadable, HTTPInputError, ValueError),
+    logo_content.LogoRefused,
+)
+_SVG = '<svg xmlns="http://www.w3.org/2000/svg">'
 
 HEADER_BYTES = 32 * 1024
 """The largest request head that the portal reads."""
@@ -703,6 +707,24 @@ PARSERS = (
         lambda text: LOGIN_BODY.lacks_cookie(headers("Cookie", text)),
         TEXT,
         HEADER_BYTES,
+    ),
+    Parser(
+        logo_content.logo_of,
+        lambda text: logo_content.logo_of(text.encode("latin-1", "replace")),
+        {
+            "elements": repeated("<a/>", _SVG, "</svg>"),
+            "attributes": numbered(' a#=""', _SVG + "<g", "/></svg>"),
+            "a long attribute": repeated("url(#a) ", _SVG + '<g style="', '"/></svg>'),
+            "spaces in an address": repeated(" ", _SVG + '<g style="url(', '"/></svg>'),
+            "unfinished addresses": repeated("url( ", _SVG + '<g style="', '"/></svg>'),
+            "styles": repeated("<style>url(#a)</style>", _SVG, "</svg>"),
+            "one style": repeated("u", _SVG + "<style>", "</style></svg>"),
+            "entities": numbered('<!ENTITY a# "x">', "<!DOCTYPE svg [", f"]>{_SVG}</svg>"),
+            "references": repeated("&amp;", _SVG, "</svg>"),
+            "segments of a JPEG file": repeated("\xff\xfe\x00\x02", "\xff\xd8", "\xff\xd9"),
+        },
+        65_536,
+        thread=True,
     ),
     Parser(
         yaml_document.parse_document,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from datetime import UTC
 from pathlib import Path
 
 from portal.config.claim_rules import RuleFile
@@ -15,9 +14,12 @@ from portal.oidc.provider import AssertionAudience, ClientAuth, Provider
 from portal.secret import UnsetSecret
 from portal.tenancy.checks.preset_warnings import api_warnings
 from portal.tenancy.schema.access import AccessFile
+from portal.tenancy.schema.client_secret import MOST_SECRETS
 from portal.tenancy.schema.provider import ProviderFile
+from portal.tenancy.secret_notices import provider_notices
 
-_EXPIRY_NOTICE = 30 * 86_400.0
+_CERTIFICATE = ("client", "certificate")
+_SECRET = ("client", "secret")
 _GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _ASSERTING = (ClientAuth.PRIVATE_KEY_JWT, ClientAuth.CLIENT_SECRET_JWT)
 _BY_CERTIFICATE = (ClientAuth.TLS_CLIENT_AUTH, ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH)
@@ -44,7 +46,8 @@ def find_warnings(
     present the certificate.
     """
     found = [
-        *_secret_warnings(_text(document, (*provider_path, "client", "secret")), provider_file, provider),
+        *_secret_warnings(document, provider_path, provider),
+        *_unused_secret_warnings(provider_file, provider),
         *_auth_method_warnings(provider_file, provider),
         *_expiry_warnings(provider, now),
         *_unused_certificate_warnings(provider, api_mtls),
@@ -57,13 +60,23 @@ def find_warnings(
     return [Problem(document.place((*provider_path, *keys)), message) for keys, message in found]
 
 
-def _secret_warnings(text: str, provider_file: ProviderFile, provider: Provider) -> Found:
-    place = ("client", "secret")
-    if isinstance(provider.client_secret, UnsetSecret):
-        unset = provider.client_secret
-        yield place, f"needs {unset.source}, which {unset.state} here; the portal needs it"
-    if text and not is_reference(text):
-        yield place, "the client secret is in plain text; write ${NAME} or file:/path instead"
+def _secret_warnings(document: Document, provider_path: KeyPath, provider: Provider) -> Found:
+    for path, text in _secret_texts(document, provider_path):
+        if text and not is_reference(text):
+            yield path, "the client secret is in plain text; write ${NAME} or file:/path instead"
+    for secret in provider.client_secrets:
+        if isinstance(secret, UnsetSecret):
+            yield _SECRET, f"needs {secret.source}, which {secret.state} here; the portal needs it"
+
+
+def _secret_texts(document: Document, provider_path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Each text of `client.secret`: it may be a text, a mapping, or a list of mappings."""
+    inner: tuple[KeyPath, ...] = ((), ("value",), *((index, "value") for index in range(MOST_SECRETS)))
+    for path in ((*_SECRET, *keys) for keys in inner):
+        yield path, _text(document, (*provider_path, *path))
+
+
+def _unused_secret_warnings(provider_file: ProviderFile, provider: Provider) -> Found:
     algorithms = (*provider.id_token_algs, *(provider.userinfo_algs or ()))
     if provider.response_mode.signed:
         algorithms += provider.response_algs
@@ -72,7 +85,7 @@ def _secret_warnings(text: str, provider_file: ProviderFile, provider: Provider)
         and provider.client_auth in _WITHOUT_SECRET
         and not any(alg.startswith("HS") for alg in algorithms)
     ):
-        yield place, f"client.secret has no effect with auth: {provider.client_auth.value}; remove it"
+        yield _SECRET, f"client.secret has no effect with auth: {provider.client_auth.value}; remove it"
 
 
 def _auth_method_warnings(provider_file: ProviderFile, provider: Provider) -> Found:
@@ -100,23 +113,11 @@ def _auth_method_warnings(provider_file: ProviderFile, provider: Provider) -> Fo
 
 
 def _expiry_warnings(provider: Provider, now: float) -> Found:
-    certificate = provider.client_certificate or provider.signing_certificate
-    if certificate is None:
-        return
-    from cryptography import x509  # imported here: it loads slowly
-
-    place = ("client", "certificate")
-    try:
-        expires = x509.load_pem_x509_certificate(certificate.chain.encode()).not_valid_after_utc
-    except ValueError:
-        yield place, "the expiry date of the certificate cannot be read"
-        return
-    remaining = expires.timestamp() - now
-    day = expires.astimezone(UTC).strftime("%Y-%m-%d")
-    if remaining <= 0:
-        yield place, f"the certificate expired on {day}; providers refuse it, so replace it"
-    elif remaining <= _EXPIRY_NOTICE:
-        yield place, f"the certificate expires on {day}; replace it before that date"
+    has_certificate = provider.client_certificate or provider.signing_certificate
+    if has_certificate and _CERTIFICATE not in {one.path for one in provider.expiries}:
+        yield _CERTIFICATE, "the expiry date of the certificate cannot be read"
+    for notice in provider_notices(provider, now):
+        yield notice.path, notice.text
 
 
 def _unused_certificate_warnings(provider: Provider, api_mtls: bool) -> Found:
@@ -186,5 +187,8 @@ def unverified_email_rules(access: AccessFile) -> Found:
 def _text(document: Document, path: KeyPath) -> str:
     value: object = document.root
     for step in path:
-        value = value.get(step) if isinstance(value, dict) else None
+        if isinstance(value, list) and isinstance(step, int):
+            value = value[step] if step < len(value) else None
+        else:
+            value = value.get(step) if isinstance(value, dict) else None
     return value if isinstance(value, str) else ""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
 from portal.config.field_types import ClientId, Text, refused
-from portal.config.secret_references import PemFile, SecretValue
+from portal.config.secret_references import PemFile
 from portal.config.validation import FileModel
-from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, REGISTRATION_ALGORITHMS, AssertionAudience
+from portal.oidc.provider import (
+    AUTHENTICATED_ENDPOINTS,
+    REGISTRATION_ALGORITHMS,
+    AssertionAudience,
+    CredentialExpiry,
+)
 from portal.oidc.signed_client_secret import SecretSigner, load_signing_key
 from portal.outbound.tls import (
     ClientCertificate,
@@ -20,6 +26,7 @@ from portal.outbound.tls import (
 )
 from portal.outbound.url_rules import same_origin
 from portal.tenancy.presets import Preset
+from portal.tenancy.schema.client_secret import ClientSecrets, ExpiryTime
 
 AuthMethod = Literal[
     "client_secret_basic",
@@ -48,6 +55,14 @@ class SignedSecretFile(FileModel):
     )
     key_id: Text = Field(description="The id of the key at the provider.", examples=["F6G7H8I9J0"])
     private_key: PemFile = Field(description="The key: file:/path of a PEM file, at Apple AuthKey_….p8.")
+    expires_at: ExpiryTime | None = Field(
+        default=None,
+        description=(
+            "When the provider stops accepting the key: a date (its beginning in UTC) or a time in UTC. The "
+            "portal warns 60, 30 and 7 days before."
+        ),
+        examples=["2027-01-31"],
+    )
 
     @model_validator(mode="after")
     def _check_key(self) -> SignedSecretFile:
@@ -69,12 +84,14 @@ class ClientFile(FileModel):
     """The portal's client registration at the provider."""
 
     id: ClientId = Field(description="The client id that the provider issued.", examples=["3gT9wQvX"])
-    secret: SecretValue | None = Field(
+    secret: ClientSecrets | None = Field(
         default=None,
         description=(
             "The client secret: ${NAME} from the environment, or file:/path (relative to this file's "
             "folder). Required if auth is client_secret_basic, client_secret_post or client_secret_jwt; the "
-            "last needs at least 32 bytes."
+            "last needs at least 32 bytes. To state when it expires, write a mapping with value and "
+            "expires_at. To replace it without an interruption, write a list of two such mappings: when the "
+            "provider refuses the first, the portal uses the second."
         ),
     )
     signed_secret: SignedSecretFile | None = Field(
@@ -169,6 +186,24 @@ class ClientFile(FileModel):
             return self.signing_key != "shared"
         return self.auth == "private_key_jwt" and self.audience(preset) is not AssertionAudience.ISSUER
 
+    def expiries(self) -> Iterator[CredentialExpiry]:
+        """Yield when the credentials expire: as the file states it, and from the certificate."""
+        secrets = self.secret or ()
+        for index, one in enumerate(secrets):
+            if one.expires_at is not None:
+                alone = len(secrets) == 1
+                name = "the client secret" if alone else f"the {('first', 'second')[index]} client secret"
+                place = ("client", "secret") if alone else ("client", "secret", index)
+                yield CredentialExpiry(name, place, one.expires_at)
+        if self.signed_secret is not None and self.signed_secret.expires_at is not None:
+            path = ("client", "signed_secret", "expires_at")
+            yield CredentialExpiry("the key of signed_secret", path, self.signed_secret.expires_at)
+        if (certificate := self.tls_certificate()) is not None:
+            from portal.oidc.certificate_key import expires_at  # loads slowly
+
+            if (at := expires_at(certificate)) is not None:
+                yield CredentialExpiry("the certificate", ("client", "certificate"), at)
+
     def tls_certificate(self) -> ClientCertificate | None:
         """Return certificate and key, or None if the file has none."""
         if self.certificate is None or self.private_key is None:
@@ -222,8 +257,8 @@ class ClientFile(FileModel):
             remedy = "write ${NAME} or file:/path, or auth: none for a public client"
             raise refused(f"is missing: {remedy}", key="secret")
         # RFC 7518 3.2
-        if self.auth == "client_secret_jwt" and self.secret is not None:
-            size = len(self.secret.reveal().encode())
+        for one in self.secret or () if self.auth == "client_secret_jwt" else ():
+            size = len(one.value.reveal().encode())
             if size < _SHORTEST_MAC_SECRET:
                 raise refused(
                     f"has {size} bytes, and auth: client_secret_jwt needs {_SHORTEST_MAC_SECRET}: "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from portal.config.field_types import Color, Duration, Text, refused
+from portal.config.field_types import Color, Duration, OutboundUrl, Text, refused
+from portal.config.logo_content import LARGEST_TENANT_LOGO
 from portal.config.validation import FileModel
 
 
@@ -12,7 +13,20 @@ class BrandingFile(FileModel):
     """The appearance of the tenant in the portal."""
 
     color: Color | None = Field(
-        default=None, description="The accent colour, in quotes.", examples=["#1f6feb"]
+        default=None,
+        description=(
+            "The accent colour, in quotes: of the tenant's initials, and of primary buttons on its own pages."
+        ),
+        examples=["#1f6feb"],
+    )
+    logo_url: OutboundUrl | None = Field(
+        default=None,
+        description=(
+            f"The https URL of a logo: SVG, PNG, WebP or JPEG, at most {LARGEST_TENANT_LOGO // 1024} KB, and "
+            "at most four times as wide as high. The portal fetches it once a day and shows it on white, in "
+            "place of the initials; browsers never send a request to that server."
+        ),
+        examples=["https://www.acme.example/logo.svg"],
     )
 
 

@@ -20,7 +20,7 @@ from portal.web.admin.acts import act_of
 from portal.web.admin.form import Form, TextField, read_form
 from portal.web.admin.navigation import ConsoleChrome, pages_of
 from portal.web.base import PageHandler, prefers_json
-from portal.web.cards import tenant_card, unknown_tenant_card
+from portal.web.cards import unknown_tenant_card
 from portal.web.cookies import SETUP_COOKIE
 from portal.web.forms import posted_form
 
@@ -134,7 +134,7 @@ class AdminHandler(PageHandler):
         return ConsoleChrome(
             operator=self.viewer.operator,
             opens_console=self.viewer.opens_console,
-            tenant=tenant_card(live, None) if live else unknown_tenant_card(slug),
+            tenant=self.card(live) if live else unknown_tenant_card(slug),
             pages=pages_of(slug, self.viewer, path=self.request.path, in_file=in_file),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -9,9 +10,10 @@ from portal.admin.health import Health, HealthState
 from portal.admin.summaries import DraftStage, Summary, status_in_words
 from portal.admin.viewers import Right
 from portal.display_text import display_text
+from portal.tenancy.secret_notices import Notice, secret_notices
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.status import removed_in_words
-from portal.web.cards import clock_text, tenant_card, unknown_tenant_card
+from portal.web.cards import clock_text, unknown_tenant_card
 from portal.web.views import TenantCard
 
 _AT_ONCE = 25
@@ -34,6 +36,8 @@ class OverviewRow:
     problems: tuple[str, ...]
     health: tuple[str, ...]
     """What this process knows of its providers that needs attention."""
+    notices: tuple[str, ...]
+    """Which secrets and certificates expire soon, or have expired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class OverviewHandler(AdminHandler):
         record, live = summary.record, summary.live
         of_database = summary.file is None
         return OverviewRow(
-            card=tenant_card(live, None) if live else unknown_tenant_card(summary.slug, summary.name),
+            card=self.card(live) if live else unknown_tenant_card(summary.slug, summary.name),
             place=summary.file or "Console",
             revision=f"Revision {record.live}" if of_database and record and record.live else "",
             status=status,
@@ -101,6 +105,7 @@ class OverviewHandler(AdminHandler):
             draft=draft_in_words(summary.draft),
             problems=tuple(display_text(one, limit=500) for one in summary.problems[:3]),
             health=self._health(summary),
+            notices=notices_in_words(secret_notices(live, self.portal.clock())[:3]) if live else (),
         )
 
     def _health(self, summary: Summary) -> tuple[str, ...]:
@@ -114,6 +119,11 @@ class OverviewHandler(AdminHandler):
             for provider, one in health
             if one.state is HealthState.FAILING
         )
+
+
+def notices_in_words(notices: Iterable[Notice]) -> tuple[str, ...]:
+    """The notices about secrets and certificates as sentences."""
+    return tuple(f"{notice.text[0].upper()}{notice.text[1:]}." for notice in notices)
 
 
 def draft_in_words(stage: DraftStage) -> str:

@@ -19,8 +19,9 @@ from portal.errors import ConfigurationError
 from portal.oidc.provider import Provider
 from portal.tenancy.model import Tenant
 from portal.tenancy.presets import Preset
+from portal.tenancy.secret_notices import provider_notices
 from portal.web.admin.base import AdminHandler
-from portal.web.admin.overview import draft_in_words, health_in_words
+from portal.web.admin.overview import draft_in_words, health_in_words, notices_in_words
 from portal.web.sites import Site
 
 _MOST_NAMES = 50
@@ -43,6 +44,8 @@ class ProviderFacts:
     failing: bool
     rules: tuple[str, ...]
     """Who may sign in, in words; empty: anyone with an account there."""
+    notices: tuple[str, ...]
+    """What expires soon, or has expired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class TenantFacts:
     """Paths of the API, each with the rules for it in words."""
     contact: str
     color: str
+    logo_url: str
     claims: tuple[tuple[str, str], ...]
     admins: tuple[str, ...]
     hosts: tuple[str, ...]
@@ -143,6 +147,7 @@ class TenantPageHandler(AdminHandler):
             path_rules=tuple(path_rules),
             contact=next((text for id_ in live.providers if (text := live.contact(id_))), ""),
             color=live.branding.color or "",
+            logo_url=live.branding.logo_url or "",
             claims=tuple(claims),
             admins=tuple(map(_admin_in_words, live.admins)),
             hosts=live.hosts,
@@ -167,6 +172,7 @@ class TenantPageHandler(AdminHandler):
             health=display_text(health_in_words(health), limit=500),
             failing=health.state is HealthState.FAILING,
             rules=tuple(display_text(rule, limit=500) for rule in rules),
+            notices=notices_in_words(provider_notices(provider, self.portal.clock())),
         )
 
 
@@ -178,10 +184,10 @@ def _secret_in_words(provider: Provider, secrets: Mapping[KeyPath, str]) -> str:
     """Whether a secret is set; a tenant of the database also shows the hash that its draft has."""
     if provider.client_secret is None:
         return f"None: the client uses {provider.client_auth.value}"
-    for path in (("providers", provider.id, "client", "secret"), ("client", "secret")):
-        if path in secrets:
-            return f"Set, {secrets[path]}"
-    return "Set"
+    number = "Two set" if provider.next_client_secret is not None else "Set"
+    places = (("providers", provider.id, "client", "secret"), ("client", "secret"))
+    shown = [hashed for path, hashed in secrets.items() if path[:4] == places[0] or path[:2] == places[1]]
+    return ", ".join([number, *shown])
 
 
 def _admin_in_words(admin: AccountRule) -> str:

@@ -221,3 +221,63 @@ def test_a_difference_of_very_many_lines_is_made_without_searching() -> None:
     ]  # fmt: skip
     assert text_difference(before, before) == ""
     assert text_difference(before, before + "- more\n").splitlines()[3:] == ["+- more"]
+
+
+# --- two client secrets
+
+TWO = "client: {id: a, secret: [{value: first, expires_at: 2027-01-31}, {value: second}]}\n"
+
+
+def test_each_of_two_client_secrets_is_sealed() -> None:
+    content = as_stored(TWO)
+    assert content == TWO.replace("first", "sealed:tsrif").replace("second", "sealed:dnoces")
+    assert as_stored("client: {secret: {value: x1}}\n") == "client: {secret: {value: sealed:1x}}\n"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "client: {secret: [hunter2]}\n",
+        "client: {secret: {valeu: hunter2}}\n",
+        "client: {secret: [{value: {a: hunter2}}]}\n",
+        "clinet: {secret: hunter2}\n",
+    ],
+)
+def test_a_secret_in_a_form_that_is_not_accepted_is_sealed_too(typed: str) -> None:
+    """A draft may be invalid, and is stored."""
+    assert "hunter2" not in as_stored(typed)
+
+
+def test_kept_secrets_may_change_places_and_the_first_may_go() -> None:
+    content = as_stored(TWO)
+    first, second = (
+        part.partition("}")[0].partition(",")[0] for part in shown(content, "acme").split("value: ")[1:]
+    )
+    assert first != second
+    for typed, expected in (
+        (f"[{{value: {second}}}, {{value: {first}}}]", "[{value: sealed:dnoces}, {value: sealed:tsrif}]"),
+        (f"[{{value: {second}}}]", "[{value: sealed:dnoces}]"),
+        (second, "sealed:dnoces"),
+        (f"[{{value: new}}, {{value: {first}}}]", "[{value: sealed:wen}, {value: sealed:tsrif}]"),
+    ):
+        made = as_stored(f"client: {{id: a, secret: {typed}}}\n", before=content)
+        assert made == f"client: {{id: a, secret: {expected}}}\n"
+
+
+def test_a_single_secret_is_kept_when_a_second_one_is_added() -> None:
+    content = as_stored("client: {id: a, secret: first}\n")
+    kept = shown(content, "acme").partition("secret: ")[2].rstrip("}\n")
+    typed = f"client: {{id: a, secret: [{{value: {kept}}}, {{value: second}}]}}\n"
+    assert "sealed:tsrif" in as_stored(typed, before=content)
+    moved = typed.replace("client:", "issuer: https://other.example\nclient:")
+    assert "would be sent to another address" in problem(moved, before=content)
+
+
+def test_a_client_secret_is_not_kept_as_that_of_another_provider_or_as_a_key() -> None:
+    content = as_stored("providers: {a: {client: {secret: one}}, b: {client: {id: b}}}\n")
+    kept = shown(content, "acme").partition("secret: ")[2].partition("}")[0]
+    for typed in (
+        f"providers: {{a: {{}}, b: {{client: {{secret: [{{value: {kept}}}]}}}}}}\n",
+        f"providers: {{a: {{client: {{private_key: {kept}}}}}}}\n",
+    ):
+        assert "is a secret that is not stored here" in problem(typed, before=content)

@@ -79,6 +79,7 @@ _SIGNING = Case(
         }
     }
 )
+_SECRET = Case(beside={"client": {"secret": {"value": "s3cret", "expires_at": "2030-01-01"}}})
 _INSTEAD_OF_PRESENT = Case(without=("present",))
 CASES: dict[str, Case] = {
     "preset": Case(values=("google", "zitadel")),
@@ -101,7 +102,8 @@ CASES: dict[str, Case] = {
     "client.assertion_audience": Case(beside={"client": {"auth": "client_secret_jwt", "secret": "x" * 32}}),
     "client.certificate": Case(beside=_CERTIFIED, values=("file:renewed-certificate.pem",)),
     "client.private_key": Case(beside=_CERTIFIED, values=("file:same-key.pem",)),
-    **{f"client.signed_secret.{key}": _SIGNING for key in ("issuer", "key_id")},
+    **{f"client.secret.{key}": _SECRET for key in ("value", "expires_at")},
+    **{f"client.signed_secret.{key}": _SIGNING for key in ("issuer", "key_id", "expires_at")},
     "client.signed_secret.private_key": replace(_SIGNING, values=("file:same-key.pem",)),
     "tls.ca": Case(values=("file:authority.pem",)),
     "api.tls.ca": Case(values=("file:authority.pem",)),

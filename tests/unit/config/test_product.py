@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from portal.config.logo_file import LARGEST_LOGO, LogoRefused, read_logo
+from portal.config.logo_content import LogoRefused, logo_of
+from portal.config.logo_file import LARGEST_LOGO, read_logo
 from portal.config.product import Product
 from portal.config.settings import load_settings
 from portal.errors import ConfigurationError
-from tests.kit.logos import SVG, png
+from tests.kit.logos import SVG, jpeg, png, webp
 
 EVERYTHING = """\
 product:
@@ -70,8 +71,8 @@ def test_variables_take_precedence_and_their_logo_is_relative_to_the_working_dir
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("logo: missing.svg", "3:9: product.logo cannot be used: there is no such file; name an SVG or PNG"),
-        ("logo: brand", "3:9: product.logo cannot be used: is not a regular file; name an SVG or PNG file"),
+        ("logo: missing.svg", "3:9: product.logo cannot be used: there is no such file; name an SVG, PNG"),
+        ("logo: brand", "3:9: product.logo cannot be used: is not a regular file; name an SVG, PNG,"),
         ("color: red", '3:10: product.color must be a colour such as "#1f6feb" (in quotes'),
         ("colour: red", '3:3: unknown key "colour" in product; did you mean "color"?'),
         ("name: ' '", "3:9: product.name must be one line of 1 to 100 visible characters"),
@@ -117,6 +118,13 @@ def refusal(path: Path, content: str | bytes) -> str:
             '<a xmlns:x="http://www.w3.org/1999/xlink" x:href="javascript:alert(1)"/>',
             "refers to another file",
         ),
+        ('<rect style="fill: url(https://tracker.example/a.svg#b)"/>', "refers to another file"),
+        ('<rect fill="url( //tracker.example/a.svg)"/>', "refers to another file"),
+        ("<style>@import 'https://tracker.example/a.css';</style>", "refers to another file"),
+        ("<style>.a { fill: u</style><style>rl(https://tracker.example) }</style>", "refers to another file"),
+        ("<style>.a { fill: \\75rl(https://tracker.example) }</style>", "refers to another file"),
+        ("<style><g/></style>", "foreign element"),
+        ('<a><set attributeName="xlink:href" to="javascript:alert(1)"/></a>', "animates an address"),
         ("<g>" * 101 + "</g>" * 101, "nested deeper"),
         ("<g>", "is not well-formed XML in UTF-8 (line 1, column"),
     ],
@@ -129,14 +137,14 @@ def test_an_svg_file_that_could_act_is_refused(tmp_path: Path, inside: str, mess
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is neither an SVG nor a PNG file"),
-        (b"GIF89a", "is neither an SVG nor a PNG file"),
+        (b"", "is no SVG, PNG, WebP or JPEG file"),
+        (b"GIF89a", "is no SVG, PNG, WebP or JPEG file"),
         (b"<html><svg/></html>", "its root must be <svg"),
         (b"<svg/>", "its root must be <svg"),
         ('<!DOCTYPE svg [<!ENTITY a "b">]><svg xmlns="http://www.w3.org/2000/svg"/>', "declares entities"),
         ('<?xml-stylesheet href="a.css"?><svg xmlns="http://www.w3.org/2000/svg"/>', "a style sheet"),
         (SVG.replace("0 0 96 32", "0 0 400 32"), "more than 4 times as wide as high"),
-        (SVG.encode("utf-16"), "is neither an SVG nor a PNG file"),
+        (SVG.encode("utf-16"), "is no SVG, PNG, WebP or JPEG file"),
         (SVG + "<!--" + "x" * LARGEST_LOGO + "-->", "is larger than 256 KB"),
         (png(32, 32)[:-4], "is not a complete PNG file"),
         (png(5, 1).replace(b"\0\0\0\5\0\0\0\1", b"\0\1\0\0\0\1\0\0"), "is more than 4096 pixels wide"),
@@ -144,6 +152,41 @@ def test_an_svg_file_that_could_act_is_refused(tmp_path: Path, inside: str, mess
 )
 def test_a_file_that_is_no_small_logo_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
     assert message in refusal(tmp_path / "logo", content)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "ratio"),
+    [
+        (png(64, 32), "png", 2.0),
+        (jpeg(64, 32), "jpeg", 2.0),
+        (webp("VP8 ", 64, 32), "webp", 2.0),
+        (webp("VP8L", 32, 64), "webp", 0.5),
+        (webp("VP8X", 96, 32), "webp", 3.0),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><rect fill='url( \"#a\")'/></svg>", "svg", 1.0),
+    ],
+)
+def test_the_kind_and_shape_of_a_picture_are_those_of_its_content(
+    content: bytes, kind: str, ratio: float
+) -> None:
+    found = logo_of(content)
+    assert (found.kind, found.ratio) == (kind, ratio)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        jpeg(64, 32)[:-2],
+        jpeg(64, 32)[:40] + b"\xff\xd9",
+        b"\xff\xd8\xff\xe0\x00\x00" + b"\xff\xd9",
+        jpeg(5000, 4000),
+        webp("VP8 ", 64, 32)[:29],
+        webp("VP8X", 5000, 4000),
+        webp("VP8L", 64, 2),
+    ],
+)
+def test_a_broken_or_too_large_picture_is_refused(content: bytes) -> None:
+    with pytest.raises(LogoRefused):
+        logo_of(content)
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

@@ -288,6 +288,37 @@ async def test_without_its_secret_or_key_the_credentials_are_not_checked() -> No
         assert provider.requests("/token") == provider.requests("/par") == []
 
 
+@pytest.mark.parametrize(
+    ("accepted", "statuses"),
+    [
+        ({"1", "2"}, ["pass", "pass"]),
+        ({"2"}, ["warn", "pass"]),
+        ({"1"}, ["pass", "warn"]),
+        (set(), ["fail"] * 2),
+    ],
+)
+@pytest.mark.gen_test
+async def test_each_of_two_client_secrets_is_checked(accepted: set[str], statuses: list[str]) -> None:
+    def respond(request: Received) -> Response:
+        is_accepted = parameters(request).get("client_secret", "")[-1:] in accepted
+        return json_response(400, {"error": "invalid_grant" if is_accepted else "invalid_client"})
+
+    async with scripted() as provider:
+        provider.responses["/token"] = respond
+        checked = await check(
+            provider,
+            client_auth=ClientAuth.CLIENT_SECRET_POST,
+            client_secret=Secret("secret-of-acme-1"),
+            next_client_secret=Secret("secret-of-acme-2"),
+        )
+    found = [result for result in checked.results if result.check == "client_credentials"]
+    assert [result.status.value for result in found] == statuses
+    assert [result.seen.partition(":")[0] for result in found] == [
+        "the first client secret",
+        "the second client secret",
+    ]
+
+
 def test_what_was_sent_and_what_looks_like_a_secret_is_removed_from_a_servers_text() -> None:
     tenant = sample_tenant()
     context = Context(tenant, tenant.default_provider, OutboundClient(), (), now)

@@ -365,8 +365,9 @@ def added(text: str) -> str:
             "contains_any, ends_with, equals, one_of, present, provider, verified_by",
         ),
         (
-            added('branding: {color: "#FA0", logo_url: "https://acme.example/logo.svg"}\n'),
-            "acme.yaml:6:27: logo_url has no effect in this version; remove it",
+            added('branding: {color: "#FA0", logo_url: "http://acme.example/logo.svg"}\n'),
+            "acme.yaml:6:37: branding.logo_url must be an https URL (http only to localhost, with "
+            "allow_private_networks: true in the portal's settings), found text",
         ),
         (
             "name: Acme\nproviders: {a: {issuer: https://a.example, client: {id: x, auth: none}}}\n"

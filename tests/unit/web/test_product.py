@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from portal.config.logo_file import Logo
+from portal.config.logo_content import Logo
 from portal.config.product import Product
 from portal.tenancy.presets.logo import contrast
 from portal.web.product_colors import DARK, LIGHT, Scheme, accent_of, hovered, text_on

@@ -6,13 +6,14 @@ error tells a wrong client (`invalid_client`) from an accepted one (`invalid_gra
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import replace
 from functools import partial
 
 from portal.errors import OutboundRefused, PortalError
 from portal.oidc import token_endpoint
-from portal.oidc.client_authentication import AuthenticateClient, credentials
+from portal.oidc.client_authentication import AuthenticateClient, authenticates_by_secret, credentials
 from portal.oidc.dpop import DpopKey, DpopProver, NonceMemory
 from portal.oidc.errors import (
     ClientKeyMissing,
@@ -28,6 +29,7 @@ from portal.tenancy.checks.live.model import (
     Finding,
     NotPossible,
     Outcome,
+    Status,
     failed,
     passed,
     warned,
@@ -45,9 +47,9 @@ _AUTHENTICATED = frozenset({"invalid_grant", "invalid_target", "invalid_scope"})
 def require_credentials(context: Context) -> None:
     """Raises: NotPossible if the client's secret or key is not here."""
     provider = context.provider
-    if isinstance(provider.client_secret, UnsetSecret) and provider.client_auth in _ALL_BY_SECRET:
-        unset = provider.client_secret
-        raise NotPossible(f"{unset.source} with the client secret {unset.state} here")
+    for unset in provider.client_secrets if provider.client_auth in _ALL_BY_SECRET else ():
+        if isinstance(unset, UnsetSecret):
+            raise NotPossible(f"{unset.source} with the client secret {unset.state} here")
     signs = provider.client_auth is ClientAuth.PRIVATE_KEY_JWT and provider.signing_certificate is None
     if signs and context.client_keys is None:
         raise NotPossible("the client authenticates with a key of the portal, and there is no key ring here")
@@ -62,8 +64,33 @@ async def check_client_credentials(context: Context) -> list[Finding]:
     """Send a made-up code with the client's credentials; read whether the client or the code is refused."""
     context.metadata()
     require_credentials(context)
+    both = [context.provider.client_secret, context.provider.next_client_secret]
+    provider = replace(context.provider, next_client_secret=None)
+    if not authenticates_by_secret(provider) or None in both:
+        return await _check_credentials(context, provider)
+    first, second = await asyncio.gather(
+        *(_check_credentials(context, replace(provider, client_secret=one)) for one in both)
+    )
+    return [*_of_secret(first, "first", second), *_of_secret(second, "second", first)]
+
+
+def _of_secret(findings: list[Finding], name: str, other: list[Finding]) -> list[Finding]:
+    """Name one of two secrets in its findings; a refused one is a warning while the other is accepted."""
+    works = all(one.status is Status.PASS for one in other)
+    return [
+        replace(
+            one,
+            seen=f"the {name} client secret: {one.seen}",
+            status=Status.WARN if works and one.status is Status.FAIL else one.status,
+        )
+        for one in findings
+    ]
+
+
+async def _check_credentials(context: Context, provider: Provider) -> list[Finding]:
+    """Check the credentials of a provider with at most one secret."""
     try:
-        error = await _refusal(context, context.provider)
+        error = await _refusal(context, provider)
     except TokenResponseMalformed as malformed:
         return failed(malformed.detail, "check the token endpoint", context.where("endpoints.token"))
     except ProviderUnavailable as unavailable:
@@ -74,7 +101,7 @@ async def check_client_credentials(context: Context) -> list[Finding]:
         return failed(refused.detail, "", context.where("endpoints.token"))
     if error is None:
         return failed("the token endpoint issued tokens for a made-up code", "do not use this provider")
-    return await _judge(context, error)
+    return await _judge(context, provider, error)
 
 
 async def _refusal(context: Context, provider: Provider) -> TokenRequestRejected | None:
@@ -106,8 +133,8 @@ async def _refusal(context: Context, provider: Provider) -> TokenRequestRejected
     return None
 
 
-async def _judge(context: Context, error: TokenRequestRejected) -> list[Finding]:
-    provider, known = context.provider, context.guide.advice(error.error, error.detail)
+async def _judge(context: Context, provider: Provider, error: TokenRequestRejected) -> list[Finding]:
+    known = context.guide.advice(error.error, error.detail)
     detail = context.quote(error.detail.removesuffix(f"; {known}") if known else error.detail)
     if error.error == "invalid_grant":
         how = f"with {provider.client_auth.value}"
@@ -123,20 +150,19 @@ async def _judge(context: Context, error: TokenRequestRejected) -> list[Finding]
         where = context.at_provider("client", "the settings of the client")
         return failed(f"the client may not use the authorization code flow: {detail}", advice, where)
     if error.error in _REFUSED or "with 401" in error.detail:
-        return await _refused(context, detail, known)
+        return await _refused(context, provider, detail, known)
     seen = f"the response does not show whether the client is accepted: {detail}"
     return warned(seen, known or "sign in once to see whether the credentials are right")
 
 
-async def _refused(context: Context, detail: str, known: str) -> list[Finding]:
+async def _refused(context: Context, provider: Provider, detail: str, known: str) -> list[Finding]:
     """Say which part of the credentials is wrong, as far as the provider shows it."""
-    provider = context.provider
     outcomes = {probe.outcome for probe in context.facts.probes}
     if Outcome.CLIENT in outcomes:
         seen = f"the provider does not know the client {quoted(provider.client_id)}: {detail}"
         advice = known or "compare client.id with the client id that the provider shows"
         return failed(seen, advice, context.where("client.id"))
-    if other := await _other_method(context):
+    if other := await _other_method(context, provider):
         seen = f"the token endpoint refuses {provider.client_auth.value}, and accepts {other.value}"
         return failed(seen, f"write auth: {other.value}", context.where("client.auth"))
     is_known = bool(outcomes & {Outcome.RETURNED, Outcome.REDIRECT_URI})
@@ -151,14 +177,14 @@ def _may_not_use_codes(error: TokenRequestRejected) -> bool:
     return error.error == "unauthorized_client" and "with 401" not in error.detail
 
 
-async def _other_method(context: Context) -> ClientAuth | None:
+async def _other_method(context: Context, provider: Provider) -> ClientAuth | None:
     """Return the other way to send the secret, if the token endpoint accepts it."""
-    method = context.provider.client_auth
+    method = provider.client_auth
     if method not in _BY_SECRET:
         return None
     other = _BY_SECRET[1 - _BY_SECRET.index(method)]
     try:
-        error = await _refusal(context, replace(context.provider, client_auth=other))
+        error = await _refusal(context, replace(provider, client_auth=other))
     except PortalError:  # the refusal of the configured method is what counts
         return None
     return other if error is not None and error.error in _AUTHENTICATED else None
