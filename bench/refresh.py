@@ -73,7 +73,7 @@ async def measure(kind: str, processes: int) -> bool:
             )
             assert started.poll() is None
             browser = Browser()
-            parts.acme_provider.automatic_user = "alice"
+            parts.providers["acme"].automatic_user = "alice"
             await browser.open(f"{public_url}/t/acme/login")
             cookie = browser.cookie("localhost", "portal")
             if cookie is None:
@@ -83,7 +83,7 @@ async def measure(kind: str, processes: int) -> bool:
             good = await _calls(browser, target)
             await _expire(url, folder / "keys.json", cookie.split(".")[0])
             expired = await _calls(browser, target)
-            count = parts.acme_provider.requests["refresh"]
+            count = parts.providers["acme"].requests["refresh"]
             browser.close()
             await asyncio.to_thread(stack.close)
     print(

@@ -10,7 +10,7 @@ import click
 
 from portal.cli.options import config_option, settings_of, warn_about_default_url
 from portal.cli.store import with_store
-from portal.cli.stored_tenants import operator_act, slug_argument, time_text
+from portal.cli.stored_tenants import file_of, operator_act, slug_argument, time_text
 
 if TYPE_CHECKING:
     from portal.admin.setup_links import SetupLinks
@@ -115,10 +115,9 @@ def revoke_setup_link(slug: str, link_id: str, config: Path | None) -> int:
 def _with_setup_links(settings: Settings, work: Callable[[SetupLinks], Awaitable[T]]) -> T:
     """Run `work` with the setup links of the open database. Raises PortalError."""
     from portal.admin.setup_links import SetupLinks
-    from portal.tenancy.loading import SUFFIXES
 
     def has_file(slug: str) -> bool:
-        return any((settings.tenants / f"{slug}{suffix}").exists() for suffix in SUFFIXES)
+        return file_of(settings, slug) is not None
 
     return with_store(
         settings,

@@ -70,7 +70,7 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
             revision, loaded = await admin.publish(
                 name, typed.text, operator_act(reason), resolve=typed.resolve
             )
-        if revision.number == 1:  # of a removed tenant of this name
+        if revision.number == 1 and file_of(settings, name) is None:  # of a removed tenant of this name
             await admin.end_logins(loaded.tenant, database)
         owners = await recorded_owners(database)
         for claimed, owner in await admin.approve_domains(loaded.tenant, operator_act(reason), owners=owners):
@@ -183,17 +183,28 @@ def resume(slug: str, reason: str, config: Path | None) -> int:
 @reason_option
 @config_option
 def remove(slug: str, yes: bool, reason: str, config: Path | None) -> int:
-    """Remove a tenant from the database, with its revisions and logins. Its events stay."""
+    """Remove a tenant from the database, with its revisions and logins. Its events stay.
+
+    Logins stay when the tenants folder has a file of the same name, which is served.
+    """
+    settings = settings_of(config)
+    file = file_of(settings, slug)
     if not yes:
-        click.confirm(f"Remove {slug} with all its revisions, and sign everybody out?", abort=True)
+        effect = f"; {file} stays" if file is not None else ", and sign everybody out"
+        click.confirm(f"Remove {slug} with all its revisions{effect}?", abort=True)
 
     async def work(admin: TenantAdmin, database: Database) -> int:
         tenant = await _live_tenant(admin, slug)
         await admin.remove(slug, operator_act(reason))
-        return await admin.end_logins(tenant, database) if tenant is not None else 0
+        if tenant is None or file is not None:
+            return 0
+        return await admin.end_logins(tenant, database)
 
-    ended = _with_admin(settings_of(config), work)
-    click.echo(f"Removed {slug}; ended {ended} logins. Portals stop serving it within seconds.")
+    ended = _with_admin(settings, work)
+    if file is not None:
+        click.echo(f"Removed {slug} from the database; {file} is served.")
+    else:
+        click.echo(f"Removed {slug}; ended {ended} logins. Portals stop serving it within seconds.")
     return 0
 
 
@@ -310,13 +321,18 @@ def _checked(slug: str) -> str:
     return slug
 
 
-def _warn_about_file(settings: Settings, slug: str) -> None:
+def file_of(settings: Settings, slug: str) -> Path | None:
+    """The tenant's file, which is served in place of what the database has."""
     from portal.tenancy.loading import SUFFIXES
 
-    for suffix in SUFFIXES:
-        path = settings.tenants / f"{slug}{suffix}"
-        if path.exists():
-            click.secho(f"{path} is served in its place: remove that file.", err=True, fg="yellow")
+    paths = (settings.tenants / f"{slug}{suffix}" for suffix in SUFFIXES)
+    return next((path for path in paths if path.exists()), None)
+
+
+def _warn_about_file(settings: Settings, slug: str) -> None:
+    path = file_of(settings, slug)
+    if path is not None:
+        click.secho(f"{path} is served in its place: remove that file.", err=True, fg="yellow")
 
 
 def time_text(seconds: float) -> str:

@@ -57,7 +57,7 @@ def _people(demo: RunningDemo) -> Table:
     table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim", pad_edge=False)
     for heading in ("organisation", "user name", "password", "who"):
         table.add_column(heading, no_wrap=heading != "who")
-    for provider in (demo.parts.acme_provider, demo.parts.globex_provider):
+    for provider in (demo.parts.providers["acme"], demo.parts.providers["globex"]):
         for number, user in enumerate(provider.settings.users):
             table.add_row(
                 Text(provider.settings.name, style="bold") if number == 0 else "",
@@ -69,8 +69,8 @@ def _people(demo: RunningDemo) -> Table:
 
 
 def _ideas(demo: RunningDemo) -> Table:
-    seconds = int(demo.parts.acme_provider.settings.access_token_seconds)
-    provider = demo.parts.acme_provider
+    seconds = int(demo.parts.providers["acme"].settings.access_token_seconds)
+    provider = demo.parts.providers["acme"]
     ideas = [
         "Sign in at Acme and at Globex, and switch between them: two providers, two logins, one browser.",
         "Call each organisation's API. Alice may place orders, Bob may only see them.",

@@ -1,4 +1,7 @@
-"""Acme and Globex, the organisations of `portal demo`: their users, scopes, records and tenant files."""
+"""Acme, Globex and Initech, the organisations of `portal demo`: users, scopes, records and tenant files.
+
+Initech has a provider and an API, but no tenant file: it is set up in the browser, with a setup link.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,8 @@ class Organisation:
     collections: Collections
     example_paths: tuple[str, ...]
     consent_required: bool
+    has_file: bool = True
+    """Whether the demo writes its tenant file; otherwise its provider shows what an administrator enters."""
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -191,6 +196,48 @@ GLOBEX_ORGANISATION = Organisation(
     consent_required=False,
 )
 
+INITECH_ORGANISATION = Organisation(
+    slug="initech",
+    name="Initech",
+    look=Look.PAPER,
+    tagline="Reports about reports",
+    color="#9a3412",
+    audience="https://api.initech.example",
+    email_domain="initech.example",
+    api_scopes={"read:reports": "See the reports"},
+    users=(
+        UserAccount(
+            "peter",
+            "initech-peter",
+            "initech-42",
+            "Peter Park",
+            "peter@initech.example",
+            ("it", "admin"),
+            frozenset({"read:reports"}),
+        ),
+        UserAccount(
+            "milton",
+            "initech-milton",
+            "initech-43",
+            "Milton Moss",
+            "milton@initech.example",
+            ("basement",),
+            frozenset({"read:reports"}),
+        ),
+    ),
+    collections={
+        "reports": (
+            {"id": "R-1", "title": "Cover sheets, quarterly", "pages": 12},
+            {"id": "R-2", "title": "Staplers, inventory", "pages": 1},
+        ),
+    },
+    example_paths=("/reports", "/echo"),
+    consent_required=False,
+    has_file=False,
+)
+
+ORGANISATIONS = (ACME_ORGANISATION, GLOBEX_ORGANISATION, INITECH_ORGANISATION)
+
 
 def provider_settings(
     organisation: Organisation, *, issuer: str, client: ClientRegistration
@@ -207,6 +254,7 @@ def provider_settings(
         api_scopes=organisation.api_scopes,
         consent_required=organisation.consent_required,
         show_users=True,
+        show_registration=not organisation.has_file,
     )
 
 

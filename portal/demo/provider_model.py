@@ -21,12 +21,14 @@ IDENTITY_SCOPES: Mapping[str, str] = {
 
 
 class Look(StrEnum):
-    """Two clearly different designs of the sign-in page."""
+    """Clearly different designs of the sign-in page."""
 
     CARD = "card"
     """A blue card in the middle of the page."""
     SPLIT = "split"
     """A green picture on one side, the form on the other."""
+    PAPER = "paper"
+    """A card in the colours of paper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class ProviderSettings:
     """Whether each user must consent once to each set of scopes."""
     show_users: bool = False
     """Whether the sign-in page lists user names and passwords."""
+    show_registration: bool = False
+    """Whether the front page shows issuer, client id and client secret, as a provider's console does."""
     response_modes: tuple[str, ...] = ("query",)
     """Supported values of `response_mode`; the first is the default."""
     clock: Clock = now

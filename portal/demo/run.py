@@ -133,8 +133,8 @@ def _load_ports(data: Path) -> Ports | None:
         return None
     try:
         kept = json.loads(path.read_text())
-        return Ports(**{name: int(kept[name]) for name in asdict(Ports())})
-    except (ValueError, KeyError, TypeError) as error:
+        return Ports(**{name: int(kept.get(name, port)) for name, port in asdict(Ports()).items()})
+    except (ValueError, AttributeError, TypeError) as error:
         raise ConfigurationError([Problem(str(path), "cannot be read; delete it")]) from error
 
 

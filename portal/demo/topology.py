@@ -1,12 +1,12 @@
-"""Assembles the development parts: two providers, two sample APIs, and their tenant files."""
+"""Assembles the development parts: a provider and a sample API for each organisation, and tenant files."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -17,8 +17,7 @@ from portal.demo.api import ApiSettings, SampleApi
 from portal.demo.api_handlers import api_application
 from portal.demo.files import load_or_create_secret
 from portal.demo.organisations import (
-    ACME_ORGANISATION,
-    GLOBEX_ORGANISATION,
+    ORGANISATIONS,
     Organisation,
     portal_client,
     provider_settings,
@@ -48,22 +47,35 @@ class Ports:
     globex_provider: int = 8082
     acme_api: int = 8083
     globex_api: int = 8084
+    initech_provider: int = 8085
+    initech_api: int = 8086
+
+    def provider(self, slug: str) -> int:
+        """The port of an organisation's provider."""
+        return int(getattr(self, f"{slug}_provider"))
+
+    def api(self, slug: str) -> int:
+        """The port of an organisation's API."""
+        return int(getattr(self, f"{slug}_api"))
+
+
+ANY_PORTS = Ports(0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentParts(Generic[ProviderT_co, ApiT_co]):
-    """The running development parts."""
+    """The running development parts; providers and APIs by the slug of their organisation."""
 
-    acme_provider: ProviderT_co
-    globex_provider: ProviderT_co
-    acme_api: ApiT_co
-    globex_api: ApiT_co
-    acme_api_url: str
-    globex_api_url: str
+    providers: Mapping[str, ProviderT_co]
+    apis: Mapping[str, ApiT_co]
     tenants_folder: Path
     ports: Ports
     """The ports in use."""
     servers: Sequence[HTTPServer] = field(repr=False)
+
+    def api_url(self, slug: str) -> str:
+        """The base URL of an organisation's API."""
+        return f"http://{HOST}:{self.ports.api(slug)}{_BASE_PATH}"
 
     async def disconnect(self) -> None:
         """Close all connections, so that a stop does not wait for endless streams."""
@@ -116,34 +128,24 @@ async def development_parts(
     tenants = data / "tenants"
     tenants.mkdir(parents=True, exist_ok=True, mode=0o700)
     with contextlib.ExitStack() as unserved:
-        sockets = [
-            unserved.enter_context(bound)
-            for port in astuple(ports)
+        sockets = {
+            name: unserved.enter_context(bound)
+            for name, port in asdict(ports).items()
             for bound in listening_sockets(f"{HOST}:{port}", choose="choose other ports")
-        ]
-        numbers = Ports(*(bound.getsockname()[1] for bound in sockets))
-        acme, globex = ACME_ORGANISATION, GLOBEX_ORGANISATION
-        acme_provider, acme_site = await maker.provider(
-            _provider_settings(acme, data, portal_url, numbers.acme_provider), _key_file(acme, data)
-        )
-        globex_provider, globex_site = await maker.provider(
-            _provider_settings(globex, data, portal_url, numbers.globex_provider), _key_file(globex, data)
-        )
-        acme_api, acme_api_site = maker.api(_api_settings(acme, acme_provider))
-        globex_api, globex_api_site = maker.api(_api_settings(globex, globex_provider))
-        sites = (acme_site, globex_site, acme_api_site, globex_api_site)
-        servers = [_serve(*pair) for pair in zip(sites, sockets, strict=True)]
+        }
+        numbers = Ports(**{name: bound.getsockname()[1] for name, bound in sockets.items()})
+        providers, apis, sites = {}, {}, {}
+        for organisation in ORGANISATIONS:
+            slug = organisation.slug
+            settings = _provider_settings(organisation, data, portal_url, numbers.provider(slug))
+            providers[slug], sites[f"{slug}_provider"] = await maker.provider(
+                settings, _key_file(organisation, data)
+            )
+            apis[slug], sites[f"{slug}_api"] = maker.api(_api_settings(organisation, providers[slug]))
+        servers = [_serve(site, sockets[name]) for name, site in sites.items()]
         unserved.pop_all()
     parts = DevelopmentParts(
-        acme_provider=acme_provider,
-        globex_provider=globex_provider,
-        acme_api=acme_api,
-        globex_api=globex_api,
-        acme_api_url=f"http://{HOST}:{numbers.acme_api}{_BASE_PATH}",
-        globex_api_url=f"http://{HOST}:{numbers.globex_api}{_BASE_PATH}",
-        tenants_folder=tenants,
-        ports=numbers,
-        servers=servers,
+        providers=providers, apis=apis, tenants_folder=tenants, ports=numbers, servers=servers
     )
     try:
         _write_tenants(parts)
@@ -206,18 +208,17 @@ def _serve(application: Application, bound: socket.socket) -> HTTPServer:
 
 
 def _write_tenants(parts: AnyParts) -> None:
-    for organisation, provider, api_url in (
-        (ACME_ORGANISATION, parts.acme_provider, parts.acme_api_url),
-        (GLOBEX_ORGANISATION, parts.globex_provider, parts.globex_api_url),
-    ):
-        write_tenant_file(
-            parts.tenants_folder,
-            organisation,
-            issuer=provider.issuer,
-            client_id=provider.settings.clients[0].client_id,
-            secret=f"file:../{_secret_name(organisation)}",
-            api_url=api_url,
-        )
+    for organisation in ORGANISATIONS:
+        provider = parts.providers[organisation.slug]
+        if organisation.has_file:
+            write_tenant_file(
+                parts.tenants_folder,
+                organisation,
+                issuer=provider.issuer,
+                client_id=provider.settings.clients[0].client_id,
+                secret=f"file:../{_secret_name(organisation)}",
+                api_url=parts.api_url(organisation.slug),
+            )
 
 
 def _key_file(organisation: Organisation, data: Path) -> Path:

@@ -62,7 +62,7 @@ async def test_a_bound_token_is_requested_received_and_used_with_a_proof(world: 
     proof = _proof(world.acme_api.received[-1])
     assert proof.thumbprint == key.thumbprint
     assert proof.claims["htm"] == "POST"
-    assert proof.claims["htu"] == f"{world.parts.acme_api_url}/echo"
+    assert proof.claims["htu"] == f"{world.parts.api_url('acme')}/echo"
     assert {"ath", "iat", "jti"} <= proof.claims.keys()
 
 
@@ -206,7 +206,7 @@ async def test_a_stolen_bound_token_is_useless_without_the_key(world: World) -> 
     thief = world.browser()
     for scheme in ("Bearer", "DPoP"):
         response = await thief.fetch(
-            f"{world.parts.acme_api_url}/echo", headers={"Authorization": f"{scheme} {token}"}
+            f"{world.parts.api_url('acme')}/echo", headers={"Authorization": f"{scheme} {token}"}
         )
         assert response.status == 401
 

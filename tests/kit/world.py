@@ -51,7 +51,11 @@ def key_ring() -> bytes:
         return path.read_bytes()
 
 
-USERS = {"acme": ("alice", "acme-alice"), "globex": ("gina", "globex-gina")}
+USERS = {
+    "acme": ("alice", "acme-alice"),
+    "globex": ("gina", "globex-gina"),
+    "initech": ("peter", "initech-peter"),
+}
 
 
 @dataclass
@@ -67,22 +71,22 @@ class World:
 
     @property
     def acme(self) -> FaultyProvider:
-        return self.parts.acme_provider
+        return self.parts.providers["acme"]
 
     @property
     def globex(self) -> FaultyProvider:
-        return self.parts.globex_provider
+        return self.parts.providers["globex"]
 
     @property
     def acme_api(self) -> FaultyApi:
-        return self.parts.acme_api
+        return self.parts.apis["acme"]
 
     @property
     def globex_api(self) -> FaultyApi:
-        return self.parts.globex_api
+        return self.parts.apis["globex"]
 
     def provider(self, tenant: str) -> FaultyProvider:
-        return self.acme if tenant == "acme" else self.globex
+        return self.parts.providers[tenant]
 
     def browser(self) -> Browser:
         browser = Browser()

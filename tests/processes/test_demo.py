@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,7 @@ async def test_a_user_of_the_demo_signs_in_and_calls_the_api(tmp_path: Path) -> 
     async with serving_demo(tmp_path) as demo:
         browser = Browser()
         page = await browser.open(f"{demo.public_url}/t/globex/login")
-        assert page.url.startswith(demo.parts.globex_provider.issuer)
+        assert page.url.startswith(demo.parts.providers["globex"].issuer)
         page = await browser.submit(page.forms[0], {"username": "gina", "password": "globex-gina"})
         assert page.url == f"{demo.public_url}/t/globex/"
         response = await browser.fetch(f"{demo.public_url}/t/globex/api/projects")
@@ -65,7 +67,7 @@ async def test_signing_out_at_the_demos_provider_ends_the_login_in_the_portal(tm
         await browser.submit(page.forms[0], {"username": "gina", "password": "globex-gina"})
         projects = f"{demo.public_url}/t/globex/api/projects"
         assert (await browser.fetch(projects)).status == 200
-        front = await browser.open(f"{demo.parts.globex_provider.issuer}/")
+        front = await browser.open(demo.parts.providers["globex"].issuer + "/")
         await browser.submit(front.form("logout"), button="confirm")
         assert (await browser.fetch(projects)).status == 401
         browser.close()
@@ -121,7 +123,7 @@ async def test_the_banner_shows_the_url_and_the_sample_users(tmp_path: Path) -> 
     async with serving_demo(tmp_path) as demo:
         text = banner_text(demo)
         assert demo.public_url in text
-        for provider in (demo.parts.acme_provider, demo.parts.globex_provider):
+        for provider in (demo.parts.providers["acme"], demo.parts.providers["globex"]):
             client_secret = provider.settings.clients[0].client_secret
             assert client_secret is not None
             assert client_secret not in text
@@ -137,8 +139,19 @@ async def test_the_banner_shows_the_url_and_the_sample_users(tmp_path: Path) -> 
 
 
 @pytest.mark.gen_test
+async def test_a_kept_demo_of_an_earlier_version_keeps_its_ports(tmp_path: Path) -> None:
+    async with serving_demo(tmp_path) as demo:
+        first = demo.parts.ports
+    earlier = {name: port for name, port in asdict(first).items() if not name.startswith("initech")}
+    (tmp_path / "ports.json").write_text(json.dumps(earlier))
+    async with serving_demo(tmp_path) as demo:
+        assert demo.parts.ports.globex_api == first.globex_api
+        assert demo.parts.ports.initech_provider > 0
+
+
+@pytest.mark.gen_test
 async def test_a_damaged_ports_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "ports.json").write_text("{}")
+    (tmp_path / "ports.json").write_text("[]")
     with pytest.raises(ConfigurationError, match=f"{tmp_path}/ports.json: cannot be read"):
         async with serving_demo(tmp_path):
             pytest.fail("served with a damaged file")

@@ -14,7 +14,7 @@ from portal.clock import Clock, now
 from portal.demo.api import ApiSettings
 from portal.demo.provider_keys import new_key
 from portal.demo.provider_model import ClientRegistration, ProviderSettings, UserAccount
-from portal.demo.topology import DevelopmentParts, Ports, development_parts
+from portal.demo.topology import ANY_PORTS, DevelopmentParts, development_parts
 from tests.kit.faulty.api import FaultyApi
 from tests.kit.faulty.provider import FaultyProvider
 from tests.kit.faulty.provider_handlers import faulty_provider_application
@@ -74,7 +74,7 @@ def faulty_parts(
 ) -> AbstractAsyncContextManager[FaultyParts]:
     """Serve providers and APIs with faults on free ports during the block."""
     maker = FaultyPartMaker(options or ProviderOptions(), hostile)
-    return development_parts(folder, maker, portal_url=portal_url, ports=Ports(0, 0, 0, 0))
+    return development_parts(folder, maker, portal_url=portal_url, ports=ANY_PORTS)
 
 
 def _keys_of(client: ClientRegistration) -> str:

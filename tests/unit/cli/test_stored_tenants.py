@@ -10,7 +10,10 @@ from click.testing import CliRunner
 
 from portal.cli.main import main
 from portal.keys.key_ring import KeyRing
+from portal.stores.model import Login
 from portal.stores.sqlite.store import SQLiteStore
+from portal.tenancy.checks.files import check_files
+from tests.kit.samples import sample_login, sample_session
 
 ACME = """\
 name: Acme
@@ -89,6 +92,36 @@ def test_a_tenant_is_suspended_resumed_and_removed(run: Run) -> None:
 def test_a_file_of_the_same_name_is_reported(run: Run) -> None:
     Path("tenants/acme.yaml").write_text(ACME, encoding="utf-8")
     assert "tenants/acme.yaml is served in its place: remove that file." in run("import", "acme.yaml")
+
+
+def test_logins_stay_while_a_tenant_moves_between_a_file_and_the_database(run: Run) -> None:
+    file = Path("tenants/acme.yaml")
+    file.write_text(ACME, encoding="utf-8")
+    (checked,) = check_files((file,), allow_private_networks=False, environ={"ACME_SECRET": "hunter2"})
+    assert checked.tenant is not None
+    provider = checked.tenant.default_provider
+    login = sample_login(
+        provider=provider.id,
+        registration=provider.registration,
+        issuer=provider.issuer,
+        signed_in_at=1e9,
+        expires_at=2e9,
+    )
+    asyncio.run(_store_login(login))
+    run("import", "acme.yaml")
+    assert run("remove", "acme", "--yes") == "Removed acme from the database; tenants/acme.yaml is served.\n"
+    run("import", "acme.yaml")
+    file.unlink()
+    assert run("remove", "acme", "--yes").startswith("Removed acme; ended 1 logins."), "it stayed until now"
+
+
+async def _store_login(login: Login) -> None:
+    store = SQLiteStore(Path("portal.db"))
+    await store.open()
+    await store.add_session(
+        sample_session(id=login.session, idle_expires_at=2e9, absolute_expires_at=2e9), login=login
+    )
+    await store.close()
 
 
 def test_a_domain_of_another_tenant_is_reported(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import stat
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from portal.demo.provider_keys import load_or_create_key
 from portal.demo.provider_model import Grant, ProviderSettings
 from portal.demo.provider_routes import provider_application
 from portal.demo.topology import (
+    ANY_PORTS,
     HOST,
     AnyParts,
     DemoPartMaker,
@@ -51,12 +53,12 @@ def maker(signing_key: RSAPrivateKey) -> DemoPartMaker:
 def serving(
     data: Path, maker: DemoPartMaker, ports: Ports | None = None
 ) -> AbstractAsyncContextManager[AnyParts]:
-    ports = ports or Ports(0, 0, 0, 0)
+    ports = ports or ANY_PORTS
     return development_parts(data, maker, portal_url="http://localhost:1234", ports=ports)
 
 
 def access_token(parts: AnyParts, organisation: str) -> str:
-    provider = {"acme": parts.acme_provider, "globex": parts.globex_provider}[organisation]
+    provider = parts.providers[organisation]
     user = provider.settings.users[0]
     audience = provider.settings.clients[0].audiences
     scope = tuple(user.scopes)
@@ -71,8 +73,8 @@ async def test_each_api_accepts_only_the_tokens_of_its_own_provider(
     async with serving(tmp_path, maker) as parts:
         http = AsyncHTTPClient(force_instance=True)
         for api_url, path, accepted, refused in (
-            (parts.acme_api_url, "/orders", "acme", "globex"),
-            (parts.globex_api_url, "/projects", "globex", "acme"),
+            (parts.api_url("acme"), "/orders", "acme", "globex"),
+            (parts.api_url("globex"), "/projects", "globex", "acme"),
         ):
             for organisation, status in ((accepted, 200), (refused, 401)):
                 headers = {"Authorization": f"Bearer {access_token(parts, organisation)}"}
@@ -93,7 +95,7 @@ async def test_tenant_files_are_valid_and_secrets_are_not_in_them(
             ("acme", (), ()),
             ("globex", (), ()),
         ]
-        for file, provider in zip(checked, (parts.acme_provider, parts.globex_provider), strict=True):
+        for file, provider in zip(checked, (parts.providers["acme"], parts.providers["globex"]), strict=True):
             client = provider.settings.clients[0]
             assert file.tenant is not None
             registered = file.tenant.default_provider
@@ -111,13 +113,13 @@ async def test_tenant_files_are_valid_and_secrets_are_not_in_them(
 @pytest.mark.gen_test
 async def test_files_with_secrets_are_private_and_reused(tmp_path: Path) -> None:
     async with serving(tmp_path, DemoPartMaker()) as parts:
-        first = parts.acme_provider
+        first = parts.providers["acme"]
     async with serving(tmp_path, DemoPartMaker()) as parts:
-        second = parts.acme_provider
+        second = parts.providers["acme"]
     assert first.keys.current.kid == second.keys.current.kid
     assert first.settings.clients[0].client_secret == second.settings.clients[0].client_secret
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) == 6
+    assert len(files) == 8  # a key and a secret of each organisation, and two tenant files
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
@@ -126,9 +128,9 @@ async def test_one_provider_asks_for_consent_and_both_show_the_sample_users(
     tmp_path: Path, maker: DemoPartMaker
 ) -> None:
     async with serving(tmp_path, maker) as parts:
-        assert parts.acme_provider.settings.consent_required
-        assert not parts.globex_provider.settings.consent_required
-        for provider in (parts.acme_provider, parts.globex_provider):
+        assert parts.providers["acme"].settings.consent_required
+        assert not parts.providers["globex"].settings.consent_required
+        for provider in (parts.providers["acme"], parts.providers["globex"]):
             assert provider.settings.access_token_seconds == 60
             assert provider.settings.show_users
 
@@ -140,7 +142,7 @@ async def test_a_port_in_use_is_reported_and_no_port_stays_bound(
     with socket.create_server((HOST, 0)) as occupied, socket.create_server((HOST, 0)) as probe:
         free = probe.getsockname()[1]
         probe.close()
-        ports = Ports(free, occupied.getsockname()[1], 0, 0)
+        ports = replace(ANY_PORTS, acme_provider=free, globex_provider=occupied.getsockname()[1])
         with pytest.raises(StartupError, match=f"127.0.0.1:{ports.globex_provider} is in use"):
             async with serving(tmp_path, maker, ports):
                 pytest.fail("served on a port in use")
@@ -151,7 +153,7 @@ async def test_a_port_in_use_is_reported_and_no_port_stays_bound(
 def test_ports_in_use_are_replaced_by_the_next_free_ones() -> None:
     with socket.create_server((HOST, 0)) as server:
         occupied = server.getsockname()[1]
-        found = next_free_ports(Ports(occupied, occupied, occupied, occupied))
+        found = next_free_ports(Ports(*[occupied] * 6))
         numbers = (found.acme_provider, found.globex_provider, found.acme_api, found.globex_api)
         assert len(set(numbers)) == 4
         assert min(numbers) > occupied
@@ -160,7 +162,7 @@ def test_ports_in_use_are_replaced_by_the_next_free_ones() -> None:
 def test_free_ports_are_kept() -> None:
     with socket.create_server((HOST, 0)) as server:
         free = server.getsockname()[1]
-    assert next_free_ports(Ports(free, free, free, free)).acme_provider == free
+    assert next_free_ports(Ports(*[free] * 6)).acme_provider == free
 
 
 def test_without_any_free_port_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +170,7 @@ def test_without_any_free_port_there_is_a_clear_error(monkeypatch: pytest.Monkey
         last = server.getsockname()[1]
         monkeypatch.setattr("portal.demo.topology._PORTS_TRIED", 1)
         with pytest.raises(StartupError, match="No port is free"):
-            next_free_ports(Ports(last, last, last, last))
+            next_free_ports(Ports(*[last] * 6))
 
 
 @pytest.mark.parametrize("text", ["", "-----BEGIN PRIVATE KEY-----\n"])
