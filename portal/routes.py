@@ -11,6 +11,7 @@ from tornado.web import Application
 
 from portal.web.account import AccountHandler, SessionInfoHandler
 from portal.web.admin.routes import ADMIN_ROUTES, ANY_ADDRESS
+from portal.web.admin.setup import SetupHandler
 from portal.web.api_proxy.handler import ApiServer
 from portal.web.base import NotFoundHandler
 from portal.web.callback import CallbackHandler, PostedCallbackHandler
@@ -100,6 +101,7 @@ def routes() -> list[Rule]:
         (r"/product/(?P<file>[a-z0-9.-]+)", ProductFileHandler),
         (r"/healthz", HealthHandler),
         (r"/readyz", ReadyHandler),
+        (r"/setup/(?P<token>.*)", SetupHandler),
         *ADMIN_ROUTES,
         ANY_ADDRESS,
     ]

@@ -1,6 +1,6 @@
 """Background work for tenants: reloads changed files and revisions, ends logins of removed registrations.
 
-It also checks losses, and records which tenant owns each name.
+It also checks losses, records which tenant owns each name, and deletes old events.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from portal.admin.event_upkeep import EventUpkeep
 from portal.errors import PortalError, StartupError
 from portal.oidc.provider import Provider
 from portal.sessions.registrations import (
@@ -57,6 +58,13 @@ class TenantUpkeep:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set."""
+        portal = self._portal
+        events = EventUpkeep(
+            portal.admin.store,
+            retention=portal.settings.events.retention,
+            clock=portal.clock,
+            may_delete=portal.clock_check.may_sweep,
+        )
         registry, metrics = self._portal.registry, self._portal.metrics
         await asyncio.gather(
             registry.watch(
@@ -65,6 +73,7 @@ class TenantUpkeep:
             self.registrations.run(stop),
             self.owners.run(stop),
             self._follow_stored_tenants(stop),
+            events.run(stop),
         )
 
     async def read_stored_tenants(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from portal.admin.setup_links import SetupLinks
 from portal.admin.tenants import TenantAdmin
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
@@ -21,6 +22,7 @@ class AdminServices:
     store: TenantStore
     tenants: TenantAdmin
     viewers: Viewers
+    setup_links: SetupLinks
 
 
 def admin_services(
@@ -28,8 +30,17 @@ def admin_services(
 ) -> AdminServices:
     """Make the services of a portal."""
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
+    setup_links = SetupLinks(
+        database.tenants, public_url=settings.public_url, file_of=registry.file_of, clock=database.time
+    )
     return AdminServices(
         store=database.tenants,
         tenants=TenantAdmin(database.tenants, reader, clock=database.time),
-        viewers=Viewers(registry, settings.operators, link_publishes=settings.setup_links == "publish"),
+        viewers=Viewers(
+            registry,
+            settings.operators,
+            link_publishes=settings.setup_links == "publish",
+            find_setup_link=setup_links.bound,
+        ),
+        setup_links=setup_links,
     )

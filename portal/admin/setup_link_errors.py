@@ -49,15 +49,6 @@ class SetupCookieMissing(BadRequest):
     advice = "The link has not been used. Allow cookies for this site, then open the link again."
 
 
-class TenantOfFile(PortalError):
-    """A tenant file has this slug: the tenant cannot be changed in the console."""
-
-    status = 409
-    code = "tenant_of_file"
-    title = "This organisation is set up in a file"
-    advice = "It can only be changed in its tenant file."
-
-
 class TooManySetupLinks(PortalError):
     """The tenant has as many live setup links as it may have."""
 

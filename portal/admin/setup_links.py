@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
 from portal.admin.actors import Actor, ActorType
 from portal.admin.events import Act, EventKind, Outcome
@@ -25,14 +26,15 @@ from portal.admin.setup_link_errors import (
     SetupLinkRevoked,
     SetupLinkTaken,
     SetupLinkUnknown,
-    TenantOfFile,
     TooManySetupLinks,
 )
+from portal.admin.tenants import TenantInFile
+from portal.admin.viewers import BoundSetupLink
 from portal.clock import Clock
 from portal.config.yaml_document import parse_document
 from portal.errors import ConfigurationError, PortalError
 from portal.secret import Secret
-from portal.stores.tenant_records import SetupLink, TenantRecord, TenantStatus
+from portal.stores.tenant_records import Event, SetupLink, TenantRecord, TenantStatus
 from portal.stores.tenant_store import TenantStore
 
 DEFAULT_SECONDS = 7 * 86_400.0
@@ -78,16 +80,16 @@ class FoundLink:
 class SetupLinks:
     """Makes, lists, revokes and opens setup links.
 
-    Parameters: public_url, of the portal; has_file, whether a tenant file has a slug; clock, that of the
-    database.
+    Parameters: public_url, of the portal; file_of, the tenant file with a slug, if there is one; clock, that
+    of the database.
     """
 
     def __init__(
-        self, store: TenantStore, *, public_url: str, has_file: Callable[[str], bool], clock: Clock
+        self, store: TenantStore, *, public_url: str, file_of: Callable[[str], Path | None], clock: Clock
     ) -> None:
         self._store = store
         self._public_url = public_url
-        self._has_file = has_file
+        self._file_of = file_of
         self._clock = clock
         self._reported: OrderedDict[str, float] = OrderedDict()
 
@@ -99,15 +101,16 @@ class SetupLinks:
         """Make a setup link for a tenant, which is made when it is not in the database.
 
         Parameters: name, who it is for, in one line; seconds, how long it is valid: 1 hour to 90 days.
-        Raises: ValueError, TenantOfFile, TooManySetupLinks, SetupLinkMissing when the tenant is removed
+        Raises: ValueError, TenantInFile, TooManySetupLinks, SetupLinkMissing when the tenant is removed
         meanwhile, StoreUnavailable.
         """
         if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
             raise ValueError("a setup link is valid for 1 hour to 90 days")
         if len(name) > LONGEST_NAME or not name.isprintable():
             raise ValueError(f"the name of a setup link is one line of at most {LONGEST_NAME} characters")
-        if self._has_file(slug):
-            raise TenantOfFile(f"{slug} is a tenant file")
+        file = self._file_of(slug)
+        if file is not None:
+            raise TenantInFile(f"{file.parent.name}/{file.name}")
         now, token = self._clock(), secrets.token_urlsafe(32)
         if sum(self.state(link) in _LIVE for link in await self.of_tenant(slug)) >= MOST_LIVE:
             raise TooManySetupLinks(f"{slug} has {MOST_LIVE} live setup links")
@@ -162,14 +165,13 @@ class SetupLinks:
             raise SetupLinkUnknown("not of the form of a token")
         link = await self._store.find_setup_link(digest(token))
         if link is None:
-            await self._report(EventKind.SETUP_LINK_REFUSED, None, replace(request, reason="unknown token"))
+            await self._report_refusal(None, replace(request, reason="unknown token"))
             raise SetupLinkUnknown("no link has this token")
         own = cookie.find(link.token_hash)
         bound = own is not None and own.is_bound(link.browser_hash)
         refusal = self._refusal(link, bound=bound)
         if refusal is not None:
-            act = replace(request, reason=refusal.detail)
-            await self._report(EventKind.SETUP_LINK_REFUSED, link, act)
+            await self._report_refusal(link, replace(request, reason=refusal.detail))
             raise refusal
         return FoundLink(link, own, bound)
 
@@ -182,20 +184,23 @@ class SetupLinks:
         if found.own is None:
             raise SetupCookieMissing(f"setup link {found.link.id}")
         if found.bound:
-            await self._report(EventKind.SETUP_LINK_REOPENED, found.link, request)
+            await self._report_reopened(found.link, request)
         else:
             await self._bind(token, found.link, found.own, cookie, request)
         return found.link, cookie.with_used(found.own)
 
-    async def bound(self, cookie: SetupCookie) -> SetupLink | None:
-        """The live link that this browser uses; None when it has none. Raises StoreUnavailable."""
-        own = cookie.current
+    async def bound(self, cookie: str) -> BoundSetupLink | None:
+        """The live link that a browser uses; None when it has none. Raises StoreUnavailable.
+
+        Parameters: cookie, its value, as the browser sent it.
+        """
+        own = SetupCookie.parse(cookie).current
         if own is None:
             return None
         link = await self._store.find_setup_link(own.token_hash)
         if link is None or self.state(link) is not LinkState.OPENED or not own.is_bound(link.browser_hash):
             return None
-        return link
+        return BoundSetupLink(link.tenant, link_actor(link).subject)
 
     async def organisation(self, slug: str) -> str:
         """The name of a tenant in its draft; its slug when that has none. Raises StoreUnavailable."""
@@ -230,26 +235,45 @@ class SetupLinks:
             case _:
                 return None
 
-    async def _report(self, kind: EventKind, link: SetupLink | None, request: Act) -> None:
-        """Store an event that whoever has a link can cause often: at most one a minute for each link."""
-        now = self._clock()
-        key = f"{kind}:{link.id if link is not None else ''}"
-        if now - self._reported.get(key, float("-inf")) < _REPORTED_SECONDS:
+    async def report_other_tenant(self, link: BoundSetupLink, act: Act) -> None:
+        """Record that a link was tried for another tenant than its own; at most once a minute for each link.
+
+        Parameters: act, its actor is the link. Raises StoreUnavailable.
+        """
+        if self._is_due(f"other tenant:{link.subject}"):
+            await self._store.add_events([self._refusal_event(act, tenant=link.tenant)])
+
+    async def _report_refusal(self, link: SetupLink | None, act: Act) -> None:
+        """Record a refusal. Whoever has a link, or guesses, can cause as many as they like."""
+        if not self._is_due(f"refused:{link.id if link is not None else ''}"):
             return
+        if link is None:
+            event = self._refusal_event(act)
+        else:
+            by_link = replace(act, actor=link_actor(link))
+            event = self._refusal_event(by_link, tenant=link.tenant, target=_target(link))
+        await self._store.add_events([event])
+
+    async def _report_reopened(self, link: SetupLink, act: Act) -> None:
+        if self._is_due(f"reopened:{link.id}"):
+            kind, by_link = EventKind.SETUP_LINK_REOPENED, replace(act, actor=link_actor(link))
+            event = by_link.event(kind, tenant=link.tenant, target=_target(link), at=self._clock())
+            await self._store.add_events([event])
+
+    def _refusal_event(self, act: Act, *, tenant: str = "", target: str = "") -> Event:
+        kind, at = EventKind.SETUP_LINK_REFUSED, self._clock()
+        return act.event(kind, tenant=tenant, target=target, at=at, outcome=Outcome.REFUSED)
+
+    def _is_due(self, key: str) -> bool:
+        """Whether an event was not recorded within the last minute, by this process; it is now."""
+        now = self._clock()
+        if now - self._reported.get(key, float("-inf")) < _REPORTED_SECONDS:
+            return False
         self._reported[key] = now
         self._reported.move_to_end(key)
         if len(self._reported) > _MOST_REPORTED:
             self._reported.popitem(last=False)
-        refused = kind is EventKind.SETUP_LINK_REFUSED
-        actor = Actor(ActorType.SETUP_LINK) if link is None else link_actor(link)
-        event = replace(request, actor=actor).event(
-            kind,
-            tenant=link.tenant if link is not None else "",
-            target=_target(link) if link is not None else "",
-            at=now,
-            outcome=Outcome.REFUSED if refused else Outcome.DONE,
-        )
-        await self._store.add_events([event])
+        return True
 
     async def _ensure_tenant(self, slug: str, act: Act) -> None:
         if await self._store.get_tenant(slug) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -116,14 +117,14 @@ def _with_setup_links(settings: Settings, work: Callable[[SetupLinks], Awaitable
     """Run `work` with the setup links of the open database. Raises PortalError."""
     from portal.admin.setup_links import SetupLinks
 
-    def has_file(slug: str) -> bool:
-        return file_of(settings, slug) is not None
-
     return with_store(
         settings,
         lambda database: work(
             SetupLinks(
-                database.tenants, public_url=settings.public_url, has_file=has_file, clock=database.time
+                database.tenants,
+                public_url=settings.public_url,
+                file_of=partial(file_of, settings),
+                clock=database.time,
             )
         ),
     )

@@ -16,11 +16,11 @@ from portal.admin.services import AdminServices
 from portal.admin.tenants import TenantInFile
 from portal.admin.viewers import NOBODY, Right
 from portal.errors import LoginRequired, NotFound, PortalError
+from portal.web.admin.acts import act_of
 from portal.web.admin.form import Form, TextField, read_form
 from portal.web.admin.navigation import ConsoleChrome, pages_of
 from portal.web.base import PageHandler, prefers_json
 from portal.web.cards import tenant_card, unknown_tenant_card
-from portal.web.client_address import client_network
 from portal.web.cookies import SETUP_COOKIE
 from portal.web.forms import posted_form
 
@@ -67,6 +67,7 @@ class AdminHandler(PageHandler):
         if not self.logins and self.viewer == NOBODY:
             raise ConsoleLoginRequired("nobody is signed in")
         if not self.viewer.may(self.right, slug):
+            await self._report_setup_link()
             raise NotFound("this page of the console is not for this viewer")
         self._allowed = True
         if slug is not None:
@@ -82,13 +83,14 @@ class AdminHandler(PageHandler):
 
     def act(self, reason: str = "") -> Act:
         """What is recorded of a change that this request makes."""
-        return Act(
-            actor=self.viewer.actor_for(self.slug),
-            reason=reason,
-            request_id=self.request_id,
-            client=client_network(self.client_address()),
-            device=self.device(),
-        )
+        return act_of(self, self.viewer.actor_for(self.slug), reason)
+
+    async def _report_setup_link(self) -> None:
+        """Record that a setup link was tried for another tenant, whether that exists or not (THREATS A2)."""
+        link = self.viewer.link
+        if link is not None and self.slug not in {None, link.tenant}:
+            act = act_of(self, self.viewer.actor_for(link.tenant), "another tenant")
+            await self.services.setup_links.report_other_tenant(link, act)
 
     def read_form(self, fields: Iterable[TextField]) -> Form:
         """Read the posted form. Raises BadRequest for what no page of the console sends."""

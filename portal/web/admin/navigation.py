@@ -19,7 +19,10 @@ class TenantPage:
     of_database: bool = True
 
 
-TENANT_PAGES = (TenantPage("", "Tenant", Right.VIEW, of_database=False),)
+TENANT_PAGES = (
+    TenantPage("", "Tenant", Right.VIEW, of_database=False),
+    TenantPage("links", "Setup links", Right.OPERATE),
+)
 """In the order of the navigation. Each is the beginning of the paths of further pages."""
 
 

@@ -21,10 +21,10 @@ from portal.admin.setup_link_errors import (
     SetupLinkRevoked,
     SetupLinkTaken,
     SetupLinkUnknown,
-    TenantOfFile,
     TooManySetupLinks,
 )
 from portal.admin.setup_links import LinkState, MadeLink, SetupLinks
+from portal.admin.tenants import TenantInFile
 from portal.errors import PortalError
 from portal.stores.sqlite.store import SQLiteStore
 from portal.stores.tenant_records import Draft, Event
@@ -42,11 +42,11 @@ class Office:
     def __init__(self, folder: Path) -> None:
         self.now = round(time.time(), 3)
         self.store = SQLiteStore(folder / "portal.db")
-        self.files = {"of-file"}
+        self.files = {"of-file": folder / "tenants" / "of-file.yaml"}
         self.links = SetupLinks(
             self.store.tenants,
             public_url="https://portal.example",
-            has_file=self.files.__contains__,
+            file_of=self.files.get,
             clock=lambda: self.now,
         )
 
@@ -85,7 +85,7 @@ class Visitor:
         _, self.cookie = await self.office.links.open(token, self.cookie, VISIT)
 
     async def tenant(self) -> str | None:
-        link = await self.office.links.bound(self.cookie)
+        link = await self.office.links.bound(self.cookie.value().reveal())
         return link.tenant if link is not None else None
 
 
@@ -323,7 +323,7 @@ def test_the_name_of_a_link_is_one_short_line(office: Office, name: str) -> None
 
 def test_no_link_is_made_for_a_tenant_of_a_file(office: Office) -> None:
     async def story(at: Office) -> None:
-        await refused(at.links.make("of-file", OPERATOR), TenantOfFile)
+        await refused(at.links.make("of-file", OPERATOR), TenantInFile)
         assert await at.store.tenants.get_tenant("of-file") is None
 
     office.run(story)

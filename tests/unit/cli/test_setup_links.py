@@ -98,7 +98,7 @@ def test_links_are_listed_and_revoked(run: Run) -> None:
 def test_no_link_is_made_for_a_tenant_file(run: Run) -> None:
     Path("tenants/initech.yml").touch()
     message = run("invite", "initech", code=1)
-    assert message == "This organisation is set up in a file: initech is a tenant file\n"
+    assert message == "This tenant is read-only in the console: the tenant is in tenants/initech.yml\n"
     assert stored() == ([], [])
 
 
