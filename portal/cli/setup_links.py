@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,7 +11,7 @@ import click
 
 from portal.cli.options import config_option, settings_of, warn_about_default_url
 from portal.cli.store import with_store
-from portal.cli.stored_tenants import operator_act, slug_argument, time_text
+from portal.cli.stored_tenants import file_of, operator_act, slug_argument, time_text
 
 if TYPE_CHECKING:
     from portal.admin.setup_links import SetupLinks
@@ -115,16 +116,16 @@ def revoke_setup_link(slug: str, link_id: str, config: Path | None) -> int:
 def _with_setup_links(settings: Settings, work: Callable[[SetupLinks], Awaitable[T]]) -> T:
     """Run `work` with the setup links of the open database. Raises PortalError."""
     from portal.admin.setup_links import SetupLinks
-    from portal.tenancy.loading import SUFFIXES
-
-    def file_of(slug: str) -> Path | None:
-        paths = (settings.tenants / f"{slug}{suffix}" for suffix in SUFFIXES)
-        return next((path for path in paths if path.exists()), None)
 
     return with_store(
         settings,
         lambda database: work(
-            SetupLinks(database.tenants, public_url=settings.public_url, file_of=file_of, clock=database.time)
+            SetupLinks(
+                database.tenants,
+                public_url=settings.public_url,
+                file_of=partial(file_of, settings),
+                clock=database.time,
+            )
         ),
     )
 

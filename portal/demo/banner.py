@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -11,7 +11,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from portal.demo.organisations import INITECH_ORGANISATION
+from portal.demo.setup import OPERATOR
 from portal.demo.topology import AnyParts
+from portal.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class RunningDemo:
     """Whether `data` stays when the demo ends."""
     ports_changed: bool
     """Whether a default port was in use, so that other ports were chosen."""
+    setup_link: Secret | None
+    """The setup link of the organisation that is not set up yet."""
 
 
 def show_banner(demo: RunningDemo, console: Console | None = None) -> None:
@@ -34,7 +39,7 @@ def show_banner(demo: RunningDemo, console: Console | None = None) -> None:
     console.print()
     console.print(
         Panel(
-            Group(headline, Text(""), _people(demo), Text(""), _ideas(demo)),
+            Group(headline, Text(""), _people(demo), Text(""), _ideas(demo), *_setup(demo)),
             title="Tenant Portal: demo",
             title_align="left",
             padding=(1, 2),
@@ -57,7 +62,7 @@ def _people(demo: RunningDemo) -> Table:
     table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim", pad_edge=False)
     for heading in ("organisation", "user name", "password", "who"):
         table.add_column(heading, no_wrap=heading != "who")
-    for provider in (demo.parts.providers["acme"], demo.parts.providers["globex"]):
+    for provider in demo.parts.providers.values():
         for number, user in enumerate(provider.settings.users):
             table.add_row(
                 Text(provider.settings.name, style="bold") if number == 0 else "",
@@ -79,6 +84,7 @@ def _ideas(demo: RunningDemo) -> Table:
         "Inspect cookies and requests in your browser: there is no access token anywhere.",
         f"Sign out at Acme's own provider, {provider.issuer}/ and reload Acme's page in the portal: "
         "you are signed out there too.",
+        f"{OPERATOR.name} is the operator: sign in as {OPERATOR.username} and open {demo.public_url}/admin/",
     ]
     table = Table.grid(padding=(0, 1, 0, 0))
     for number, idea in enumerate(ideas, 1):
@@ -86,11 +92,25 @@ def _ideas(demo: RunningDemo) -> Table:
     return table
 
 
+def _setup(demo: RunningDemo) -> list[Text]:
+    """How to set up the organisation that is not set up; its link stays in one piece, to be opened."""
+    if demo.setup_link is None:
+        return []
+    provider = demo.parts.providers[INITECH_ORGANISATION.slug]
+    name = provider.settings.name
+    return [
+        Text(""),
+        Text.assemble((f"{name} is not set up yet. Be its administrator, with this setup link:", "bold")),
+        Text(demo.setup_link.reveal(), style="underline", overflow="fold"),
+        Text(f"Its provider shows what to enter: {provider.issuer}/"),
+    ]
+
+
 def _notes(demo: RunningDemo) -> list[str]:
     notes = ["The passwords above are for development only. Press Ctrl-C to end the demo."]
     if demo.ports_changed:
         ports = demo.parts.ports
-        numbers = f"{ports.acme_provider}, {ports.globex_provider}, {ports.acme_api}, {ports.globex_api}"
+        numbers = ", ".join(map(str, astuple(ports)))
         notes.append(f"Some ports were in use; providers and APIs listen on {numbers} instead.")
     if demo.kept:
         notes.append(

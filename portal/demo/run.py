@@ -1,4 +1,4 @@
-"""`portal demo`: the portal with two sample organisations, in one process, on this machine only."""
+"""`portal demo`: the portal with sample organisations, in one process, on this machine only."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from portal.app import running
 from portal.config.settings import LogSettings, Settings
 from portal.demo.banner import RunningDemo, show_banner, show_end_message
 from portal.demo.files import write_private
+from portal.demo.setup import make_setup_link, operators
 from portal.demo.topology import HOST, DemoPartMaker, Ports, development_parts, next_free_ports
 from portal.errors import ConfigurationError, Problem, StartupError
 from portal.ops.logging import configure_logging
@@ -75,9 +76,12 @@ async def serve_demo(
             keys=data / "keys.json",
             allow_private_networks=True,
             log=log or LogSettings(),
+            operators=operators(),
+            setup_links="publish",
         )
-        async with running(settings, sockets=[bound]):
-            announce(RunningDemo(public_url, parts, data, kept, ports_changed=ports != preferred))
+        async with running(settings, sockets=[bound]) as served:
+            setup_link = await make_setup_link(served.portal.admin)
+            announce(RunningDemo(public_url, parts, data, kept, ports != preferred, setup_link))
             await stop.wait()
             await parts.disconnect()
 

@@ -123,7 +123,7 @@ async def test_the_banner_shows_the_url_and_the_sample_users(tmp_path: Path) -> 
     async with serving_demo(tmp_path) as demo:
         text = banner_text(demo)
         assert demo.public_url in text
-        for provider in (demo.parts.providers["acme"], demo.parts.providers["globex"]):
+        for provider in demo.parts.providers.values():
             client_secret = provider.settings.clients[0].client_secret
             assert client_secret is not None
             assert client_secret not in text
@@ -147,6 +147,28 @@ async def test_a_kept_demo_of_an_earlier_version_keeps_its_ports(tmp_path: Path)
     async with serving_demo(tmp_path) as demo:
         assert demo.parts.ports.globex_api == first.globex_api
         assert demo.parts.ports.initech_provider > 0
+
+
+@pytest.mark.gen_test
+async def test_the_banner_has_the_setup_link_of_the_organisation_that_is_not_set_up(tmp_path: Path) -> None:
+    async with serving_demo(tmp_path) as demo:
+        assert demo.setup_link is not None
+        first = demo.setup_link.reveal()
+        assert first.startswith(f"{demo.public_url}/setup/")
+        lines = [line.strip(" │") for line in banner_text(demo).splitlines()]
+        assert first in lines, "the link is in one piece"
+        browser = Browser()
+        page = await browser.open(first)
+        assert (page.status, "Initech" in page.text) == (200, True), page.text
+        front = await browser.open(demo.parts.providers["initech"].issuer + "/")
+        assert "portal-at-initech" in front.text
+        browser.close()
+    async with serving_demo(tmp_path) as demo:
+        browser = Browser()
+        port = demo.public_url.rpartition(":")[2]
+        page = await browser.open(first.replace(first.split("/setup/")[0], f"http://localhost:{port}"))
+        assert page.status in {404, 410}, "a new start revokes the earlier link"
+        browser.close()
 
 
 @pytest.mark.gen_test
