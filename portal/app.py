@@ -135,12 +135,21 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     )
     reader = BatchedReader(store, clock=store.time)
     tokens = parts.token_refresher(may_refresh=clock_check.may_refresh)
+    logouts = parts.logout_service(tokens)
     portal = Portal(
         settings=settings,
-        admin=admin_services(settings, database=store, vault=parts.vault, registry=registry),
+        admin=admin_services(
+            settings,
+            database=store,
+            vault=parts.vault,
+            registry=registry,
+            relying_party=parts.relying_party,
+            tokens=tokens,
+            logouts=logouts,
+        ),
         registry=registry,
         sessions=parts.session_service(tokens, reader, settings.session),
-        logouts=parts.logout_service(tokens),
+        logouts=logouts,
         provider_logouts=parts.provider_logout_service(tokens),
         client_keys=client_keys,
         http=http,

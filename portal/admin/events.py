@@ -30,6 +30,10 @@ class EventKind(StrEnum):
     """The draft of a tenant was deleted without being published."""
     DRAFT_PROPOSED = "draft_proposed"
     """Somebody who may not publish asked for the publication of a draft."""
+    LOGIN_ENDED = "login_ended"
+    """An admin or operator ended the login of a user."""
+    LOGINS_ENDED = "logins_ended"
+    """An admin or operator ended all logins at a tenant."""
     DOMAIN_APPROVED = "domain_approved"
     """An operator approved a host name or an e-mail domain of a tenant."""
 

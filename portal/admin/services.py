@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from portal.admin.closing import Closing
 from portal.admin.content_worker import ContentWorker
 from portal.admin.drafts import Drafts
+from portal.admin.health import ProviderHealth
+from portal.admin.logins import LoginAdmin
+from portal.admin.summaries import Summaries
 from portal.admin.tenants import TenantAdmin
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
 from portal.keys.vault import Vault
+from portal.oidc.relying_party import RelyingParty
+from portal.sessions.logout import LogoutService
+from portal.sessions.refresh import TokenRefresher
 from portal.stores.tenant_store import Database, TenantStore
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.registry import Registry
@@ -24,15 +31,29 @@ class AdminServices:
     tenants: TenantAdmin
     viewers: Viewers
     drafts: Drafts
+    logins: LoginAdmin
+    closing: Closing
+    health: ProviderHealth
+    summaries: Summaries
 
 
 def admin_services(
-    settings: Settings, *, database: Database, vault: Vault, registry: Registry
+    settings: Settings,
+    *,
+    database: Database,
+    vault: Vault,
+    registry: Registry,
+    relying_party: RelyingParty,
+    tokens: TokenRefresher,
+    logouts: LogoutService,
 ) -> AdminServices:
     """Make the services of a portal."""
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
     tenants = TenantAdmin(database.tenants, reader, clock=database.time)
     in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
+    logins = LoginAdmin(
+        database.tenant_logins, database.tenants, logouts=logouts, vault=vault, clock=database.time
+    )
     return AdminServices(
         store=database.tenants,
         tenants=tenants,
@@ -40,4 +61,8 @@ def admin_services(
         drafts=Drafts(
             database.tenants, tenants, in_thread, conflicts=registry.conflicts, clock=database.time
         ),
+        logins=logins,
+        closing=Closing(tenants, database.tenant_logins, clock=database.time),
+        health=ProviderHealth(relying_party, tokens),
+        summaries=Summaries(registry, database.tenants),
     )

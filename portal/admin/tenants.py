@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import yaml
+
 from portal.admin import content as contents
 from portal.admin.actors import actor_of
 from portal.admin.events import Act, EventKind
 from portal.clock import Clock
 from portal.errors import PortalError
-from portal.stores.store import Store
-from portal.stores.tenant_records import DomainClaim, Revision, TenantRecord, TenantStatus
+from portal.stores.tenant_records import DomainClaim, Draft, Revision, TenantRecord, TenantStatus
 from portal.stores.tenant_store import TenantStore
 from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
@@ -43,6 +44,15 @@ class TenantChanged(PortalError):
     code = "tenant_changed"
     title = "Somebody else changed the tenant meanwhile"
     advice = "Nothing was changed by you. Open the page again to see what it is now."
+
+
+class RevisionOfLaterVersion(PortalError):
+    """The revision was made by a later version of the portal, which this one cannot read."""
+
+    status = 409
+    code = "revision_of_later_version"
+    title = "This revision was made by a later version of the portal"
+    advice = "It is kept, but this version can neither show it nor publish it again. Update the portal first."
 
 
 class TenantInFile(PortalError):
@@ -142,10 +152,12 @@ class TenantAdmin:
     async def roll_back(self, slug: str, number: int, act: Act) -> Revision:
         """Publish an earlier revision again, as the next one.
 
-        Raises: TenantMissing, TenantChanged, ConfigurationError when this version cannot read it,
-        StoreUnavailable.
+        Raises: TenantMissing, TenantChanged, RevisionOfLaterVersion, ConfigurationError when this version
+        cannot read it for another reason, StoreUnavailable.
         """
         record, earlier = await self.get(slug), await self.revision(slug, number)
+        if earlier.format > FORMAT:
+            raise RevisionOfLaterVersion(f"revision {number} of {slug} has format {earlier.format}")
         self.read(earlier)
         return await self.publish_stored(
             record, earlier.content, act, EventKind.TENANT_ROLLED_BACK, again=number
@@ -200,18 +212,27 @@ class TenantAdmin:
                     )
         return taken
 
-    async def end_logins(self, tenant: Tenant, logins: Store) -> int:
-        """Delete all logins at a tenant; return how many. Raises StoreUnavailable."""
-        ended = 0
-        for provider in tenant.providers.values():
-            ended += await logins.delete_logins_of(
-                tenant.slug,
-                provider.id,
-                provider.registration,
-                kept_issuers=(),
-                signed_in_until=self._clock(),
-            )
-        return ended
+    async def make(self, slug: str, name: str, act: Act) -> bool:
+        """Make a tenant without a live revision, with a draft that has its name.
+
+        False if the database has one with this slug. Raises StoreUnavailable.
+        """
+        try:
+            record = await self._add(slug, act)
+        except TenantChanged:
+            return False
+        draft = Draft(
+            tenant=slug,
+            content=yaml.safe_dump({"name": name}, allow_unicode=True),
+            format=FORMAT,
+            version=1,
+            based_on=0,
+            author=act.actor.as_json(),
+            test="",
+            changed_at=record.created_at,
+        )
+        await self._store.put_draft(draft, replaces=None, event=None)
+        return True
 
     async def _add(self, slug: str, act: Act) -> TenantRecord:
         now = self._clock()

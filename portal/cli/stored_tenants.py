@@ -17,12 +17,12 @@ from portal.cli.store import with_store
 from portal.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
+    from portal.admin.closing import Closed, Closing
     from portal.admin.events import Act
     from portal.admin.tenants import TenantAdmin
     from portal.config.settings import Settings
     from portal.stores.tenant_records import TenantStatus
     from portal.stores.tenant_store import Database
-    from portal.tenancy.model import Tenant
 
 T = TypeVar("T")
 
@@ -58,6 +58,7 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
     Secrets that FILE names (${NAME}, file:/path) are read and sealed. Its host names and e-mail domains count
     as approved by you. While the tenants folder has a file of the same name, that file is served.
     """
+    from portal.admin.logins import delete_all
     from portal.tenancy.loading import slug_of
     from portal.tenancy.owner_record import recorded_owners
 
@@ -69,7 +70,7 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
         with typed.places_of(name):
             revision, loaded = await admin.publish(name, typed.text, _act(reason), resolve=typed.resolve)
         if revision.number == 1:  # of a removed tenant of this name
-            await admin.end_logins(loaded.tenant, database)
+            await delete_all(database.tenant_logins, name, until=database.time())
         owners = await recorded_owners(database)
         for claimed, owner in await admin.approve_domains(loaded.tenant, _act(reason), owners=owners):
             click.echo(f"{claimed} belongs to {owner} and does not count for {name}.", err=True)
@@ -183,9 +184,7 @@ def remove(slug: str, yes: bool, reason: str, config: Path | None) -> int:
         click.confirm(f"Remove {slug} with all its revisions, and sign everybody out?", abort=True)
 
     async def work(admin: TenantAdmin, database: Database) -> int:
-        tenant = await _live_tenant(admin, slug)
-        await admin.remove(slug, _act(reason))
-        return await admin.end_logins(tenant, database) if tenant is not None else 0
+        return await _closing(admin, database).remove(slug, _act(reason))
 
     ended = _with_admin(settings_of(config), work)
     click.echo(f"Removed {slug}; ended {ended} logins. Portals stop serving it within seconds.")
@@ -195,37 +194,24 @@ def remove(slug: str, yes: bool, reason: str, config: Path | None) -> int:
 def _set_status(slug: str, status: TenantStatus, reason: str, config: Path | None) -> int:
     from portal.stores.tenant_records import TenantStatus
 
-    async def work(admin: TenantAdmin, database: Database) -> tuple[bool, int]:
-        before = (await admin.get(slug)).status
-        tenant = None
-        if TenantStatus.SUSPENDED in {before, status}:  # at a resume, those that completed while it closed
-            tenant = await _live_tenant(admin, slug)
-        if status == TenantStatus.LIVE and tenant is not None:
-            await admin.end_logins(tenant, database)
-        changed = await admin.set_status(slug, status, _act(reason))
-        ended = status == TenantStatus.SUSPENDED and tenant is not None
-        return changed, await admin.end_logins(tenant, database) if ended and tenant else 0
+    async def work(admin: TenantAdmin, database: Database) -> Closed:
+        return await _closing(admin, database).set_status(slug, status, _act(reason))
 
-    changed, ended = _with_admin(settings_of(config), work)
+    closed = _with_admin(settings_of(config), work)
     done = {
         TenantStatus.LIVE: f"{slug} is open.",
         TenantStatus.NO_NEW_LOGINS: f"{slug} accepts no new sign-ins; who is signed in stays.",
-        TenantStatus.SUSPENDED: f"{slug} is suspended; ended {ended} logins.",
+        TenantStatus.SUSPENDED: f"{slug} is suspended; ended {closed.ended} logins.",
     }[status]
-    click.echo(done + (" Portals follow within seconds." if changed else " Nothing changed."))
+    click.echo(done + (" Portals follow within seconds." if closed.changed else " Nothing changed."))
     _warn_about_file(settings_of(config), slug)
     return 0
 
 
-async def _live_tenant(admin: TenantAdmin, slug: str) -> Tenant | None:
-    """The live revision as a tenant; None when there is none, or this version cannot read it."""
-    if not (await admin.get(slug)).live:
-        return None
-    try:
-        return admin.read(await admin.revision(slug)).tenant
-    except ConfigurationError as error:
-        click.echo(f"The logins of {slug} end within minutes: {error.problems[0]}", err=True)
-        return None
+def _closing(admin: TenantAdmin, database: Database) -> Closing:
+    from portal.admin.closing import Closing
+
+    return Closing(admin, database.tenant_logins, clock=database.time)
 
 
 def _with_admin(settings: Settings, work: Callable[[TenantAdmin, Database], Awaitable[T]]) -> T:

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass
 from portal.bounded_cache import ByteBoundedCache, memory_of_json
 from portal.clock import Clock
 from portal.errors import OutboundRefused
-from portal.oidc.cache import DocumentCache, Fetched, lifetime
+from portal.oidc.cache import Contact, DocumentCache, Fetched, lifetime
 from portal.oidc.errors import MetadataRejected
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata
@@ -84,6 +84,12 @@ class MetadataSource:
             (provider.key, provider.issuer), load, owner=provider.tenant, settings=provider
         )
         return self._metadata(document, provider)
+
+    def contact(self, provider: Provider) -> Contact | None:
+        """The last contacts for the metadata; None when the tenant names every endpoint itself."""
+        if not provider.discovery:
+            return None
+        return self._documents.contact((provider.key, provider.issuer), provider)
 
     def _metadata(self, document: _Document, provider: Provider) -> ProviderMetadata:
         """Read a document, unless it was read for the same version of the registration."""

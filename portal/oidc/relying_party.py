@@ -26,6 +26,7 @@ from portal.oidc import (
     token_endpoint,
     userinfo,
 )
+from portal.oidc.cache import Contact
 from portal.oidc.client_authentication import AuthenticateClient, credentials
 from portal.oidc.client_keys import ClientKeys
 from portal.oidc.discovery import MetadataSource
@@ -87,6 +88,10 @@ class RelyingParty:
         Raises: MetadataRejected, OutboundRefused, ProviderUnavailable.
         """
         return await self._metadata.get(provider)
+
+    def contact(self, provider: Provider) -> Contact | None:
+        """The last contacts with the provider for its metadata; None when it is not asked for it."""
+        return self._metadata.contact(provider)
 
     async def begin(
         self,

@@ -18,7 +18,7 @@ from portal.oidc.relying_party import RelyingParty
 from portal.sessions.credentials import digest, is_binding
 from portal.sessions.directory import Directory, live_registration
 from portal.sessions.refresh import TokenRefresher
-from portal.stores.model import Login, LogoutStep, Session
+from portal.stores.model import Login, LogoutStep, Session, login_id
 from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.logout")
@@ -71,6 +71,32 @@ class LogoutService:
         """Sign out everywhere; return the first provider's logout URL. The others follow from there."""
         logins = await self._store.delete_session(session.id)
         return await self._start_provider_logouts(logins, signed_out_url, binding)
+
+    async def find_login(self, session_id: str, tenant: str, *, signed_in_at: float) -> Login | None:
+        """The stored login of a session that was made at this time; None when it has ended.
+
+        For `end_found_login`. Raises StoreUnavailable.
+        """
+        key = login_id(session_id, tenant)
+        _, found = await self._store.read((), (key,), now=self._clock())
+        login = found.get(key)
+        return login if login is not None and login.signed_in_at == signed_in_at else None
+
+    async def end_found_login(self, login: Login) -> bool:
+        """End a login without its browser, and revoke its tokens; False when it has ended already.
+
+        A refresh may replace its tokens meanwhile; a later sign-in of the session stays. Raises
+        StoreUnavailable.
+        """
+        current: Login | None = login
+        while current is not None:
+            deleted = await self._store.delete_login(login.session, login.tenant, tokens=current.tokens)
+            if deleted is not None:
+                _log.info("login_ended_by_admin", tenant=login.tenant, provider=login.provider)
+                await self._revoke(deleted)
+                return True
+            current = await self.find_login(login.session, login.tenant, signed_in_at=login.signed_in_at)
+        return False
 
     async def logout_url_without_login(
         self, tenant: str, provider: str, *, signed_out_url: Callable[[str], str]
@@ -125,20 +151,33 @@ class LogoutService:
         self, login: Login, signed_out_url: Callable[[str], str]
     ) -> _ProviderLogout | None:
         """Revoke the tokens of a login and find its provider's logout URL, in parallel."""
+        opened = self._opened(login)
+        if opened is None:
+            return None
+        provider, tokens = opened
+        _, step = await asyncio.gather(
+            self._tokens.revoke(tokens, provider), self._provider_logout(provider, tokens, signed_out_url)
+        )
+        return step
+
+    async def _revoke(self, login: Login) -> None:
+        opened = self._opened(login)
+        if opened is not None:
+            provider, tokens = opened
+            await self._tokens.revoke(tokens, provider)
+
+    def _opened(self, login: Login) -> tuple[Provider, TokenSet] | None:
+        """The provider and tokens of a deleted login; None when either is gone."""
         provider = live_registration(self._directory, login)
         if provider is None:
             return None
         try:
-            tokens = self._tokens.open(login)
+            return provider, self._tokens.open(login)
         except PortalError as error:
             _log.warning("logout_without_tokens", tenant=login.tenant, code=error.code)
             return None
         finally:
             self._tokens.forget(login.id)
-        _, step = await asyncio.gather(
-            self._tokens.revoke(tokens, provider), self._provider_logout(provider, tokens, signed_out_url)
-        )
-        return step
 
     async def _provider_logout(
         self, provider: Provider, tokens: TokenSet | None, signed_out_url: Callable[[str], str]

@@ -65,6 +65,11 @@ class ProviderBreaker:
                 retry_after=math.ceil(left),
             )
 
+    def failures(self, provider: str) -> int:
+        """How many requests failed in a row."""
+        state = self._failing.get(provider)
+        return state.failures if state is not None else 0
+
     @contextlib.contextmanager
     def request(self, provider: str) -> Iterator[None]:
         """Wrap one request to a provider and record its outcome. Raises as `check`."""

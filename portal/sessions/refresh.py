@@ -282,6 +282,10 @@ class TokenRefresher:
         _log.info("login_ended", tenant=stored.tenant, provider=provider.id, reason=reason)
         raise RefreshRejected(f"{provider.key}: {reason}")
 
+    def failures(self, provider: Provider) -> int:
+        """How many refresh requests to a provider failed in a row, in this process."""
+        return self._breaker.failures(provider.key)
+
     async def revoke(self, tokens: TokenSet, provider: Provider) -> None:
         """Revoke a token set without a login; gives up after _REVOKE_SECONDS and logs a failure."""
         token = tokens.refresh_token or tokens.access_token

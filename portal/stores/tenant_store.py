@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from portal.stores.store import Store
+from portal.stores.tenant_logins import TenantLogins
 from portal.stores.tenant_records import DomainClaim, Draft, Event, Revision, SetupLink, TenantRecord
 
 
@@ -119,8 +120,15 @@ class TenantStore(Protocol):
 
 
 class Database(Store, Protocol):
-    """A Store, and the TenantStore in the same database: one file, or one pool of connections."""
+    """A Store, and the others in the same database: one file, or one pool of connections.
+
+    They are usable while the Store is open.
+    """
 
     @property
     def tenants(self) -> TenantStore:
-        """Usable while the Store is open."""
+        """Tenants that are not files."""
+
+    @property
+    def tenant_logins(self) -> TenantLogins:
+        """The logins at each tenant."""

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from portal.access.accounts import AccountRule, Operator
 from portal.access.rules import Comparison, Rule
@@ -60,6 +61,17 @@ class ConsoleWorld:
     async def get(self, browser: Browser, path: str) -> Response:
         """Open a page as a user does who types its address."""
         return await browser.open(self.at(path))
+
+    async def post(self, browser: Browser, path: str, **fields: str) -> Response:
+        """Submit a form of the portal's own pages, without following the redirect."""
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}
+        return await browser.fetch(
+            self.at(path), "POST", headers=headers, body=urlencode(fields), site="same-origin"
+        )
+
+    async def publish_again(self, number: int, slug: str = "globex") -> None:
+        """Roll back to a revision."""
+        await self.services.tenants.roll_back(slug, number, ACT)
 
     async def publish(self, typed: str, slug: str = "globex") -> None:
         """Publish a content, as `portal tenant import` does."""

@@ -15,6 +15,7 @@ from portal.stores.mongo import documents, queries
 from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection, RefusedByServer, failing_before
 from portal.stores.mongo.decoding import DecodedDocuments
 from portal.stores.mongo.documents import Document, lease_fields, to_date
+from portal.stores.mongo.tenant_logins import MongoTenantLogins
 from portal.stores.mongo.tenants import MongoTenants
 from portal.stores.observer import StoreObserver
 from portal.stores.server_check import check_server
@@ -38,6 +39,7 @@ class MongoStore:
         self._entries = EntryReader(observer)
         self._decoded = DecodedDocuments(self._entries, self._connection.decode)
         self.tenants = MongoTenants(self._connection, self._entries)
+        self.tenant_logins = MongoTenantLogins(self._connection, self._entries)
 
     async def open(self) -> None:
         """Connect, create indexes, and check that the server supports all operations of the store.

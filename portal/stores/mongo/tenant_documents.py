@@ -37,6 +37,7 @@ TENANT_INDEXES: tuple[tuple[str, list[tuple[str, int]], dict[str, Any]], ...] = 
     ("domains", [("tenant", 1)], {}),
     ("domains", [("events._id", 1)], {}),
     ("events", [("tenant", 1), ("_id", -1)], {}),
+    ("logins", [("tenant", 1), ("signed_in_at", -1), ("_id", -1)], {}),
 )
 
 

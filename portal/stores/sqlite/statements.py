@@ -51,15 +51,16 @@ SCHEMAS = (_FIRST, _SECOND, _THIRD, _FOURTH, TENANT_SCHEMA)
 """The statements that migrate a file from each version to the next; the first begins with an empty file."""
 
 
-def _columns(model: type) -> str:
-    return ", ".join(stored_names(model).values())
+def columns_of(model: type, prefix: str = "") -> str:
+    """The columns of a model. Parameters: prefix, the name of its table in the statement, with a dot."""
+    return ", ".join(f"{prefix}{name}" for name in stored_names(model).values())
 
 
 def _slots(model: type, *, extra: int = 0) -> str:
     return ", ".join("?" * (len(fields(model)) + extra))
 
 
-_ATTEMPT, _LOGOUT, _SESSION, _LOGIN = (_columns(m) for m in (LoginAttempt, LogoutStep, Session, Login))
+_ATTEMPT, _LOGOUT, _SESSION, _LOGIN = (columns_of(m) for m in (LoginAttempt, LogoutStep, Session, Login))
 _LOGIN_ROW = f"{_LOGIN}, id"
 
 ADD_ATTEMPT = f"INSERT INTO attempts ({_ATTEMPT}) VALUES ({_slots(LoginAttempt)})"

@@ -20,6 +20,7 @@ from portal.stores.sqlite.checks import MAIN_FILE, check_before_opening, main_fi
 from portal.stores.sqlite.file import DatabaseFile
 from portal.stores.sqlite.reading import RowReader, login_of
 from portal.stores.sqlite.rows import Row, attempt_of, login_values, logout_of, putting, values_of
+from portal.stores.sqlite.tenant_logins import SQLiteTenantLogins
 from portal.stores.sqlite.tenants import SQLiteTenants
 from portal.stores.stored_entries import Entry, EntryReader
 
@@ -51,6 +52,7 @@ class SQLiteStore:
         self._file = DatabaseFile(path, schemas=sql.SCHEMAS, busy=busy, observer=observer)
         self._rows = RowReader(self._file, self._entries)
         self.tenants = SQLiteTenants(self._file, self._entries)
+        self.tenant_logins = SQLiteTenantLogins(self._file, self._entries)
 
     async def open(self) -> None:
         await asyncio.to_thread(check_before_opening, self._path)

@@ -34,6 +34,7 @@ TENANT_SCHEMA = (
         outcome TEXT NOT NULL, actor TEXT NOT NULL, target TEXT NOT NULL, reason TEXT NOT NULL,
         request_id TEXT NOT NULL, client TEXT NOT NULL, device TEXT NOT NULL)""",
     "CREATE INDEX events_tenant ON events (tenant, id)",
+    "CREATE INDEX logins_tenant ON logins (tenant, signed_in_at, id)",
 )
 """Migrates a file of the version before the tenants."""
 

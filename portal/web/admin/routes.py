@@ -5,21 +5,37 @@ from __future__ import annotations
 from portal.web.admin.base import AdminHandler, ConsoleMissingHandler, ConsoleRedirectHandler
 from portal.web.admin.draft_yaml import DraftYamlHandler
 from portal.web.admin.drafts import DiscardHandler, DraftHandler
+from portal.web.admin.events import EventsHandler
+from portal.web.admin.new import NewTenantHandler
 from portal.web.admin.overview import OverviewHandler
 from portal.web.admin.publish import PublishHandler
+from portal.web.admin.revisions import RevisionHandler, RevisionsHandler, RollBackHandler
+from portal.web.admin.sessions import EndAllLoginsHandler, EndLoginHandler, SessionsHandler
+from portal.web.admin.status import RemoveTenantHandler, StatusHandler
 from portal.web.admin.tenant import TenantPageHandler
 
 TENANT = r"/admin/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 """The beginning of the addresses of a tenant's pages."""
+NUMBER = r"(?P<number>[0-9]{1,16})"
 
 ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (r"/admin/", OverviewHandler),
     (r"/admin", ConsoleRedirectHandler),
+    (r"/admin/new", NewTenantHandler),
     (rf"{TENANT}/", TenantPageHandler),
     (rf"{TENANT}/draft", DraftHandler),
     (rf"{TENANT}/draft/yaml", DraftYamlHandler),
     (rf"{TENANT}/draft/publish", PublishHandler),
     (rf"{TENANT}/draft/discard", DiscardHandler),
+    (rf"{TENANT}/sessions", SessionsHandler),
+    (rf"{TENANT}/sessions/end", EndLoginHandler),
+    (rf"{TENANT}/sessions/end-all", EndAllLoginsHandler),
+    (rf"{TENANT}/events", EventsHandler),
+    (rf"{TENANT}/revisions", RevisionsHandler),
+    (rf"{TENANT}/revisions/{NUMBER}", RevisionHandler),
+    (rf"{TENANT}/revisions/{NUMBER}/rollback", RollBackHandler),
+    (rf"{TENANT}/status", StatusHandler),
+    (rf"{TENANT}/remove", RemoveTenantHandler),
 ]
 ANY_ADDRESS = (r"/admin/.*", ConsoleMissingHandler)
 """What no route of ADMIN_ROUTES matches."""

@@ -1,0 +1,129 @@
+"""The logins at a tenant, for its admins: listed page by page, ended one by one or all together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from portal.admin.events import Act, EventKind
+from portal.clock import Clock
+from portal.display_text import display_text
+from portal.errors import VaultError
+from portal.keys.vault import Vault
+from portal.sessions.logout import LogoutService
+from portal.stores.model import login_id
+from portal.stores.tenant_logins import Position, TenantLogin, TenantLogins
+from portal.stores.tenant_store import TenantStore
+
+_DELETED_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ListedLogin:
+    """A login, and a reference to it that tells nothing about its session."""
+
+    reference: str
+    found: TenantLogin
+
+
+@dataclass(frozen=True, slots=True)
+class LoginPage:
+    """Some logins, and the reference of the last one when there are more."""
+
+    logins: tuple[ListedLogin, ...]
+    more_after: str | None
+
+
+class LoginAdmin:
+    """Lists and ends logins.
+
+    Who ends a login sees neither its session nor its tokens: a reference is sealed, and of one tenant.
+    Parameters: clock, that of the database.
+    """
+
+    def __init__(
+        self,
+        logins: TenantLogins,
+        store: TenantStore,
+        *,
+        logouts: LogoutService,
+        vault: Vault,
+        clock: Clock,
+    ) -> None:
+        self._logins = logins
+        self._store = store
+        self._logouts = logouts
+        self._vault = vault
+        self._clock = clock
+
+    async def list(self, slug: str, *, after: str | None = None, most: int = 50) -> LoginPage:
+        """A page of the logins at a tenant, the newest first.
+
+        Parameters: after, a reference; one that cannot be read is the beginning. Raises StoreUnavailable.
+        """
+        before = None
+        if after is not None and (place := self._read(slug, after)) is not None:
+            session, signed_in_at = place
+            before = Position(signed_in_at, login_id(session, slug))
+        found = await self._logins.list(slug, before=before, most=most + 1, now=self._clock())
+        listed = tuple(ListedLogin(self._reference(one), one) for one in found[:most])
+        return LoginPage(listed, listed[-1].reference if len(found) > most else None)
+
+    async def count(self, slug: str) -> int:
+        """How many logins there are at a tenant. Raises StoreUnavailable."""
+        return await self._logins.count(slug, now=self._clock())
+
+    async def end(self, slug: str, reference: str, act: Act) -> bool:
+        """End one login and revoke its tokens; False when it has ended already.
+
+        The event is stored first, so that no login ends without one. Raises StoreUnavailable.
+        """
+        place = self._read(slug, reference)
+        if place is None:
+            return False
+        session, signed_in_at = place
+        login = await self._logouts.find_login(session, slug, signed_in_at=signed_in_at)
+        if login is None:
+            return False
+        target = display_text(login.subject, limit=300)
+        await self._report(EventKind.LOGIN_ENDED, slug, target, act)
+        return await self._logouts.end_found_login(login)
+
+    async def end_all(self, slug: str, act: Act) -> int:
+        """End all logins at a tenant; return how many. Raises StoreUnavailable.
+
+        Their tokens are deleted, not revoked: nobody else has them, and a provider could not take thousands
+        of requests.
+        """
+        count = await self.count(slug)
+        await self._report(EventKind.LOGINS_ENDED, slug, f"{count} logins", act)
+        return await delete_all(self._logins, slug, until=self._clock())
+
+    async def _report(self, kind: EventKind, slug: str, target: str, act: Act) -> None:
+        event = act.event(kind, tenant=slug, target=target, at=self._clock())
+        await self._store.add_events([event])
+
+    def _reference(self, found: TenantLogin) -> str:
+        login = found.login
+        return self._vault.seal(_sealed_for(login.tenant), json.dumps([login.session, login.signed_in_at]))
+
+    def _read(self, slug: str, reference: str) -> tuple[str, float] | None:
+        try:
+            session, signed_in_at = json.loads(self._vault.open(_sealed_for(slug), reference))
+        except (VaultError, ValueError):
+            return None
+        return str(session), float(signed_in_at)
+
+
+async def delete_all(logins: TenantLogins, slug: str, *, until: float) -> int:
+    """Delete the logins at a tenant that were made until a time; return how many. Raises StoreUnavailable."""
+    ended = 0
+    while True:
+        some = await logins.delete(slug, signed_in_until=until, most=_DELETED_AT_ONCE)
+        ended += some
+        if some < _DELETED_AT_ONCE:
+            return ended
+
+
+def _sealed_for(slug: str) -> str:
+    return f"login at {slug}"

@@ -1,0 +1,55 @@
+"""The interface of the databases for the logins at a tenant, which its admins see and end.
+
+Arguments are checked as those of `portal.stores.tenant_store`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from portal.stores.argument_checks import require_text
+from portal.stores.model import Login
+from portal.stores.record_checks import require_times
+
+
+class Position(NamedTuple):
+    """The place of a login in the list of a tenant's logins."""
+
+    signed_in_at: float
+    login_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TenantLogin:
+    """A login, and what is known of the browser that has it."""
+
+    login: Login
+    last_seen_at: float
+    """When its session was used last, at any tenant."""
+    device: str
+
+    @property
+    def position(self) -> Position:
+        """Its place in the list."""
+        return Position(self.login.signed_in_at, self.login.id)
+
+
+def require_position(before: Position | None) -> None:
+    """Raise TypeError or ValueError for what is not a place."""
+    if before is not None:
+        require_text(login_id=before.login_id)
+        require_times(signed_in_at=before.signed_in_at)
+
+
+class TenantLogins(Protocol):
+    """The logins at a tenant, in all sessions."""
+
+    async def list(self, tenant: str, *, before: Position | None, most: int, now: float) -> list[TenantLogin]:
+        """The live logins of live sessions, the newest first; `before`: only those after this place."""
+
+    async def count(self, tenant: str, *, now: float) -> int:
+        """How many logins have not expired; some may be of a session that was unused for too long."""
+
+    async def delete(self, tenant: str, *, signed_in_until: float, most: int) -> int:
+        """Delete up to `most` logins that were made until a time; return how many."""

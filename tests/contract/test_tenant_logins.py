@@ -1,0 +1,158 @@
+"""The logins at a tenant: listed for its admins, counted and deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portal.errors import StoreUnavailable
+from portal.stores.model import Login, Session
+from portal.stores.mongo.store import MongoStore
+from portal.stores.sqlite.store import SQLiteStore
+from portal.stores.tenant_logins import Position, TenantLogin, TenantLogins
+from portal.stores.tenant_store import Database
+from tests.contract.entries import NOW, at, new_login, new_session
+from tests.contract.test_store_limits import BUSY, all_unavailable, locked, opened
+from tests.contract.test_tenant_store_limits import frozen_server
+from tests.mongodb import MongoTestServer
+
+__all__ = ("frozen_server",)
+
+
+async def signed_in(store: Database, *seconds: float, **changes: Any) -> list[Login]:
+    """Store a login for each of these times, each in its own session."""
+    made = []
+    for when in seconds:
+        session = new_session()
+        login = new_login(session, **{"signed_in_at": at(when), **changes})
+        await store.add_session(session, login=login)
+        made.append(login)
+    return made
+
+
+@pytest.mark.gen_test
+async def test_the_logins_at_a_tenant_are_listed_the_newest_first(store: Database) -> None:
+    first, third, second = await signed_in(store, -30, -10, -20)
+    await signed_in(store, -5, tenant="globex")
+    found = await store.tenant_logins.list("acme", before=None, most=10, now=NOW)
+    assert [each.login for each in found] == [third, second, first]
+    seen = new_session()
+    assert {(each.last_seen_at, each.device) for each in found} == {(seen.last_seen_at, seen.device)}
+    assert await store.tenant_logins.list("nobody", before=None, most=10, now=NOW) == []
+
+
+@pytest.mark.gen_test
+async def test_pages_of_logins_have_each_login_once(store: Database) -> None:
+    made = await signed_in(store, *[-10] * 5, -20, -20)
+    pages: list[list[TenantLogin]] = []
+    before: Position | None = None
+    while not pages or pages[-1]:
+        pages.append(await store.tenant_logins.list("acme", before=before, most=2, now=NOW))
+        before = pages[-1][-1].position if pages[-1] else None
+    assert [len(page) for page in pages] == [2, 2, 2, 1, 0]
+    listed = [each.login for page in pages for each in page]
+    assert sorted(listed, key=lambda login: login.id) == sorted(made, key=lambda login: login.id)
+    assert listed == sorted(made, key=lambda login: (login.signed_in_at, login.id), reverse=True)
+
+
+@pytest.mark.gen_test
+async def test_a_login_that_expired_or_whose_session_ended_is_not_listed(store: Database) -> None:
+    (live,) = await signed_in(store, -10)
+    await signed_in(store, -9, expires_at=at(50))
+    unused: Session = replace(new_session(), idle_expires_at=at(50))
+    await store.add_session(unused, login=new_login(unused, signed_in_at=at(-8)))
+    removed = new_session()
+    await store.add_session(removed, login=new_login(removed, signed_in_at=at(-7)))
+    await store.delete_session(removed.id)
+    found = await store.tenant_logins.list("acme", before=None, most=10, now=at(60))
+    assert [each.login for each in found] == [live]
+    assert await store.tenant_logins.count("acme", now=NOW) == 3
+    assert await store.tenant_logins.count("acme", now=at(60)) == 2, "one is of an unused session"
+
+
+@pytest.mark.gen_test
+async def test_the_logins_at_a_tenant_are_deleted_up_to_a_time(store: Database) -> None:
+    made = await signed_in(store, -30, -20, -10)
+    (kept,) = await signed_in(store, -30, tenant="globex")
+    logins = store.tenant_logins
+    assert await logins.delete("acme", signed_in_until=at(-20), most=1) == 1
+    assert await logins.delete("acme", signed_in_until=at(-20), most=10) == 1
+    assert await logins.delete("acme", signed_in_until=at(-20), most=10) == 0
+    assert [each.login for each in await logins.list("acme", before=None, most=9, now=NOW)] == [made[-1]]
+    _, left = await store.read((), [login.id for login in (*made, kept)], now=NOW)
+    assert left == {made[-1].id: made[-1], kept.id: kept}
+
+
+@pytest.mark.gen_test
+async def test_many_logins_are_deleted_in_steps(store: Database) -> None:
+    session = new_session()
+    await store.add_session(session)
+    for number in range(450):
+        await store.put_login(replace(new_login(), session=f"session-{number}", signed_in_at=at(-1)))
+    assert await store.tenant_logins.delete("acme", signed_in_until=NOW, most=440) == 440
+    assert await store.tenant_logins.count("acme", now=NOW) == 10
+
+
+@pytest.mark.gen_test
+async def test_a_login_that_cannot_be_read_is_not_listed(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "portal.db")
+    async with opened(store):
+        damaged, sound = await signed_in(store, -10, -20)
+        statement = "UPDATE logins SET claims = 'x' WHERE id = ?"
+        await store._file.write(lambda database: database.execute(statement, (damaged.id,)).rowcount)
+        found = await store.tenant_logins.list("acme", before=None, most=10, now=NOW)
+        assert [each.login for each in found] == [sound]
+
+
+def every_operation(logins: TenantLogins) -> dict[str, Awaitable[object]]:
+    examples: dict[str, object] = {
+        "tenant": "acme",
+        "before": None,
+        "most": 10,
+        "now": NOW,
+        "signed_in_until": NOW,
+    }
+    operations: dict[str, Awaitable[object]] = {}
+    for name, function in inspect.getmembers(TenantLogins, inspect.iscoroutinefunction):
+        parameters = [each for each in inspect.signature(function).parameters if each != "self"]
+        operations[name] = getattr(logins, name)(**{each: examples[each] for each in parameters})
+    assert len(operations) == 3
+    return operations
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_every_operation_on_a_mongodb_that_hangs_fails_in_time(frozen_server: MongoTestServer) -> None:
+    store = MongoStore(f"{frozen_server.uri}/portal?timeoutMS=3000&serverSelectionTimeoutMS=3000")
+    async with opened(store):
+        frozen_server.freeze()
+        await all_unavailable(list(every_operation(store.tenant_logins).values()))
+        frozen_server.thaw()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_only_deleting_waits_for_a_locked_file(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "portal.db", busy=BUSY)
+    async with opened(store):
+        with locked(tmp_path / "portal.db"):
+            operations = every_operation(store.tenant_logins)
+            results = await asyncio.gather(*operations.values(), return_exceptions=True)
+        failed = [name for name, one in zip(operations, results, strict=True) if isinstance(one, Exception)]
+        assert failed == ["delete"]
+        assert isinstance(results[list(operations).index("delete")], StoreUnavailable)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("tenant", ["a" * 10_000, 7, None])
+async def test_arguments_are_checked(store: Database, tenant: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        await store.tenant_logins.list(tenant, before=None, most=1, now=NOW)
+    with pytest.raises((TypeError, ValueError)):
+        await store.tenant_logins.count(tenant, now=NOW)
+    with pytest.raises((TypeError, ValueError)):
+        await store.tenant_logins.delete(tenant, signed_in_until=NOW, most=1)
