@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from tests.browser.stage import Stage
 from tests.browser.visitor import Look, Visitor
-from tests.kit.console import ACT, OPERATOR, with_admins
+from tests.kit.console import ACT, OPERATOR, move_to_database
 from tests.kit.world import World
 
 NewVisitor = Callable[..., Visitor]
@@ -31,7 +31,7 @@ def stage(tmp_path: Path, log_lines: io.StringIO) -> Iterator[Stage]:
 
 async def prepared(world: World) -> None:
     """Globex has two revisions, Initech is new, and the file of Acme has a problem."""
-    typed = await with_admins(world)
+    typed = await move_to_database(world)
     services = world.running.portal.admin
     await services.tenants.make("initech", LONG[:100], ACT)
     content = (await services.tenants.revision("globex")).content

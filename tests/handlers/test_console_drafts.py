@@ -91,7 +91,7 @@ async def test_an_admin_edits_sees_the_changes_and_publishes(console: ConsoleWor
     page = await console.get(console.admin, DRAFT)
     assert "Last changed by" in page.text
     review = await console.get(console.admin, PUBLISH)
-    assert "<ins>" in review.text
+    assert "diff-added" in review.text
     assert "session: {idle: 12m}" in words(review)
     done = await press(console, console.admin, "publish", {"reason": "our colour"})
     assert done.trail[-1].endswith(f"{DRAFT}?published=2")
