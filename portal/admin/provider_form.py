@@ -261,9 +261,10 @@ def _with_label(message: str, about: Asked) -> str:
 def _about(problem: Problem, fields: Sequence[Asked], at: Keys) -> Asked | None:
     """The field whose value a problem is about, or the first that belongs to what it is about."""
     keys = problem.keys
-    if keys is None or len(keys) <= len(at):
+    if keys is None:
         return None
     exact = next((one for one in fields if keys[: len(found := keys_of(one, at))] == found), None)
-    parts = [one for one in fields if keys_of(one, at)[: len(keys)] == keys]
+    inside = len(keys) > len(at)
+    parts = [one for one in fields if inside and keys_of(one, at)[: len(keys)] == keys]
     named = next((one for one in parts if f" {one.name} " in problem.message), None)
     return exact or named or next(iter(parts), None)
