@@ -74,7 +74,10 @@ class TenantStore(Protocol):
 
     # --- setup links
     async def add_setup_link(self, link: SetupLink, *, event: Event) -> bool:
-        """Store a setup link of an existing tenant; False if the tenant is gone, or the id is in use."""
+        """Store a setup link of an existing tenant; False if the tenant is gone, or the id is in use.
+
+        A tenant has at most `record_checks.MOST_SETUP_LINKS`; with a further one, the oldest is deleted.
+        """
 
     async def find_setup_link(self, token_hash: str) -> SetupLink | None:
         """Return a setup link, also an expired or revoked one; None if there is none."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from portal.errors import StoreUnavailable
+from portal.stores.record_checks import MOST_SETUP_LINKS
 from portal.stores.tenant_records import Event, TenantStatus, earliest_event_id
 from portal.stores.tenant_store import Database, TenantStore
 from tests.contract.entries import (
@@ -285,6 +286,28 @@ async def test_a_setup_link_is_bound_once_while_it_is_live(tenants: TenantStore)
     assert await tenants.find_setup_link(link.token_hash) == bound
     assert {each.browser_hash for each in await tenants.list_setup_links("initech")} == {"", "b" * 64}
     assert await kinds(tenants) == ["added", *["invited"] * 3, "bound"]
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_the_oldest_setup_link_of_too_many_is_deleted(tenants: TenantStore) -> None:
+    await with_tenant(tenants)
+    await with_tenant(tenants, "globex")
+    elsewhere = new_link("globex", created_at=at(-1000))
+    assert await tenants.add_setup_link(elsewhere, event=new_event("invited", tenant="globex"))
+    links = [new_link(created_at=at(number)) for number in range(MOST_SETUP_LINKS + 2)]
+    for link in links:
+        assert await tenants.add_setup_link(link, event=new_event("invited"))
+    assert await tenants.list_setup_links("initech") == links[:1:-1]
+    for gone in links[:2]:
+        assert await tenants.find_setup_link(gone.token_hash) is None
+        bound = await tenants.bind_setup_link(
+            gone.token_hash, browser_hash="b", now=at(1), event=new_event("opened")
+        )
+        assert not bound
+    assert await tenants.find_setup_link(elsewhere.token_hash) == elsewhere
+    assert await tenants.bind_setup_link(
+        links[2].token_hash, browser_hash="b", now=at(1), event=new_event("opened")
+    )
 
 
 @pytest.mark.gen_test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,3 +67,20 @@ def test_help_appears_quickly() -> None:
     began = os.times().children_user
     subprocess.run(portal("--help"), cwd=ROOT, capture_output=True, check=True)
     assert os.times().children_user - began < 0.5
+
+
+def test_the_last_line_of_an_invitation_is_the_setup_link(tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PORTAL_")}
+    environ |= {"PORTAL_DATABASE": f"sqlite:///{tmp_path}/portal.db", "PORTAL_TENANTS": str(tmp_path)}
+    done = subprocess.run(
+        portal("tenant", "invite", "initech", "--name", "Bill"),
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *_, last = done.stdout.splitlines()
+    assert re.fullmatch(r"http://localhost:8080/setup/[A-Za-z0-9_-]{43}", last)
+    assert "/setup/" not in done.stderr
+    assert "URLs use the default http://localhost:8080" in done.stderr

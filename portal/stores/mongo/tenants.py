@@ -17,7 +17,13 @@ from portal.stores.mongo.domains import MongoDomains
 from portal.stores.mongo.outbox import COUNTER, Outbox
 from portal.stores.mongo.tenant_documents import OUTBOX, STORED, TENANT_FIELDS
 from portal.stores.mongo.tenant_reading import TenantReader
-from portal.stores.record_checks import require_keys, require_numbers, require_short, require_times
+from portal.stores.record_checks import (
+    MOST_SETUP_LINKS,
+    require_keys,
+    require_numbers,
+    require_short,
+    require_times,
+)
 from portal.stores.stored_entries import EntryReader
 from portal.stores.tenant_records import (
     DomainClaim,
@@ -161,7 +167,8 @@ class MongoTenants:
     # --- setup links
 
     async def add_setup_link(self, link: SetupLink, *, event: Event) -> bool:
-        change = {"$push": {"links": documents.link_document(link)}}
+        added = {"$each": [documents.link_document(link)], "$slice": -MOST_SETUP_LINKS}
+        change = {"$push": {"links": added}}
         return await self._change(
             link.tenant, {"links.id": {"$ne": link.id}}, change, event=_uncounted(event)
         )
@@ -284,7 +291,9 @@ class MongoTenants:
     async def _change_link(
         self, found: Document | None, key: str, expected: Document, change: Document, *, event: Event
     ) -> bool:
-        """Change the link whose `key` is as expected, if all of it is; its place never changes."""
+        """Change the link whose `key` is as expected, if all of it is; its place changes only when the oldest
+        link of too many is deleted, and then this may return False.
+        """
         links = documents.links_of(found) if found else []
         for place, (slug, link) in enumerate(links):
             if isinstance(link, dict) and link.get(key) == expected[key]:

@@ -79,6 +79,8 @@ SWAP_DRAFT = f"""UPDATE drafts SET ({_DRAFT}) = ({_named(Draft)})
 DELETE_DRAFT = "DELETE FROM drafts WHERE tenant = ? AND version = ?"
 
 ADD_LINK = f"INSERT OR IGNORE INTO setup_links ({_LINK}) SELECT {_named(SetupLink)} {_OF_A_TENANT}"
+DROP_OLDEST_LINKS = """DELETE FROM setup_links WHERE rowid IN (SELECT rowid FROM setup_links WHERE tenant = ?
+    ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?)"""
 FIND_LINK = f"SELECT {_LINK} FROM setup_links WHERE token_hash = ?"
 BIND_LINK = """UPDATE setup_links SET browser_hash = :browser_hash
     WHERE token_hash = :token_hash AND browser_hash = '' AND revoked_at = 0 AND expires_at > :now"""

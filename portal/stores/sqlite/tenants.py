@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from portal.stores.record_checks import (
+    MOST_SETUP_LINKS,
     TenantEntry,
     require_keys,
     require_numbers,
@@ -126,7 +127,10 @@ class SQLiteTenants:
     # --- setup links
 
     async def add_setup_link(self, link: SetupLink, *, event: Event) -> bool:
-        return await self._change(sql.ADD_LINK, _values(link), event=event)
+        def drop_oldest(database: sqlite3.Connection) -> None:
+            database.execute(sql.DROP_OLDEST_LINKS, (link.tenant, MOST_SETUP_LINKS))
+
+        return await self._change(sql.ADD_LINK, _values(link), event=event, then=drop_oldest)
 
     async def find_setup_link(self, token_hash: str) -> SetupLink | None:
         require_short(token_hash=token_hash)

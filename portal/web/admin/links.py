@@ -46,7 +46,11 @@ class LinkRow:
     id: str
     name: str
     state: str
-    details: str
+    live: bool
+    expires_label: str
+    expires_text: str
+    author: str
+    made_text: str
     revoke_url: str | None
     """None when there is nothing to revoke."""
 
@@ -94,7 +98,6 @@ class SetupLinksHandler(AdminHandler):
         if not form["name"].isprintable():
             form.refuse("name", _NAME_SENTENCE)
         if form.errors:
-            self.set_status(422)
             await self._show(tenant, form)
             return
         try:
@@ -103,7 +106,6 @@ class SetupLinksHandler(AdminHandler):
             )
         except TooManySetupLinks as error:
             form.refuse("name", f"{error.title}. {error.advice}")
-            self.set_status(error.status)
             await self._show(tenant, form)
             return
         await self._show(tenant, empty_form(_FIELDS, valid="7d"), made)
@@ -120,20 +122,23 @@ class SetupLinksHandler(AdminHandler):
             made=_view(made) if made is not None else None,
             publishes=self.portal.settings.setup_links == "publish",
         )
-        self.show("admin/links.html", page)
+        if form.errors:
+            self.show_again("admin/links.html", page)
+        else:
+            self.show("admin/links.html", page)
 
     def _row(self, link: SetupLink) -> LinkRow:
         state = self.services.setup_links.state(link)
         live = state in {LinkState.NOT_OPENED, LinkState.OPENED}
-        until = "until" if live else "was valid until"
         return LinkRow(
             id=link.id,
-            name=display_text(link.name, limit=LONGEST_NAME) or "No name",
+            name=display_text(link.name, limit=LONGEST_NAME) or "For anybody",
             state=state.capitalize(),
-            details=(
-                f"{until} {clock_text(link.expires_at, date=True)} · made by "
-                f"{display_text(str(actor_of(link.author)), limit=120)} · id {link.id}"
-            ),
+            live=live,
+            expires_label="Expired" if state is LinkState.EXPIRED else "Valid until",
+            expires_text=clock_text(link.expires_at, date=True),
+            author=display_text(str(actor_of(link.author)), limit=120),
+            made_text=clock_text(link.created_at, date=True),
             revoke_url=f"/admin/t/{link.tenant}/links/{link.id}/revoke" if live else None,
         )
 
