@@ -135,6 +135,7 @@ CASES: dict[str, Case] = {
     "database": Case(values=("sqlite:///other.db",)),
     "metrics_listen": Case(values=("127.0.0.1:9090",)),
     "trusted_proxies": Case(values=(["10.0.0.0/24"],)),
+    "domains.nameservers": Case(values=(["9.9.9.9"],)),
     "product.logo": Case(values=("logo.svg",)),
     "product.color": Case(values=("#1f6feb",)),
     "product.support_url": Case(values=("https://help.acme.example/",)),
