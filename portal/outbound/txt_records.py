@@ -27,7 +27,7 @@ NameServer = tuple[str, int]
 
 LIFETIME = 5.0
 """Seconds for a search."""
-MOST_BYTES = 32 * 1024
+MOST_BYTES = 16 * 1024
 """Of a response. Large organisations have about 6 KB of TXT records at their domain."""
 MOST_RECORDS = 200
 """Of a response, in all its sections."""
@@ -228,7 +228,7 @@ def _new_query(name: str) -> tuple[Message, bytes]:
 
 
 def read_response(wire: bytes, query: Message) -> TxtResponse:
-    """Read the response to a query of TXT records. Call it in a thread: it takes up to 20 ms.
+    """Read the response to a query of TXT records. Call it in a thread: it takes up to 70 ms.
 
     Raises LookupFailed for a failure, and for what is not a response to this query or too large.
     """

@@ -389,6 +389,22 @@ async def test_a_proof_is_set_lost_and_checked_again(tenants: TenantStore) -> No
     assert await kinds(tenants) == ["added", "claimed", "proven", "lost"]
 
 
+@pytest.mark.gen_test
+async def test_a_claim_that_does_not_count_can_be_deleted_for_another_tenant(tenants: TenantStore) -> None:
+    await with_tenant(tenants, "initech")
+    claim = new_claim()
+    await tenants.add_domain(claim, event=new_event("claimed"))
+    name, tenant = claim.name, claim.tenant
+    proof = {"tenant": tenant, "proof": "dns", "checked_at": at(2)}
+    assert await tenants.prove_domain(name, **proof, proven_at=at(2), event=new_event("proven", 2))  # type: ignore[arg-type]
+    assert not await tenants.delete_domain(name, tenant=tenant, event=new_event("taken", 3), unproven=True)
+    assert len(await tenants.list_domains()) == 1
+    assert await tenants.prove_domain(name, **proof, proven_at=0.0, event=new_event("lost", 4))  # type: ignore[arg-type]
+    assert await tenants.delete_domain(name, tenant=tenant, event=new_event("taken", 5), unproven=True)
+    assert await tenants.list_domains() == []
+    assert await kinds(tenants) == ["added", "claimed", "proven", "lost", "taken"]
+
+
 # --- events
 
 

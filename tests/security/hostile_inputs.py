@@ -9,11 +9,13 @@ import hashlib
 import hmac
 import json
 import re
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
 
+from dns.message import make_query
 from tornado.escape import parse_qs_bytes
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine
 
@@ -41,7 +43,7 @@ from portal.oidc import (
 from portal.oidc.jose import json_reading, jwe, jws
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import IdTokenEncryption, ProviderMetadata
-from portal.outbound import dot_segments, request, url_rules
+from portal.outbound import dot_segments, request, txt_records, url_rules
 from portal.outbound.client import OutboundResponse
 from portal.outbound.read_pace import READ_BYTES
 from portal.outbound.resolver import Resolver
@@ -72,6 +74,7 @@ from tests.unit.oidc.signing import CLIENT_SECRET, ISSUER, registration
 EXPECTED_ERRORS = (
     *(PortalError, json_reading.JsonUnreadable, HTTPInputError, ValueError),
     logo_content.LogoRefused,
+    txt_records.LookupFailed,
 )
 _SVG = '<svg xmlns="http://www.w3.org/2000/svg">'
 
@@ -272,6 +275,42 @@ BROKEN_YAML = {
     "a quoted value": repeated("a", 'a: "', '"'),
 }
 """Texts that are YAML; a line that is not follows."""
+
+
+TXT_QUERY = make_query("acme.example", "TXT", id=7)
+
+
+def _txt_response(records: Callable[[int], list[bytes]]) -> Write:
+    """Responses with the records that `records` makes, of about this many bytes in all."""
+
+    def write(size: int) -> str:
+        question = TXT_QUERY.to_wire()[12:]
+        answer = records(size - 12 - len(question))
+        header = struct.pack("!6H", 7, 0x8180, 1, len(answer), 0, 0)
+        return b"".join([header, question, *answer]).decode("latin-1")
+
+    return write
+
+
+def _txt_record(data: bytes, name: bytes = b"\xc0\x0c") -> bytes:
+    return name + struct.pack("!HHIH", 16, 1, 60, len(data)) + data
+
+
+DNS = {
+    "one record of short texts": _txt_response(lambda size: [_txt_record(b"\1a" * ((size - 12) // 2))]),
+    "one record of long texts": _txt_response(
+        lambda size: [_txt_record((b"\xff" + b"a" * 255) * ((size - 12) // 256))]
+    ),
+    "records of long names": _txt_response(
+        lambda size: [_txt_record(b"\1a", b"\1a" * 127 + b"\0")] * (size // 267)
+    ),
+    "records at the name": _txt_response(
+        lambda size: [_txt_record(b"\xa0" + f"{number:0160}".encode()) for number in range(size // 173)]
+    ),
+    "labels": repeated("\1a", struct.pack("!6H", 7, 0x8180, 100, 0, 0, 0).decode("latin-1")),
+    "pointers": repeated("\xc0\x0c", struct.pack("!6H", 7, 0x8180, 100, 0, 0, 0).decode("latin-1")),
+}
+"""Responses of name servers, as latin-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -670,6 +709,13 @@ PARSERS = (
         url_rules.MAX_URL_LENGTH,
     ),
     Parser(request.OutboundRequest.head, _outbound_head, TEXT, HEADER_BYTES),
+    Parser(
+        txt_records.read_response,
+        lambda text: txt_records.read_response(text.encode("latin-1"), TXT_QUERY),
+        DNS,
+        txt_records.MOST_BYTES,
+        thread=True,
+    ),
     Parser(Resolver.addresses, _resolved, TEXT, url_rules.MAX_URL_LENGTH),
     Parser(ResponseParser.feed, _fed_in_pieces(READ_BYTES), RESPONSE, MAX_HEAD_BYTES - 100),
     Parser(ResponseParser.feed, _fed_in_pieces(64), RESPONSE, MAX_HEAD_BYTES - 100),

@@ -138,6 +138,7 @@ CASES: dict[str, Case] = {
     "metrics_listen": Case(values=("127.0.0.1:9090",)),
     "trusted_proxies": Case(values=(["10.0.0.0/24"],)),
     "events.retention": Case(values=("30d",)),
+    "domains.nameservers": Case(values=(["9.9.9.9"],)),
     "product.logo": Case(values=("logo.svg",)),
     "product.color": Case(values=("#1f6feb",)),
     "product.support_url": Case(values=("https://help.acme.example/",)),

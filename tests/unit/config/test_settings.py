@@ -347,3 +347,26 @@ def test_a_retention_of_events_that_is_not_days_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_settings(None, {"PORTAL_EVENTS_RETENTION": text})
     assert "a number of days from 1d to 3650d, such as 90d" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("9.9.9.9", ("9.9.9.9", 53)),
+        ("127.0.0.1:5353", ("127.0.0.1", 5353)),
+        ("2620:fe::fe", ("2620:fe::fe", 53)),
+        ("[::1]:5353", ("::1", 5353)),
+    ],
+)
+def test_name_servers_are_addresses_with_or_without_a_port(text: str, expected: tuple[str, int]) -> None:
+    settings = load_settings(None, {"PORTAL_DOMAINS_NAMESERVERS": f"{text}, 1.1.1.1"})
+    assert settings.domains.nameservers == (expected, ("1.1.1.1", 53))
+
+
+@pytest.mark.parametrize(
+    "text", ["dns.example", "9.9.9", "9.9.9.9:0", "9.9.9.9:65536", "::1:5353:x", "[::1]", "1.2.3.4/8"]
+)
+def test_other_name_servers_are_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(None, {"PORTAL_DOMAINS_NAMESERVERS": text})
+    assert "an IP address such as 9.9.9.9" in str(caught.value)
