@@ -50,6 +50,7 @@ from portal.tenancy.registry import Registry
 from portal.tenancy.stored import ContentReader, StoredTenants, may_use_private_networks
 from portal.tenant_directory import TenantDirectory
 from portal.tenant_upkeep import TenantUpkeep
+from portal.time_slices import without_pauses
 from portal.web.api_proxy.live_calls import LiveCalls
 from portal.web.assets import AssetHandler, assets_folder, load_templates
 from portal.web.context import Portal
@@ -322,7 +323,8 @@ async def open_database(
             await store.open()
             await built.database_check.start()
             if upkeep is not None:
-                await upkeep.read_stored_tenants()
+                with without_pauses():
+                    await upkeep.read_stored_tenants()
             if upkeep is not None and replaces_worker:
                 await upkeep.check_replacement()
             if upkeep is not None:

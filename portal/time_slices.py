@@ -12,6 +12,8 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,6 +22,7 @@ SLICE_SECONDS = 0.002
 """No item of a slice begins later than this after the slice began."""
 _TURN_SECONDS = 0.0005
 _PAUSE_SECONDS = 0.001
+_pauses: ContextVar[bool] = ContextVar("pauses", default=True)
 
 
 async def in_slices(
@@ -38,13 +41,23 @@ async def in_slices(
         yield item
 
 
+@contextmanager
+def without_pauses() -> Iterator[None]:
+    """Let `in_turns` make no pauses in threads that are started in the block: before the portal serves."""
+    before = _pauses.set(False)
+    try:
+        yield
+    finally:
+        _pauses.reset(before)
+
+
 def in_turns(items: Iterable[T]) -> Iterator[T]:
     """Yield each item, for a loop in a thread: the thread pauses for a millisecond after each half.
 
     Otherwise it would give up the interpreter's lock only after 5 ms (`sys.getswitchinterval`), each time
     that the event loop waits for it: several times for each request. In the main thread there is no pause.
     """
-    if threading.current_thread() is threading.main_thread():
+    if not _pauses.get() or threading.current_thread() is threading.main_thread():
         yield from items
         return
     ends = time.perf_counter() + _TURN_SECONDS

@@ -158,6 +158,7 @@ class TenantFolder:
                 allow_private_networks=self._private,
                 environ=self._environ,
                 presets=self._presets,
+                advice=False,
             )
             secret_files = loaded.secret_files
         except TenantFileRejected as rejected:

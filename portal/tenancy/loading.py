@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -74,13 +74,14 @@ def read_tenant(
     environ: Mapping[str, str] | None = None,
     presets: Presets | None = None,
     secrets_optional: bool = False,
+    advice: bool = True,
 ) -> LoadedTenant:
     """Read and check one tenant file; the slug is the file name without `.yaml`.
 
     Parameters: allow_private_networks, as in the portal's settings; environ, for `${NAME}` references
     (default: the environment of this process); presets, that the file can name (default: the built-in ones);
     secrets_optional, whether a client secret whose variable or file is missing is only a warning: for checks
-    that need no secret.
+    that need no secret; advice, whether to look for warnings and hints, which takes a quarter of the time.
     Raises: TenantFileRejected with every problem and its file, line and column.
     """
     context = TenantContext(
@@ -91,7 +92,7 @@ def read_tenant(
         secrets_optional=secrets_optional,
     )
     try:
-        return _load(slug_of(path), read_document(path), context, folder=path.parent)
+        return _load(slug_of(path), read_document(path), context, folder=path.parent, advice=advice)
     except ConfigurationError as error:
         raise TenantFileRejected(error.problems, context.secret_files.named) from None
 
@@ -103,12 +104,13 @@ def read_stored_tenant(
     open_sealed: Callable[[str], str],
     presets: Presets | None = None,
     allow_private_networks: bool = False,
+    advice: bool = True,
 ) -> LoadedTenant:
     """Read and check a tenant of the database, whose content has the form of a tenant file.
 
     It may name no file and no variable, and a private address only during development (THREATS A4).
     Parameters: open_sealed, opens a sealed secret of this tenant, raises VaultError; presets, that the
-    content can name (default: the built-in ones).
+    content can name (default: the built-in ones); advice, as in `read_tenant`.
     Raises: ConfigurationError with every problem; places have the slug in place of a file.
     """
     nowhere = Path(slug)
@@ -118,10 +120,12 @@ def read_stored_tenant(
         presets=presets or built_in(),
         allow_private_networks=allow_private_networks,
     )
-    return _load(slug, parse_document(content.encode(), slug), context, folder=nowhere)
+    return _load(slug, parse_document(content.encode(), slug), context, folder=nowhere, advice=advice)
 
 
-def _load(slug: str, document: Document, context: TenantContext, *, folder: Path) -> LoadedTenant:
+def _load(
+    slug: str, document: Document, context: TenantContext, *, folder: Path, advice: bool
+) -> LoadedTenant:
     file: TenantBase = validate(
         model_for(document.root),
         document.root,
@@ -135,14 +139,24 @@ def _load(slug: str, document: Document, context: TenantContext, *, folder: Path
         for key, names in (("hosts", file.hosts), ("email_domains", file.email_domains))
         for index, name in enumerate(names)
     }
-    warnings: list[Problem] = []
-    found_hints: list[Problem] = []
     presets: dict[str, Preset] = {}
     for provider in tenant.providers.values():
         provider_path, provider_file = _provider_file(file, provider.id)
         presets[provider.id] = provider_file.kind
         places["client", provider.registration] = document.place((*provider_path, "client"))
-        mtls = file.api is not None and file.api.mtls
+    loaded = LoadedTenant(tenant, secret_files=context.secret_files.named, places=places, presets=presets)
+    return _with_advice(loaded, file, document, context, folder) if advice else loaded
+
+
+def _with_advice(
+    loaded: LoadedTenant, file: TenantBase, document: Document, context: TenantContext, folder: Path
+) -> LoadedTenant:
+    """Add the warnings and hints."""
+    warnings: list[Problem] = []
+    hints: list[Problem] = []
+    mtls = file.api is not None and file.api.mtls
+    for provider in loaded.tenant.providers.values():
+        provider_path, provider_file = _provider_file(file, provider.id)
         warnings += find_warnings(
             document,
             provider_path,
@@ -152,14 +166,12 @@ def _load(slug: str, document: Document, context: TenantContext, *, folder: Path
             now=time.time(),
             api_mtls=mtls,
         )
-        found_hints += find_hints(document, provider_path, provider_file, provider, context.presets)
+        hints += find_hints(document, provider_path, provider_file, provider, context.presets)
     if isinstance(file, ManyProvidersTenantFile) and file.access is not None:
         warnings += [
             Problem(document.place(at), message) for at, message in unverified_email_rules(file.access)
         ]
-    return LoadedTenant(
-        tenant, tuple(warnings), tuple(found_hints), context.secret_files.named, places, presets
-    )
+    return replace(loaded, warnings=tuple(warnings), hints=tuple(hints))
 
 
 def slug_of(path: Path) -> str:

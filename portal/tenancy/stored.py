@@ -74,14 +74,18 @@ class ContentReader:
     presets: Presets
     allow_private_networks: bool = False
 
-    def read(self, slug: str, content: str) -> LoadedTenant:
-        """Read a stored content as a tenant. Raises ConfigurationError."""
+    def read(self, slug: str, content: str, *, advice: bool = True) -> LoadedTenant:
+        """Read a stored content as a tenant. Parameters: advice, as in `read_tenant`.
+
+        Raises: ConfigurationError.
+        """
         return read_stored_tenant(
             slug,
             content,
             open_sealed=lambda sealed: self.vault.open(sealed_for(slug), sealed),
             presets=self.presets,
             allow_private_networks=self.allow_private_networks,
+            advice=advice,
         )
 
 
@@ -146,7 +150,7 @@ class StoredTenants:
                 raise _unreadable(slug, state, "cannot be read; publish an earlier revision again")
             if revision.format > FORMAT:
                 raise _unreadable(slug, state, "was published by a later version; update this portal")
-            loaded = self._reader.read(slug, revision.content)
+            loaded = self._reader.read(slug, revision.content, advice=False)
         except ConfigurationError as error:
             return StoredTenant(slug, state, None, error)
         tenant = loaded.tenant

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from portal import time_slices
-from portal.time_slices import SLICE_SECONDS, in_slices, in_turns
+from portal.time_slices import SLICE_SECONDS, in_slices, in_turns, without_pauses
 from tests.kit.samples import ManualClock
 
 
@@ -83,3 +83,17 @@ def test_a_loop_in_the_main_thread_does_not_pause(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(time_slices, "_TURN_SECONDS", 0.0)
     monkeypatch.setattr("portal.time_slices.time.sleep", lambda seconds: pytest.fail("paused"))
     assert list(in_turns(range(5))) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.gen_test
+async def test_before_the_portal_serves_a_loop_in_a_thread_does_not_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(time_slices, "_TURN_SECONDS", 0.0)
+    pauses: list[float] = []
+    monkeypatch.setattr("portal.time_slices.time.sleep", pauses.append)
+    with without_pauses():
+        assert await asyncio.to_thread(list, in_turns(range(5))) == [0, 1, 2, 3, 4]
+    assert pauses == []
+    await asyncio.to_thread(list, in_turns(range(5)))
+    assert pauses != [], "pauses are made again afterwards"

@@ -146,3 +146,15 @@ def test_a_check_of_the_file_warns_at_the_place_of_each(tmp_path: Path) -> None:
         "5:12: the first client secret expired on 2020-01-31; "
         "remove it, so that the second one takes its place",
     ]
+
+
+def test_a_tenant_can_be_read_without_warnings_and_hints(tmp_path: Path) -> None:
+    """As portals read it: nobody sees them there, and they take a quarter of the time."""
+    path = write(tmp_path, with_secret("plain"))
+    with_advice, without = (read_tenant(path, environ=ENVIRON, advice=advice) for advice in (True, False))
+    assert with_advice.warnings != without.warnings == without.hints == ()
+    assert (without.tenant, without.places, without.presets) == (
+        with_advice.tenant,
+        with_advice.places,
+        with_advice.presets,
+    )
