@@ -7,7 +7,6 @@ secrets expire.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import structlog
 from portal.admin.event_upkeep import EventUpkeep
 from portal.errors import PortalError, StartupError
 from portal.oidc.provider import Provider
+from portal.pauses import is_set_within
 from portal.sessions.registrations import (
     LiveRegistrations,
     Registration,
@@ -87,11 +87,7 @@ class TenantUpkeep:
 
     async def _follow_stored_tenants(self, stop: asyncio.Event) -> None:
         """While the database cannot be read, its tenants stay as they are."""
-        while not stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_STORED_SECONDS):
-                    await stop.wait()
-                    return
+        while not await is_set_within(stop, _STORED_SECONDS):
             try:
                 await self.read_stored_tenants()
             except PortalError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from portal.admin.stated_names import release_unstated
 from portal.clock import Clock
 from portal.errors import PortalError
 from portal.outbound.txt_records import Outcome
+from portal.pauses import is_set_within
 from portal.stores.tenant_records import DomainClaim
 from portal.time_slices import in_slices
 
@@ -63,11 +63,7 @@ class DomainUpkeep:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. The first round comes at a random time: processes start together."""
         pause = random.uniform(0, ROUND_SECONDS)  # noqa: S311 - nothing depends on it being unpredictable
-        while not stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await stop.wait()
-                    return
+        while not await is_set_within(stop, pause):
             pause = ROUND_SECONDS
             try:
                 await self.round()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 import structlog
 
 from portal.clock import Clock
 from portal.errors import PortalError
+from portal.pauses import is_set_within
 from portal.stores.tenant_store import TenantStore
 
 _log = structlog.get_logger("portal.events")
@@ -39,7 +39,7 @@ class EventUpkeep:
     async def run(self, stopped: asyncio.Event) -> None:
         """Delete old events every hour, the first time after a minute, until `stopped` is set."""
         seconds = _FIRST_SECONDS
-        while not await _is_set_within(stopped, seconds):
+        while not await is_set_within(stopped, seconds):
             await self.delete_old(stopped)
             seconds = _INTERVAL_SECONDS
 
@@ -53,17 +53,10 @@ class EventUpkeep:
             while True:
                 some = await self._store.purge_events(before=before, most=_DELETED_AT_ONCE)
                 deleted += some
-                if some < _DELETED_AT_ONCE or await _is_set_within(stopped, _PAUSE_SECONDS):
+                if some < _DELETED_AT_ONCE or await is_set_within(stopped, _PAUSE_SECONDS):
                     break
         except PortalError as error:
             _log.warning("old_events_not_deleted", code=error.code, deleted=deleted)
             return
         if deleted:
             _log.info("old_events_deleted", count=deleted)
-
-
-async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    return event.is_set()

@@ -8,12 +8,12 @@ encrypted, names a key that this process has not loaded.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import structlog
 
 from portal.keys.client_key_ring import ClientKeyRing
 from portal.keys.vault import Vault
+from portal.pauses import is_set_within
 
 _log = structlog.get_logger("portal.keys")
 
@@ -34,11 +34,7 @@ class KeyRingWatch:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reload every second until `stop` is set."""
-        while not stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_INTERVAL_SECONDS):
-                    await stop.wait()
-                    return
+        while not await is_set_within(stop, _INTERVAL_SECONDS):
             try:
                 await self.reload()
             except Exception as error:  # noqa: BLE001 - the next reload may succeed

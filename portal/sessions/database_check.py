@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import structlog
 
 from portal.errors import StartupError, StoreUnavailable
 from portal.keys.key_ring import KeyRing
 from portal.keys.key_ring_check import check_key_ring
+from portal.pauses import is_set_within
 from portal.sessions.generation_check import GenerationCheck
 from portal.stores.store import Store
 
@@ -42,9 +42,7 @@ class DatabaseCheck:
         exit.
         """
         while not stopped.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._interval):
-                    await stopped.wait()
+            await is_set_within(stopped, self._interval)
             try:
                 await self._generation.advance()
                 await self._record_key_ring()

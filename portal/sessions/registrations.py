@@ -12,7 +12,6 @@ restarts, and a host that receives new files first deletes no login that other h
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Set
@@ -25,6 +24,7 @@ from portal.clock import Clock
 from portal.errors import PortalError
 from portal.oidc.issuer import PLACEHOLDER
 from portal.oidc.provider import Provider
+from portal.pauses import is_set_within
 from portal.stores.store import Store
 from portal.time_slices import in_turns
 
@@ -121,9 +121,7 @@ class RegistrationUpkeep:
                 await self.update()
             except PortalError as error:
                 _log.warning("registrations_not_recorded", code=error.code)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_INTERVAL_SECONDS):
-                    await stop.wait()
+            await is_set_within(stop, _INTERVAL_SECONDS)
 
     async def update(self) -> None:
         """Record the live registrations and delete the logins of removed ones. Raises StoreUnavailable."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 
 import structlog
 
 from portal.errors import PortalError
+from portal.pauses import is_set_within
 from portal.stores.clock_check import ClockCheck
 from portal.stores.observer import StoreObserver
 from portal.stores.store import Store
@@ -37,9 +37,7 @@ class StoreUpkeep:
             if time.monotonic() >= sweep_at:
                 sweep_at = time.monotonic() + _SWEEP_SECONDS
                 await self.sweep()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_INTERVAL_SECONDS):
-                    await stopped.wait()
+            await is_set_within(stopped, _INTERVAL_SECONDS)
 
     async def maintain(self) -> None:
         """Measure the database's clock and log when this host's clock differs; see `Store.maintain`."""

@@ -7,13 +7,13 @@ could take a host name or an e-mail domain from another by a name that sorts fir
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from typing import Protocol
 
 import structlog
 
 from portal.errors import PortalError
+from portal.pauses import is_set_within
 from portal.tenancy.ownership import Claim, Owned
 from portal.tenancy.registry import Registry
 from portal.tenancy.removals import is_sudden_loss
@@ -76,9 +76,7 @@ class OwnerRecord:
                 await self.record()
             except PortalError as error:
                 _log.warning("name_owners_not_recorded", code=error.code)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_INTERVAL_SECONDS):
-                    await stop.wait()
+            await is_set_within(stop, _INTERVAL_SECONDS)
 
     def _content(self, text: str | None) -> Owned:
         if text != self._known[0]:

@@ -19,6 +19,7 @@ import structlog
 
 from portal.clock import Clock
 from portal.errors import ConfigurationError, Problem
+from portal.pauses import wait_for_any
 from portal.tenancy.folder import TenantFolder
 from portal.tenancy.live_tenants import LiveTenants, slug_of_name, slugs_of
 from portal.tenancy.loading import LoadedTenant
@@ -269,7 +270,7 @@ class Registry:
         due = time.monotonic() + pause
         try:
             while not stop.is_set():
-                await _wait_for_any(self._wake, stop, seconds=due - time.monotonic())
+                await wait_for_any(self._wake, stop, seconds=due - time.monotonic())
                 self._wake.clear()
                 paths, self._changed_paths = self._changed_paths, set()
                 if self._check_all or time.monotonic() >= due or not await self._check_changed(paths):
@@ -324,7 +325,7 @@ class Registry:
         if not missing:
             self._removals.end(accepted=False)
             return missing, present
-        await _wait_for_any(stop, seconds=_REMOVAL_DELAY)
+        await wait_for_any(stop, seconds=_REMOVAL_DELAY)
         if await self._in_thread(self._folder.names) != present:
             return set(), None  # The folder is still changing; the next check decides.
         before, existing = slugs_of(self._folder.files), slugs_of(present)
@@ -362,7 +363,7 @@ class Registry:
                     self._wake.set()
             except OSError as error:
                 self._log.debug("tenants_folder_not_watched", reason=str(error.strerror or error))
-                await _wait_for_any(stop, seconds=_CHECK_INTERVAL)
+                await wait_for_any(stop, seconds=_CHECK_INTERVAL)
 
     def _refresh(self, removable: Collection[str], names: Collection[str] | None = None) -> Collection[str]:
         """Check all files; return the slugs of the tenants that changed. Raises OSError."""
@@ -391,13 +392,3 @@ class Registry:
                 )
         for name in before.keys() - problems.keys():
             self._log.info("preset_accepted", preset=name)
-
-
-async def _wait_for_any(*events: asyncio.Event, seconds: float) -> None:
-    """Wait until one of the events is set, but at most `seconds`."""
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 import structlog
 
 from portal.clock import Clock
+from portal.pauses import is_set_within
 from portal.tenancy.model import Tenant
 from portal.tenancy.secret_notices import Notice, secret_notices
 from portal.time_slices import in_slices
@@ -49,9 +49,7 @@ class SecretWatch:
         """Look for notices until `stop` is set."""
         while not stop.is_set():
             await self.look()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await stop.wait()
+            await is_set_within(stop, _LOOK_SECONDS)
 
     async def look(self) -> None:
         """Look for notices, if a tenant or an hour has changed since the last time."""

@@ -10,7 +10,6 @@ tenant or login changes: the calls of one tenant must not delay the end of anoth
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from portal.errors import (
     UpstreamUnavailable,
 )
 from portal.ops.metrics import Metrics
+from portal.pauses import is_set_within
 from portal.sessions.live_logins import LiveLogins
 from portal.stores.model import Login
 from portal.tenancy.model import Api, Tenant
@@ -91,11 +91,7 @@ class LiveCalls:
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Check the calls periodically until `stop` is set."""
-        while not stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_SECONDS):
-                    await stop.wait()
-                    return
+        while not await is_set_within(stop, CHECK_SECONDS):
             try:
                 await self.check()
             except StoreUnavailable as error:
