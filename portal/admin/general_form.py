@@ -21,7 +21,7 @@ _DOTTED = re.compile(r"[A-Za-z0-9_:-]+(?:\.[A-Za-z0-9_:-]+)*")
 _SPACES = re.compile(r"[\s,;]+")
 
 GENERAL_FIELDS = (
-    Asked("name", "Name of the organisation", ("name",), example="Acme Corporation", optional=False),
+    Asked("name", "Name of the organisation", ("name",), example="Example Corporation", optional=False),
     Asked("color", "Colour", ("branding", "color"), help="As #rrggbb.", example="#1f6feb"),
     Asked("claim-name", "Claim with the name", ("claims", "name"), help="Without a value: name."),
     Asked(
@@ -39,7 +39,7 @@ GENERAL_FIELDS = (
         "Base URL of your API",
         ("api", "base_url"),
         help="The portal calls it with the user's access token, at /t/…/api/.",
-        example="https://api.acme.example/v1",
+        example="https://api.example.com/v1",
     ),
 )
 """Fields that each have one value of the content."""
@@ -139,7 +139,7 @@ def access_value(form: AccessForm) -> object:
 
 
 def _ending(text: str) -> str:
-    """`acme.example` is what many type for `@acme.example`."""
+    """`example.com` is what many type for `@example.com`."""
     return text if text[0] in "@./" else f"@{text}"
 
 

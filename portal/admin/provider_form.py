@@ -19,6 +19,13 @@ LONGEST_SECRET = 4_000
 LONGEST_PEM = 20_000
 _BLOCKS = frozenset({"private_key", "certificate"})
 """Keys whose values are PEM, with several lines."""
+_IN_FORMS: Mapping[str, str] = {
+    "write ${NAME} or file:/path, or auth: none for a public client": (
+        "type it, or choose under More settings that the client is public"
+    ),
+    "write file:/path": "paste it",
+}
+"""Advice that is for tenant files, and what to do in a form instead."""
 _AUTH_LABELS: Mapping[ClientAuth, str] = {
     ClientAuth.CLIENT_SECRET_BASIC: "Secret in the header (client_secret_basic)",
     ClientAuth.CLIENT_SECRET_POST: "Secret in the body (client_secret_post)",
@@ -155,7 +162,7 @@ def _further(preset: Preset, *, several: bool) -> tuple[Asked, ...]:
             "Base URL of your API",
             ("api", "base_url"),
             help="The API that the portal calls with the user's access token. The whole organisation has it.",
-            example="https://api.acme.example/v1",
+            example="https://api.example.com/v1",
             more=True,
             of_tenant=True,
         ),
@@ -254,7 +261,9 @@ def sort_problems(
 
 
 def _with_label(message: str, about: Asked) -> str:
-    """A message that begins with the label of a field in place of its keys, for who sees no keys."""
+    """A message for who sees a form: the label of the field in place of its keys, and no advice on files."""
+    for on_files, here in _IN_FORMS.items():
+        message = message.replace(on_files, here)
     return re.sub(rf"^(?:providers\.<name>\.)?{re.escape('.'.join(about.key))} ", f"{about.label} ", message)
 
 

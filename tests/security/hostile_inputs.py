@@ -53,6 +53,7 @@ from portal.secret import Secret
 from portal.sessions import credentials
 from portal.sessions.login_size import MAX_LOGIN_BYTES
 from portal.tenancy import index
+from portal.tenancy.checks.live import page_text
 from portal.tenancy.index import Index
 from portal.tenancy.presets import built_in
 from portal.tenancy.presets.entra_hooks import EntraHooks
@@ -478,6 +479,18 @@ ENTRIES = {
 }
 """Contents that can be edited."""
 
+PAGES = {
+    "references": repeated("&a;"),
+    "long references": repeated("&" + "a" * 31 + " "),
+    "numbers": repeated("&#1;"),
+    "open tags": repeated("<input "),
+    "tags": repeated("<input name=a value='b'>"),
+    "attributes": repeated('a="', "<input "),
+    "scripts": repeated("<script"),
+    "words": repeated("a "),
+}
+"""Pages of a provider."""
+
 PARSERS = (
     Parser(
         json_reading.read_object,
@@ -799,5 +812,17 @@ PARSERS = (
         YAML | ENTRIES,
         FILE_BYTES,
         thread=True,
+    ),
+    Parser(
+        page_text.visible_text,
+        lambda text: page_text.visible_text(text.encode()),
+        PAGES,
+        page_text.LONGEST_PAGE,
+    ),
+    Parser(
+        page_text.form_fields,
+        lambda text: page_text.form_fields(text.encode()),
+        PAGES,
+        page_text.LONGEST_PAGE,
     ),
 )

@@ -41,13 +41,13 @@ _RULE_FIELDS = (
     _field(
         "endings",
         "Endings of e-mail addresses",
-        "With spaces between them, such as @acme.example",
+        "With spaces between them, such as @example.com",
         longest=4_000,
     ),
     TextField("verified", "Verified", _VERIFIED, "Choose one of these.", 1, required=False),
-    _field("claim", "Claim", "Such as roles, realm_access.roles, or https://acme.example/roles"),
+    _field("claim", "Claim", "Such as roles, realm_access.roles, or https://example.com/roles"),
     _field("values", "Values", "One a line. Who has one of them may sign in.", lines=True, longest=4_000),
-    _field("contact", "Contact", "Whom somebody who is refused can ask, such as help@acme.example"),
+    _field("contact", "Contact", "Whom somebody who is refused can ask, such as help@example.com"),
     _field("admin-emails", "E-mail addresses of admins", "One a line.", lines=True, longest=4_000),
     TextField("admin-verified", "Verified", _VERIFIED, "Choose one of these.", 1, required=False),
     _field("admin-claim", "Claim of admins", "Or everybody whose claim contains a value, such as roles"),
@@ -204,7 +204,7 @@ def _typed_admins(form: Form, now: AdminsForm) -> AdminsForm | None:
 def _check_rules(form: Form, access: AccessForm | None, admins: AdminsForm | None) -> None:
     """Add the sentences for rules that lack a part."""
     if access is not None and access.who is WhoMayIn.EMAIL and not access.endings:
-        form.refuse("endings", "Type at least one ending, such as @acme.example.")
+        form.refuse("endings", "Type at least one ending, such as @example.com.")
     if access is not None and access.who is WhoMayIn.CLAIM:
         _check_pair(form, "claim", "values")
     if admins is not None and (admins.claim or admins.values):

@@ -183,6 +183,16 @@ def test_problems_are_sorted_by_field_provider_and_the_rest() -> None:
     assert found.elsewhere == 2
 
 
+def test_advice_on_files_is_not_for_forms() -> None:
+    text = "client.secret is missing: write ${NAME} or file:/path, or auth: none for a public client"
+    asked = asked_fields(preset("okta"), several=False)
+    found = sort_problems([Problem("x", text, ("client", "secret"))], asked, (), other_providers=False)
+    assert found.beside == {
+        "client_secret": "Client secret is missing: type it, or choose under More settings that the client "
+        "is public"
+    }
+
+
 @pytest.mark.parametrize(
     ("access", "form"),
     [

@@ -99,7 +99,7 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
             "generic",
             [],
             'acme.yaml:1:1: this file lacks "domain" or "issuer": '
-            "write domain: acme.example.com, or issuer: https://login.example.com",
+            "write domain: login.example.com, or issuer: https://login.example.com",
         ),
         (
             "generic",

@@ -1,0 +1,146 @@
+"""Forms of the console: hostile values stay values (A3), and live checks of a stranger's draft (T6)."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+from dataclasses import replace
+from unittest import mock
+
+import pytest
+
+from portal.admin.check_runs import RunState
+from portal.admin.editing import set_values, values
+from tests.handlers.test_console_forms import (
+    CHECKS,
+    GENERAL,
+    NEW,
+    PROVIDER,
+    draft_of,
+    post_form,
+    send,
+    until_done,
+    words,
+)
+from tests.kit.browser import Form, Response
+from tests.kit.console import ACT, ConsoleWorld
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "{{ page.slug }}",
+    "{% raw page.slug %}",
+    "{# x #}",
+    "a: b",
+    "a\\n b: c",
+    "': \"#",
+    "!!python/object:os.system",
+    "&a *a",
+    '"><img src=x onerror=alert(1)>',
+    "- x",
+    "|",
+    "null",
+)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+@pytest.mark.gen_test
+async def test_A3_hostile_values_are_stored_as_data_and_shown_as_text(
+    console: ConsoleWorld, hostile: str
+) -> None:
+    before = values((await draft_of(console)).shown)
+    typed = {"name": hostile, "claim-roles": hostile, "admin-emails": "gina@globex.example"}
+    typed |= {"who": "claim", "claim": hostile, "values": hostile, "contact": hostile}
+    page = await send(console, console.admin, GENERAL, typed)
+    assert page.status == 200, words(page)
+    provider = await send(console, console.admin, PROVIDER, {"client_id": hostile, "more-audience": hostile})
+    assert provider.status == 200, words(provider)
+    root = values((await draft_of(console)).shown)
+    assert root["name"] == root["claims"]["roles"] == root["client"]["id"] == root["audience"] == hostile
+    [rule] = root["access"]["require"]
+    assert rule["contains"] == hostile
+    assert root.keys() <= before.keys() | {"access", "audience", "admins", "claims"}
+    assert root["issuer"] == before["issuer"]
+    for shown in (page, provider, await console.get(console.admin, f"{NEW}?q=https://x.example")):
+        assert "<script>alert" not in shown.text
+        assert "<img src=x" not in shown.text
+    assert hostile in {html.unescape(one) for one in re.findall(r'value="([^"]*)"', provider.text)}
+
+
+@pytest.mark.parametrize("value", ["x\u202ey", "x\u2066y", "x\x00y", "x\x1by", "x\ny", "x" * 100_000])
+@pytest.mark.gen_test
+async def test_A3_hidden_characters_and_long_values_are_refused(console: ConsoleWorld, value: str) -> None:
+    for path, name in ((PROVIDER, "client_id"), (GENERAL, "contact"), (GENERAL, "name")):
+        page = await send(console, console.admin, path, {name: value})
+        assert page.status == 422, (path, name)
+        assert len(page.text) < 60_000
+    assert (await send(console, console.admin, NEW, {"preset": "okta", "id": value})).status == 422
+    assert (await draft_of(console)).record is None
+
+
+@pytest.mark.gen_test
+async def test_A3_a_field_that_no_page_has_is_not_used(console: ConsoleWorld) -> None:
+    page = await console.get(console.admin, PROVIDER)
+    sent = await console.admin.submit(
+        post_form(page, PROVIDER), {"issuer.x": "y", "client": "z", "tls": "x", "access": "anyone"}
+    )
+    assert sent.status == 200
+    assert (await draft_of(console)).record is None
+    for name, value in (("replaces", "x"), ("replaces", "9" * 30)):
+        assert (await send(console, console.admin, PROVIDER, {name: value})).status == 400
+    unknown = await send(console, console.admin, NEW, {"preset": "nobody"})
+    assert unknown.status == 400
+
+
+@pytest.mark.gen_test
+async def test_T6_checks_of_a_draft_reach_no_private_address(console: ConsoleWorld) -> None:
+    """As on a portal that is not for development: only tenants of files may have private addresses."""
+    connections = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    draft = await draft_of(console)
+    for host in ("127.0.0.1", "localhost", "[::1]"):
+        changes = {
+            ("issuer",): f"http://{host}:{port}",
+            ("client", "secret"): None,
+            ("client", "auth"): "none",
+        }
+        text = set_values(draft.shown, changes)
+        draft = await console.services.drafts.save("globex", text, ACT, replaces=draft.version)
+        assert draft.loaded is not None, draft.problems
+        transport = console.world.running.portal.http._transport
+        refused = mock.patch.object(transport, "_allow_private_networks", lambda tenant: tenant != "globex")
+        with refused, mock.patch("portal.admin.check_runs.PAUSE", 0.0):
+            page = await console.get(console.admin, CHECKS)
+            await console.admin.submit(post_form(page, CHECKS), {})
+            await until_done(console)
+        report = await console.services.checks.report("globex")
+        assert report is not None
+        assert report.state is RunState.DONE
+        dns = next(one for one in report.results if one.check == "dns")
+        assert dns.status.value == "fail"
+        assert "loopback" in dns.seen
+    server.close()
+    assert connections == []
+
+
+@pytest.mark.gen_test
+async def test_T6_a_draft_with_a_private_address_is_a_problem_beside_the_field(console: ConsoleWorld) -> None:
+    for url in ("https://169.254.169.254/latest", "https://[fe80::1]/", "file:///etc/passwd"):
+        page = await send(console, console.admin, PROVIDER, {"issuer": url, "client_secret": "s3cret"})
+        assert page.status == 200
+        assert (await draft_of(console)).loaded is None, url
+        assert 'id="error-issuer"' in page.text
+        begun = await console.admin.submit(post_form_of_checks(await console.get(console.admin, CHECKS)), {})
+        assert begun.status == 200
+        assert await console.services.checks.report("globex") is None
+
+
+def post_form_of_checks(page: Response) -> Form:
+    """The page of a draft that cannot be checked has no button: the request that somebody makes up."""
+    return replace(page.forms[0], action=CHECKS, method="POST")
