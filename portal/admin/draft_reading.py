@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from portal.admin import content as contents
 from portal.admin.actors import Actor
+from portal.admin.content_worker import Conflicts
 from portal.admin.draft_state import DraftState, edited_version, state_sealed_for, stored_state
 from portal.admin.publication import (
     TestedProvider,
@@ -27,9 +28,6 @@ from portal.tenancy.stored import FORMAT, ContentReader, sealed_for
 MAX_TYPED_BYTES = 64 * 1024
 """Of a content that is edited in the console, in UTF-8; with sealed secrets it may be larger."""
 _LATER = "was made by a later version of the portal; it is kept, and cannot be edited or published here"
-
-Conflicts = Callable[[LoadedTenant], Sequence[Problem]]
-"""Returns the names of a tenant that another one has. Runs in a thread."""
 
 
 @dataclass(frozen=True, slots=True)

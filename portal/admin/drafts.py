@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from portal.admin.actors import Actor, ActorType
 from portal.admin.content import text_difference
-from portal.admin.content_worker import ContentWorker
-from portal.admin.draft_reading import Conflicts, DraftReader, OpenDraft, Review
+from portal.admin.content_worker import Conflicts, ContentWorker, no_conflicts
+from portal.admin.draft_reading import DraftReader, OpenDraft, Review
 from portal.admin.draft_state import (
     DraftState,
     FailedTest,
@@ -97,7 +97,7 @@ class Drafts:
         tenants: TenantAdmin,
         worker: ContentWorker,
         *,
-        conflicts: Conflicts = lambda loaded: (),
+        conflicts: Conflicts = no_conflicts,
         clock: Clock,
     ) -> None:
         self._store = store

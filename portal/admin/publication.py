@@ -106,11 +106,11 @@ def admin_warning(tenant: Tenant, tests: Iterable[TestResult], actor: Actor) -> 
 
 def counted_tests(providers: Iterable[TestedProvider]) -> str:
     """The `test` of a revision: who tested what and when, as JSON; empty when nothing was tested."""
-    tests = [
-        {"provider": one.id, "at": one.test.at, "actor": actor_of(one.test.actor).as_json()}
+    tests = {
+        one.id: {"at": one.test.at, "actor": actor_of(one.test.actor).as_json()}
         for one in providers
         if one.test is not None and not one.missing
-    ]
+    }
     return json.dumps({"tests": tests}) if tests else ""
 
 

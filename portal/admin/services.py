@@ -57,9 +57,10 @@ def admin_services(
     Parameters: new_relying_party, makes one that shares no cache with any other; callbacks, of the main site.
     """
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
-    tenants = TenantAdmin(database.tenants, reader, clock=database.time)
-    in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
-    drafts = Drafts(database.tenants, tenants, in_thread, conflicts=registry.conflicts, clock=database.time)
+    worker = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
+    conflicts = registry.conflicts
+    tenants = TenantAdmin(database.tenants, reader, worker=worker, conflicts=conflicts, clock=database.time)
+    drafts = Drafts(database.tenants, tenants, worker, conflicts=conflicts, clock=database.time)
     logins = LoginAdmin(
         database.tenant_logins, database.tenants, logouts=logouts, vault=vault, clock=database.time
     )

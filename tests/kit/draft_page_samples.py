@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from portal.config.source_lines import SourceLine
+from portal.web.admin.diff import DiffLine, diff_lines
 from portal.web.admin.draft_views import (
     Change,
     Conflict,
-    DiffLine,
     DiscardPage,
     DraftPage,
     Link,
@@ -17,7 +17,6 @@ from portal.web.admin.draft_views import (
     Step,
     TestedView,
     YamlPage,
-    diff_lines,
 )
 from portal.web.admin.form import FieldView
 from portal.web.views import Chrome
@@ -79,7 +78,7 @@ def hostile_pages(hostile: str, chrome: Chrome) -> dict[str, Sample]:
     """The pages with a hostile text wherever somebody else's text may stand."""
     evil = Change(hostile, "22 November 2026, 11:00 UTC", hostile)
     problem = ProblemView(hostile, SourceLine(1, hostile, 1))
-    lines = (DiffLine("added", "+", hostile), DiffLine("removed", "-", hostile))
+    lines = (DiffLine("added", hostile), DiffLine("removed", hostile))
     step = Step("Enter", "Values.", "now", (hostile,), (Link("/", "Enter"),))
     yaml = YamlPage("evil", hostile, "7", 1, evil, (problem,), (problem,), stored=False)
     publish = replace(

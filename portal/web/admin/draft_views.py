@@ -9,16 +9,13 @@ from portal.admin.actors import Actor, actor_of
 from portal.admin.draft_reading import OpenDraft, Review
 from portal.admin.publication import ONE_OF_SEVERAL, TestedProvider
 from portal.config.source_lines import SourceLine, lines_of, source_line
-from portal.config.yaml_document import visible
 from portal.display_text import display_text
 from portal.errors import Problem
 from portal.tenancy.schema.tenant import ONLY_PROVIDER
+from portal.web.admin.diff import DiffLine
+from portal.web.admin.events import who_in_words
 from portal.web.admin.form import FieldView
 from portal.web.cards import clock_text
-
-_MOST_DIFF_LINES = 2_000
-_LONGEST_LINE = 500
-_KINDS = {"+": "added", "-": "removed", "@": "place"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +24,6 @@ class ProblemView:
 
     message: str
     line: SourceLine | None
-
-
-@dataclass(frozen=True, slots=True)
-class DiffLine:
-    """`kind`: added, removed, place or same; the words beside the colour are for who sees no colour."""
-
-    kind: str
-    sign: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,21 +164,6 @@ def problem_views(problems: Iterable[Problem], text: str) -> tuple[ProblemView, 
     return tuple(ProblemView(problem.message, source_line(problem, lines)) for problem in problems)
 
 
-def diff_lines(difference: str) -> tuple[DiffLine, ...]:
-    """A unified diff for a page."""
-    lines = difference.split("\n")[2:] if difference else []
-    shown = tuple(_diff_line(line) for line in lines[:_MOST_DIFF_LINES])
-    left = len(lines) - len(shown)
-    return (*shown, DiffLine("place", "", f"and {left} more lines")) if left else shown
-
-
-def _diff_line(line: str) -> DiffLine:
-    kind = _KINDS.get(line[:1], "same")
-    if kind == "place":
-        return DiffLine(kind, "", "⋯")
-    return DiffLine(kind, line[:1], visible(line[1:], _LONGEST_LINE))
-
-
 def last_change(draft: OpenDraft) -> Change | None:
     """Who changed a draft last."""
     if draft.record is None:
@@ -239,7 +212,7 @@ def _provider_name(id_: str) -> str:
 def _tested_view(one: TestedProvider) -> TestedView:
     name = display_text(one.name, limit=100)
     if one.test is not None and not one.missing:
-        who = display_text(str(actor_of(one.test.actor)), limit=100)
+        who = who_in_words(actor_of(one.test.actor))
         return TestedView(name, "good", f"Tested by {who} on {clock_text(one.test.at, date=True)}.")
     if one.differs or one.rules_differ:
         return TestedView(name, "missing", one.missing[:1].upper() + one.missing[1:])

@@ -10,7 +10,8 @@ from portal.admin.drafts import DraftChanged
 from portal.admin.viewers import Right
 from portal.errors import BadRequest, ConfigurationError, PortalError, Problem, StoreUnavailable
 from portal.web.admin.base import AdminHandler
-from portal.web.admin.draft_views import Conflict, YamlPage, diff_lines, last_change, problem_views
+from portal.web.admin.diff import diff_lines
+from portal.web.admin.draft_views import Conflict, YamlPage, last_change, problem_views
 from portal.web.admin.drafts import VERSION_FIELD, number_of
 from portal.web.admin.form import TextField
 from portal.web.base import prefers_json

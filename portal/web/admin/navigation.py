@@ -21,11 +21,11 @@ class TenantPage:
 
 TENANT_PAGES = (
     TenantPage("", "Tenant", Right.VIEW, of_database=False),
+    TenantPage("draft", "Draft", Right.DRAFT),
     TenantPage("sessions", "Logins", Right.LOGINS, of_database=False),
     TenantPage("revisions", "Revisions", Right.VIEW),
     TenantPage("events", "Events", Right.VIEW, of_database=False),
     TenantPage("status", "Status", Right.OPERATE),
-    TenantPage("draft", "Draft", Right.DRAFT),
 )
 """In the order of the navigation. Each is the beginning of the paths of further pages."""
 

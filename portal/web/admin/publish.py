@@ -8,9 +8,9 @@ from portal.admin.tenants import TenantChanged
 from portal.admin.viewers import Right
 from portal.errors import BadRequest
 from portal.web.admin.base import AdminHandler
+from portal.web.admin.diff import diff_lines
 from portal.web.admin.draft_views import (
     PublishPage,
-    diff_lines,
     draft_name,
     last_change,
     proposal_of,
