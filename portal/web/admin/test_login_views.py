@@ -183,14 +183,15 @@ def result_page(
     if test is not None and failed is not None and failed.at < test.at:
         failed = None
     own = test is not None and test.actor == actor
+    found = report(test, tenant) if test is not None else None
     return TestResultPage(
         slug=draft.slug,
         version=draft.version,
         provider=provider_view(draft, planned),
         failure=_failure(failed) if failed is not None else None,
         result=_result(test, planned, tenant, own=own) if test is not None else None,
-        report=report(test, tenant) if test is not None else None,
-        choices=_claim_choices(test, tenant, typed, errors or {}) if test is not None and own else (),
+        report=found,
+        choices=_claim_choices(test, found, tenant, typed, errors or {}) if test and found and own else (),
         notice=notice,
     )
 
@@ -232,9 +233,12 @@ def _result(test: TestResult, planned: PlannedTest, tenant: Tenant, *, own: bool
 
 
 def _claim_choices(
-    test: TestResult, tenant: Tenant, typed: dict[str, str] | None, errors: dict[str, str]
+    test: TestResult,
+    found: TestReport,
+    tenant: Tenant,
+    typed: dict[str, str] | None,
+    errors: dict[str, str],
 ) -> tuple[ClaimChoice, ...]:
-    found = report(test, tenant)
     now = claim_values(tenant.claims) if typed is None else typed
     texts = {
         "name": ("Name", "What the portal calls the user.", found.texts, True),
