@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.browser.stage import Stage
-from tests.kit.console import OPERATOR, move_to_database
+from tests.kit.console import OPERATOR, with_admins
 
 
 class ConsoleStage(Stage):
@@ -14,4 +14,4 @@ class ConsoleStage(Stage):
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         super().__init__(folder, operators=(OPERATOR,), **changes)
-        self.typed = self.run(move_to_database)
+        self.typed = self.run(with_admins)
