@@ -9,6 +9,7 @@ from portal.access.accounts import is_listed
 from portal.access.rules import ReadValues, Rule, outcomes
 from portal.admin.draft_state import TestResult
 from portal.display_text import display_text
+from portal.oidc.protocol_claims import PROTOCOL_CLAIMS
 from portal.tenancy.model import Tenant
 
 MOST_CLAIMS = 100
@@ -17,7 +18,7 @@ LONGEST_NAME = 200
 _LONGEST_VALUE = 1_000
 _LONGEST_PREVIEW = 120
 _MOST_ROLES = 20
-_KINDS = {str: "text", int: "number", float: "number", bool: "true or false", list: "list", dict: "object"}
+_KINDS = {str: "text", int: "number", float: "number", bool: "boolean", list: "list", dict: "object"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class TestReport:
     __test__ = False  # not a class of tests
 
     claims: tuple[ReceivedClaim, ...]
+    """Those about the user first."""
     more_claims: int
     """How many are not among them."""
     texts: tuple[Choice, ...]
@@ -87,7 +89,7 @@ def report(test: TestResult, tenant: Tenant) -> TestReport:
     """Judge a test login. Parameters: tenant, of the draft."""
     claims, values = test.claims, ReadValues()
     access = tenant.access.get(test.provider, ())
-    shown = list(claims)[:MOST_CLAIMS]
+    shown = sorted(claims, key=lambda name: name in PROTOCOL_CLAIMS)[:MOST_CLAIMS]
     return TestReport(
         claims=tuple(_received(name, claims[name]) for name in shown),
         more_claims=len(claims) - len(shown),

@@ -11,6 +11,7 @@ from portal.display_text import display_text
 from portal.errors import AccessDenied, BadRequest, LoginRequired, NotFound, PortalError
 from portal.oidc.distributed_claims import claims_held_elsewhere
 from portal.oidc.errors import RefreshRejected
+from portal.oidc.protocol_claims import PROTOCOL_CLAIMS
 from portal.outbound.request import encode_headers
 from portal.outbound.stream import OutboundStream
 from portal.sessions.login_warnings import missing_scopes
@@ -32,13 +33,6 @@ from portal.web.views import (
 
 _SHOWN_WITHOUT_SEARCH = 12
 _MOST_FOUND = 50
-_PROTOCOL_CLAIMS = frozenset(
-    (
-        *("iss", "aud", "azp", "exp", "iat", "nbf", "nonce", "at_hash", "c_hash", "s_hash"),
-        *("sid", "jti", "auth_time", "acr", "amr", "typ", "session_state"),
-        *("_claim_names", "_claim_sources", "hasgroups"),
-    )
-)
 _MOST_CLAIMS = 60
 _EXPLORER_BYTES = 256 * 1024
 _SIGN_IN_ENDED = "Your sign-in here has ended. Sign in again to continue."
@@ -295,7 +289,7 @@ def _email(tenant: Tenant, login: Login) -> str:
 
 
 def _claim_rows(tenant: Tenant, login: Login) -> tuple[ClaimRow, ...]:
-    names = tenant.claims.show or tuple(name for name in login.claims if name not in _PROTOCOL_CLAIMS)
+    names = tenant.claims.show or tuple(name for name in login.claims if name not in PROTOCOL_CLAIMS)
     return tuple(
         ClaimRow(
             display_text(name, limit=100), display_text(login.claims[name], limit=1000, line_breaks=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from portal.admin.actors import actor_of
 from portal.admin.draft_state import FailedTest, TestResult
@@ -10,7 +11,9 @@ from portal.admin.drafts import OpenDraft
 from portal.admin.test_logins import PlannedTest, TestLoginRefused, TestLogins
 from portal.admin.test_report import Choice, TestReport, chosen, report
 from portal.display_text import display_text
+from portal.oidc.provider import Provider
 from portal.tenancy.model import ClaimNames, Tenant
+from portal.tenancy.schema.tenant import ONLY_PROVIDER
 from portal.web.cards import clock_text
 
 _LONGEST_LABEL = 120
@@ -151,7 +154,7 @@ def provider_view(draft: OpenDraft, planned: PlannedTest) -> ProviderView:
         state, last = "failed", failed.at
     return ProviderView(
         id=id_,
-        label=display_text(provider.label or id_, _LONGEST_LABEL),
+        label=_label(provider),
         issuer=display_text(provider.issuer, _LONGEST_URL),
         redirect_uri=planned.redirect_uri,
         separate=planned.separate,
@@ -180,16 +183,25 @@ def result_page(
     if test is not None and failed is not None and failed.at < test.at:
         failed = None
     own = test is not None and test.actor == actor
+    found = report(test, tenant) if test is not None else None
     return TestResultPage(
         slug=draft.slug,
         version=draft.version,
         provider=provider_view(draft, planned),
         failure=_failure(failed) if failed is not None else None,
         result=_result(test, planned, tenant, own=own) if test is not None else None,
-        report=report(test, tenant) if test is not None else None,
-        choices=_claim_choices(test, tenant, typed, errors or {}) if test is not None and own else (),
+        report=found,
+        choices=_claim_choices(test, found, tenant, typed, errors or {}) if test and found and own else (),
         notice=notice,
     )
+
+
+def _label(provider: Provider) -> str:
+    """What the page calls a provider: its label, its id if there are several, or its host."""
+    name = provider.label or (
+        provider.id if provider.id != ONLY_PROVIDER else urlsplit(provider.issuer).netloc
+    )
+    return display_text(name, _LONGEST_LABEL)
 
 
 def _failure(failed: FailedTest) -> FailureView:
@@ -221,9 +233,12 @@ def _result(test: TestResult, planned: PlannedTest, tenant: Tenant, *, own: bool
 
 
 def _claim_choices(
-    test: TestResult, tenant: Tenant, typed: dict[str, str] | None, errors: dict[str, str]
+    test: TestResult,
+    found: TestReport,
+    tenant: Tenant,
+    typed: dict[str, str] | None,
+    errors: dict[str, str],
 ) -> tuple[ClaimChoice, ...]:
-    found = report(test, tenant)
     now = claim_values(tenant.claims) if typed is None else typed
     texts = {
         "name": ("Name", "What the portal calls the user.", found.texts, True),
