@@ -314,6 +314,9 @@ async def test_an_operator_adds_a_tenant_with_a_draft(console: ConsoleWorld) -> 
         assert "This short name is taken" in taken.text
         assert 'value="Another"' in taken.text
         page = taken
+    for name in ("", "a\u202eb", "a  b", "x" * 101):
+        refused = await console.post(console.operator, "/admin/new", name=name, slug="initech")
+        assert refused.status == 422, name
     made = await console.post(console.operator, "/admin/new", name='Initech: "the" {best} #1', slug="initech")
     assert (made.status, made.headers["Location"]) == (303, "/admin/t/initech/draft")
     record, draft = (

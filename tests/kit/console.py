@@ -126,7 +126,7 @@ class ConsoleWorld:
 async def console_world(folder: Path, **changes: Any) -> AsyncIterator[ConsoleWorld]:
     """Start it. Parameters: changes, as those of `world`."""
     async with world(folder, **{"operators": (OPERATOR,), **changes}) as made:
-        typed = await _move_to_database(made)
+        typed = await with_admins(made)
         operator, admin, file_admin, user, stranger = (made.browser() for _ in range(5))
         console = ConsoleWorld(made, operator, admin, file_admin, user, stranger, typed)
         await made.sign_in(console.operator, "acme", "alice")
@@ -136,7 +136,7 @@ async def console_world(folder: Path, **changes: Any) -> AsyncIterator[ConsoleWo
         yield console
 
 
-async def _move_to_database(made: World) -> str:
+async def with_admins(made: World) -> str:
     """Add admins to both tenants, and move Globex to the database; return its content."""
     registry, folder = made.running.portal.registry, made.parts.tenants_folder
     acme, globex = folder / "acme.yaml", folder / "globex.yaml"
