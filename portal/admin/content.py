@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any, cast, get_args
@@ -18,13 +18,17 @@ import yaml
 from pydantic import BaseModel
 
 from portal.config.secret_references import SEALED, is_reference
+from portal.config.source_lines import lines_of, position_of
 from portal.config.validation import model_at
-from portal.config.yaml_document import MAX_BYTES, KeyPath, parse_document
+from portal.config.yaml_document import MAX_BYTES, NULLS, KeyPath, parse_document
 from portal.errors import ConfigurationError, Problem
 from portal.secret import Secret
 from portal.tenancy.schema.tenant import model_for
 
 _SHOWN_CHARACTERS = 10
+_MOST_COMPARISONS = 1_000_000
+"""Of lines, in a difference."""
+_SEALED_VALUE = re.compile(rf"{SEALED}[A-Za-z0-9_.-]+")
 _LIKE_A_SECRET = re.compile(r"(?i)secret|password|private")
 
 
@@ -43,6 +47,8 @@ class _SecretText:
     end: int
     value: str
     place: str
+    is_null: bool
+    """Whether it stands for nothing, as `~` does."""
 
 
 def typed_secret(text: str) -> str:
@@ -76,6 +82,9 @@ def stored(
     problems: list[Problem] = []
 
     def sealed(secret: _SecretText) -> str:
+        if secret.is_null:
+            problems.append(Problem(secret.place, "is empty; type the secret, or remove the key"))
+            return ""
         if not secret.value.startswith(SEALED):
             try:
                 return SEALED + seal(resolve(secret.value))
@@ -128,12 +137,65 @@ def sealed_secrets(content: str, name: str) -> list[str]:
     return [secret.value.removeprefix(SEALED) for secret in _secrets(content, name)]
 
 
+def is_readable(content: str, name: str) -> bool:
+    """Whether the secrets of a stored content can be found: a later version may have written it."""
+    try:
+        _secrets(content, name)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def shown_safely(content: str, name: str) -> str:
+    """Return the shown form of a stored content, also of one that this version cannot read."""
+    if is_readable(content, name):
+        return shown(content, name)
+    return _SEALED_VALUE.sub(lambda sealed: _shown(sealed[0]), content)
+
+
+def as_shown(problems: Iterable[Problem], content: str) -> tuple[Problem, ...]:
+    """Return problems of a stored content with their places in its shown form, whose lines are shorter."""
+    lines = lines_of(content)
+    return tuple(_as_shown(problem, lines) for problem in problems)
+
+
+def _as_shown(problem: Problem, lines: Sequence[str]) -> Problem:
+    position = position_of(problem)
+    if position is None or not 0 < position[1] <= len(lines):
+        return problem
+    file, line, column = position
+    before = lines[line - 1][: column - 1]
+    shorter = sum(len(sealed[0]) - len(_shown(sealed[0])) for sealed in _SEALED_VALUE.finditer(before))
+    return Problem(f"{file}:{line}:{column - shorter}", problem.message)
+
+
 def difference(name: str, before: str, after: str) -> str:
     """The changes between two stored contents, as a unified diff of their shown forms."""
-    lines = unified_diff(
-        shown(before, name).splitlines(), shown(after, name).splitlines(), "live", "new", lineterm=""
-    )
-    return "\n".join(lines)
+    return text_difference(shown(before, name), shown(after, name))
+
+
+def text_difference(before: str, after: str) -> str:
+    """The changes between two shown contents, as a unified diff; empty when there are none.
+
+    Lines that move are not searched for in contents of very many lines: the time would be quadratic.
+    """
+    old, new = before.splitlines(), after.splitlines()
+    if old == new:
+        return ""
+    if len(old) * len(new) <= _MOST_COMPARISONS:
+        return "\n".join(unified_diff(old, new, "live", "new", lineterm=""))
+    begin = _common(old, new)
+    end = _common(old[begin:][::-1], new[begin:][::-1])
+    removed, added = old[begin : len(old) - end], new[begin : len(new) - end]
+    place = f"@@ -{begin + 1},{len(removed)} +{begin + 1},{len(added)} @@"
+    changes = (*(f"-{line}" for line in removed), *(f"+{line}" for line in added))
+    return "\n".join(["--- live", "+++ new", place, *changes])
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many lines at the beginning are the same."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _shown(sealed: str) -> str:
@@ -156,7 +218,14 @@ def _secrets(content: str, name: str) -> list[_SecretText]:
     root = cast(yaml.Node, yaml.compose(content, Loader=yaml.CSafeLoader))
     model = model_for(document.root)
     found = (
-        _SecretText(path, node.start_mark.index, node.end_mark.index, node.value, document.place(path))
+        _SecretText(
+            path,
+            node.start_mark.index,
+            node.end_mark.index,
+            node.value,
+            document.place(path),
+            is_null=not node.style and node.value in NULLS,
+        )
         for path, node in _scalars(root)
         if _is_secret(model, path)
     )

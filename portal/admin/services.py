@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portal.admin.closing import Closing
+from portal.admin.content_worker import ContentWorker
+from portal.admin.drafts import Drafts
 from portal.admin.health import ProviderHealth
 from portal.admin.logins import LoginAdmin
 from portal.admin.setup_links import SetupLinks
@@ -29,6 +31,7 @@ class AdminServices:
     store: TenantStore
     tenants: TenantAdmin
     viewers: Viewers
+    drafts: Drafts
     logins: LoginAdmin
     closing: Closing
     health: ProviderHealth
@@ -48,7 +51,9 @@ def admin_services(
 ) -> AdminServices:
     """Make the services of a portal."""
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
-    tenants = TenantAdmin(database.tenants, reader, clock=database.time)
+    worker = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
+    conflicts = registry.conflicts
+    tenants = TenantAdmin(database.tenants, reader, worker=worker, conflicts=conflicts, clock=database.time)
     logins = LoginAdmin(
         database.tenant_logins, database.tenants, logouts=logouts, vault=vault, clock=database.time
     )
@@ -64,6 +69,7 @@ def admin_services(
             link_publishes=settings.setup_links == "publish",
             find_setup_link=setup_links.bound,
         ),
+        drafts=Drafts(database.tenants, tenants, worker, conflicts=conflicts, clock=database.time),
         logins=logins,
         closing=Closing(tenants, database.tenant_logins, clock=database.time),
         health=ProviderHealth(relying_party, tokens),

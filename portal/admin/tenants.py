@@ -12,9 +12,10 @@ import yaml
 
 from portal.admin import content as contents
 from portal.admin.actors import actor_of
+from portal.admin.content_worker import Conflicts, ContentWorker, no_conflicts
 from portal.admin.events import Act, EventKind
 from portal.clock import Clock
-from portal.errors import PortalError
+from portal.errors import ConfigurationError, PortalError
 from portal.stores.tenant_records import DomainClaim, Draft, Revision, TenantRecord, TenantStatus
 from portal.stores.tenant_store import TenantStore
 from portal.tenancy.loading import LoadedTenant
@@ -72,12 +73,23 @@ class TenantInFile(PortalError):
 class TenantAdmin:
     """The acts on tenants of the database.
 
-    Parameters: reader, of contents; clock, that of the database.
+    Parameters: reader, of contents; worker, reads them for a server, whose event loop must not wait;
+    conflicts, see there; clock, that of the database.
     """
 
-    def __init__(self, store: TenantStore, reader: ContentReader, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: TenantStore,
+        reader: ContentReader,
+        *,
+        worker: ContentWorker | None = None,
+        conflicts: Conflicts = no_conflicts,
+        clock: Clock,
+    ) -> None:
         self._store = store
         self._reader = reader
+        self._worker = worker or ContentWorker(reader)
+        self._conflicts = conflicts
         self._vault = reader.vault
         self._clock = clock
 
@@ -125,7 +137,7 @@ class TenantAdmin:
         loaded = self._reader.read(slug, content)
         if record is None:
             record = await self._add(slug, act)
-        return await self._publish(record, content, act, EventKind.TENANT_PUBLISHED), loaded
+        return await self.publish_stored(record, content, act, EventKind.TENANT_PUBLISHED), loaded
 
     async def difference(
         self, slug: str, typed: str, *, resolve: Callable[[str], str] = contents.typed_secret
@@ -153,13 +165,18 @@ class TenantAdmin:
         """Publish an earlier revision again, as the next one.
 
         Raises: TenantMissing, TenantChanged, RevisionOfLaterVersion, ConfigurationError when this version
-        cannot read it for another reason, StoreUnavailable.
+        cannot read it for another reason or another tenant has one of its names, StoreUnavailable.
         """
         record, earlier = await self.get(slug), await self.revision(slug, number)
         if earlier.format > FORMAT:
             raise RevisionOfLaterVersion(f"revision {number} of {slug} has format {earlier.format}")
-        self.read(earlier)
-        return await self._publish(record, earlier.content, act, EventKind.TENANT_ROLLED_BACK, again=number)
+        loaded = await self._worker.run(slug, self._worker.reader.read, slug, earlier.content)
+        taken = await self._worker.run(slug, self._conflicts, loaded)
+        if taken:
+            raise ConfigurationError([*taken])
+        return await self.publish_stored(
+            record, earlier.content, act, EventKind.TENANT_ROLLED_BACK, again=number
+        )
 
     async def set_status(self, slug: str, status: TenantStatus, act: Act) -> bool:
         """Set what a tenant may do; False when that is its status. Raises as `roll_back`."""
@@ -240,9 +257,22 @@ class TenantAdmin:
             raise TenantChanged(slug)
         return record
 
-    async def _publish(
-        self, record: TenantRecord, content: str, act: Act, kind: EventKind, *, again: int | None = None
+    async def publish_stored(
+        self,
+        record: TenantRecord,
+        content: str,
+        act: Act,
+        kind: EventKind,
+        *,
+        again: int | None = None,
+        test: str = "",
+        draft: int | None = None,
     ) -> Revision:
+        """Publish a stored content that can be read as a tenant, in place of the live revision of `record`.
+
+        Parameters: again, the revision that it comes from; test, as in `Revision`; draft, as in
+        `TenantStore.publish`. Raises: TenantChanged, StoreUnavailable.
+        """
         now = self._clock()
         newest = await self._store.list_revisions(record.slug, before=_LATEST, most=1)
         number = max([record.live, *(one.number for one in newest)]) + 1
@@ -253,12 +283,12 @@ class TenantAdmin:
             format=FORMAT,
             author=act.actor.as_json(),
             reason=act.reason,
-            test="",
+            test=test,
             published_at=now,
         )
         target = f"revision {number}" + (f", again {again}" if again is not None else "")
         event = act.event(kind, tenant=record.slug, target=target, at=now)
-        if not await self._store.publish(revision, replaces=record.live, draft=None, event=event):
+        if not await self._store.publish(revision, replaces=record.live, draft=draft, event=event):
             raise TenantChanged(record.slug)
         return revision
 

@@ -29,13 +29,18 @@ MAX_VALUES = 5_000
 KeyPath = tuple[str | int, ...]
 
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-_NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_TEXT = re.compile(
+    "[^\t\n\r\x20-\x7e\x85\xa0-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+)
+_BIDI_CONTROL = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Characters that show a text in another order than it has (THREATS A3, L8)."""
 _TAB_INDENT = re.compile(r"^ *\t", re.MULTILINE)
 _OTHER_SPACE = re.compile(
     r"^ *+(?:(?:- ++)*+[A-Za-z0-9_-]++:)?[\xa0\u1680\u2000-\u200b\u202f\u205f\u3000\ufeff]", re.MULTILINE
 )
 """A space that YAML takes for a letter, where a plain one is meant."""
-_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+"""Unquoted texts that stand for nothing."""
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]{1,18}|[0-9]{1,18}(\.[0-9]{0,18})?)([eE][-+]?[0-9]{1,3})?")
@@ -262,6 +267,8 @@ class _Reader:
                 raise _Stop
 
     def _refuse_extras(self, event: yaml.NodeEvent) -> None:
+        if isinstance(event, yaml.ScalarEvent) and _BIDI_CONTROL.search(event.value):
+            self._report(event, "the value has a character that changes the direction of text; remove it")
         if event.anchor is not None:
             self._report(event, "an anchor (&) is not allowed; leave it out, or quote the value")
         tag = getattr(event, "tag", None)
@@ -341,7 +348,7 @@ def _resolve(event: yaml.ScalarEvent) -> object:
     text: str = event.value
     if not event.implicit[0]:
         return text
-    if text in _NULLS:
+    if text in NULLS:
         return None
     if text in _BOOLS:
         return _BOOLS[text]

@@ -129,6 +129,10 @@ class LiveTenants:
         """A number that changes with every change of owners."""
         return self._ownership.version
 
+    def conflicts(self, loaded: LoadedTenant) -> list[Problem]:
+        """Return a problem for each name of a tenant that another one has, without telling which."""
+        return self._ownership.conflicts(loaded, name_owners=False)
+
     def owned(self, recorded: Owned) -> Owned:
         """Return the names that each tenant owns.
 

@@ -96,7 +96,7 @@ class Ownership:
         else:
             self._rejected |= new
         accepted |= self._accept_rejected()
-        conflicts = {slug: self._conflicts(one) for slug, one in in_turns(self._rejected.items())}
+        conflicts = {slug: self.conflicts(one) for slug, one in in_turns(self._rejected.items())}
         return Resolved(accepted, conflicts)
 
     def _accept_rejected(self) -> dict[str, Tenant]:
@@ -127,11 +127,14 @@ class Ownership:
                     return False
         return True
 
-    def _conflicts(self, one: LoadedTenant) -> list[Problem]:
-        """Return a problem for each claim of a tenant that another tenant owns."""
+    def conflicts(self, one: LoadedTenant, *, name_owners: bool = True) -> list[Problem]:
+        """Return a problem for each claim of a tenant that another tenant owns.
+
+        Parameters: name_owners, whether to tell which: not to the admins of tenants (THREATS T5).
+        """
         owners = ((claim, self._owners.get(claim, one.tenant.slug)) for claim in claims_of(one.tenant))
         return [
-            Problem(one.places[claim], _conflict_message(claim, owner))
+            Problem(one.places[claim], _conflict_message(claim, owner, name_owner=name_owners))
             for claim, owner in owners
             if owner != one.tenant.slug
         ]
@@ -186,11 +189,14 @@ def _differs(old: Tenant | None, new: LoadedTenant) -> bool:
     return old is None or old.revision != new.tenant.revision
 
 
-def _conflict_message(claim: Claim, owner: str) -> str:
+def _conflict_message(claim: Claim, owner: str, *, name_owner: bool) -> str:
+    belongs = (
+        f"already belongs to the tenant {owner}" if name_owner else "is used by another organisation here"
+    )
     if claim[0] == "client":
         return (
-            f"this client of this issuer already belongs to the tenant {owner}, and both authenticate with "
-            "the portal's shared keys; register another client for this tenant"
+            f"this client of this issuer {belongs}, and both authenticate with the portal's shared keys; "
+            "register another client for this tenant"
         )
-    reason = "is reserved for the portal" if owner == _PORTAL else f"already belongs to the tenant {owner}"
+    reason = "is reserved for the portal" if owner == _PORTAL else belongs
     return f"{claim[0]} contains a name that {reason}"

@@ -204,6 +204,14 @@ class Registry:
         with self._lock:
             return self._live.owned(recorded)
 
+    def conflicts(self, loaded: LoadedTenant) -> list[Problem]:
+        """Return a problem for each name of a tenant that another one has, without telling which.
+
+        Waits while files are read: call it in a thread.
+        """
+        with self._lock:
+            return self._live.conflicts(loaded)
+
     @property
     def owners_version(self) -> int:
         """A number that changes with every change of owners."""

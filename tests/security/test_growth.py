@@ -114,6 +114,8 @@ PARSING = frozenset(
 
 NO_UNTRUSTED_INPUT = {
     "portal.admin.actors": "stored by the portal",
+    "portal.admin.draft_state": "stored by the portal, sealed; read in a thread",
+    "portal.admin.publication": "writes",
     "portal.admin.tenants": "writes",
     "portal.admin.summaries": "one line of at most 300 characters of a stored draft",
     "portal.web.admin.diff": "a pattern of bounded length at the beginning of a line",
@@ -136,12 +138,14 @@ NO_UNTRUSTED_INPUT = {
     "portal.cli.main": "input of the operator",
     "portal.cli.key_report": "writes",
     "portal.cli.source_lines": "a file of the operator",
+    "portal.config.source_lines": "splits a text at line breaks, with one pattern that does not backtrack",
     "portal.config.settings": "input of the operator",
     "portal.config.logo_file": "a file of the operator, read at start",
     "portal.config.event_settings": "input of the operator",
     "portal.config.setting_types": "input of the operator",
     "portal.config.claim_rules": "values of tenant files and settings, read in a thread",
     "portal.config.product": "input of the operator",
+    "portal.web.admin.drafts": "one pattern of a fixed length",
     "portal.web.product_files": "one pattern of a fixed length",
     "portal.oidc.jose.algorithms": "makes keys of members that keys.parse_key_set has bounded",
     "portal.oidc.abnf": "makes patterns of one character class",

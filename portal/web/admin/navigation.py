@@ -21,6 +21,7 @@ class TenantPage:
 
 TENANT_PAGES = (
     TenantPage("", "Overview", Right.VIEW, of_database=False),
+    TenantPage("draft", "Draft", Right.DRAFT),
     TenantPage("sessions", "Logins", Right.LOGINS, of_database=False),
     TenantPage("revisions", "Revisions", Right.VIEW),
     TenantPage("events", "Events", Right.VIEW, of_database=False),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from portal.web.admin.base import AdminHandler, ConsoleMissingHandler, ConsoleRedirectHandler
+from portal.web.admin.draft_yaml import DraftYamlHandler
+from portal.web.admin.drafts import DiscardHandler, DraftHandler
 from portal.web.admin.events import EventsHandler
 from portal.web.admin.links import RevokeSetupLinkHandler, SetupLinksHandler
 from portal.web.admin.new import NewTenantHandler
 from portal.web.admin.overview import OverviewHandler
+from portal.web.admin.publish import PublishHandler
 from portal.web.admin.revisions import RevisionHandler, RevisionsHandler, RollBackHandler
 from portal.web.admin.sessions import EndAllLoginsHandler, EndLoginHandler, SessionsHandler
 from portal.web.admin.status import RemoveTenantHandler, StatusHandler
@@ -21,6 +24,10 @@ ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (r"/admin", ConsoleRedirectHandler),
     (r"/admin/new", NewTenantHandler),
     (rf"{TENANT}/", TenantPageHandler),
+    (rf"{TENANT}/draft", DraftHandler),
+    (rf"{TENANT}/draft/yaml", DraftYamlHandler),
+    (rf"{TENANT}/draft/publish", PublishHandler),
+    (rf"{TENANT}/draft/discard", DiscardHandler),
     (rf"{TENANT}/sessions", SessionsHandler),
     (rf"{TENANT}/sessions/end", EndLoginHandler),
     (rf"{TENANT}/sessions/end-all", EndAllLoginsHandler),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portal.admin.content import difference, shown, stored
+from portal.admin.content import difference, shown, shown_safely, stored, text_difference
 from portal.errors import ConfigurationError, VaultError
 from portal.tenancy.loading import read_stored_tenant
 
@@ -185,3 +185,29 @@ def test_a_content_that_is_too_large_is_refused_before_and_after_sealing() -> No
 
 def test_a_byte_order_mark_moves_no_text() -> None:
     assert as_stored("\ufeff" + TYPED) == as_stored(TYPED)
+
+
+@pytest.mark.parametrize("nothing", ["~", "null", "", "Null"])
+def test_an_empty_secret_is_refused(nothing: str) -> None:
+    assert "is empty; type the secret, or remove the key" in problem(TYPED.replace("hunter2", nothing))
+
+
+def test_a_secret_in_quotes_may_look_like_nothing() -> None:
+    assert "sealed:~" in as_stored(TYPED.replace("hunter2", '"~"'))
+
+
+def test_a_content_that_cannot_be_read_is_shown_without_sealed_values() -> None:
+    assert shown_safely("a: &b sealed:abc.DEF-_\n", "acme").startswith("a: &b sealed:")
+    assert "abc.DEF" not in shown_safely("a: &b sealed:abc.DEF-_\n", "acme")
+    content = as_stored(TYPED)
+    assert shown_safely(content, "acme") == shown(content, "acme")
+
+
+def test_a_difference_of_very_many_lines_is_made_without_searching() -> None:
+    before = "".join(f"- {number}\n" for number in range(1_500))
+    after = before.replace("- 700\n", "- x\n- y\n")
+    assert text_difference(before, after).splitlines() == [
+        "--- live", "+++ new", "@@ -701,1 +701,2 @@", "-- 700", "+- x", "+- y",
+    ]  # fmt: skip
+    assert text_difference(before, before) == ""
+    assert text_difference(before, before + "- more\n").splitlines()[3:] == ["+- more"]

@@ -47,6 +47,12 @@ def problems_of(content: bytes | str) -> list[str]:
         ("a:\n  \tb: 1\n", "acme.yaml:2:3: a tab is used for indentation; use spaces"),
         ("a: \x07b\n", "acme.yaml:1:4: control character U+0007 is not allowed"),
         ("a: b\x00\n", "acme.yaml:1:5: control character U+0000 is not allowed"),
+        ("a: b\u202ec\n", "acme.yaml:1:5: control character U+202E is not allowed"),
+        ("a: \u2066b\n", "acme.yaml:1:4: control character U+2066 is not allowed"),
+        (
+            'a: "\\u202e"\n',
+            "acme.yaml:1:4: the value has a character that changes the direction of text; remove it",
+        ),
         (b"a: b\nc: \xff\n", "acme.yaml:2:4: byte 0xff is not UTF-8; save the file as UTF-8"),
         ("ä: é\n".encode("latin-1"), "acme.yaml:1:1: byte 0xe4 is not UTF-8; save the file as UTF-8"),
         ("a: b\n".encode("utf-16"), "acme.yaml:1:1: byte 0xff is not UTF-8; save the file as UTF-8"),
