@@ -17,17 +17,24 @@ from typing import Any
 
 import pytest
 
+from portal.admin.events import EventKind
 from portal.admin.viewers import BoundSetupLink
 from portal.web.admin.reference import Kind, kinds, methods_of, refusal
 from portal.web.admin.routes import ADMIN_ROUTES
 from tests.kit.browser import Browser, Response
-from tests.kit.console import ConsoleWorld
+from tests.kit.console import ACT, ConsoleWorld
 from tests.security.test_secrets_in_sinks import secrets_of
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 TENANTS = ("globex", "acme", "nobody")
 """One of the database, one of a file, and one that does not exist."""
-IDS: dict[str, tuple[str, str]] = {"number": ("1", "99"), "provider": ("default", "none")}
+LINK = "0123456789ab"
+"""The id of a setup link of Globex; see `add_setup_link`."""
+IDS: dict[str, tuple[str, str]] = {
+    "number": ("1", "99"),
+    "provider": ("default", "none"),
+    "link": (LINK, "ffffffffffff"),
+}
 """For each kind of id in an address except the tenant: one that exists at Globex, and one that does not."""
 _GROUP = re.compile(r"\(\?P<(\w+)>(?:[^()\[]|\[[^\]]*\])*\)")
 _FORM = "application/x-www-form-urlencoded"
@@ -59,6 +66,14 @@ def addresses(tenants: tuple[str, ...] = TENANTS) -> Iterator[Address]:
                 yield Address(path, handler, slug, ids_exist=place == 0)
                 if not _GROUP.findall(pattern.replace("?P<tenant>", "")):
                     break
+
+
+async def add_setup_link(console: ConsoleWorld) -> None:
+    """Add the setup link of IDS to Globex."""
+    made = (await console.services.setup_links.make("globex", ACT)).link
+    event = ACT.event(EventKind.SETUP_LINK_MADE, tenant="globex", at=made.created_at)
+    link = replace(made, id=LINK, token_hash="0" * 64)
+    assert await console.services.store.add_setup_link(link, event=event)
 
 
 def with_setup_link(console: ConsoleWorld, slug: str) -> Browser:
@@ -109,6 +124,7 @@ def bytes_of(response: Response) -> tuple[int, dict[str, str], str]:
 @pytest.mark.gen_test(timeout=120)
 async def test_T5_each_viewer_gets_the_stated_response_at_every_address(console: ConsoleWorld) -> None:
     """As docs/reference/console.md says."""
+    await add_setup_link(console)
     for kind in kinds("globex", "acme"):
         browser = viewers_of(console)[kind.title]
         for address in addresses(("globex",)):
