@@ -126,6 +126,11 @@ def shown(content: str, name: str) -> str:
     return _replaced(content, name, lambda secret: _shown(secret.value))
 
 
+def shown_secrets(content: str, name: str) -> dict[KeyPath, str]:
+    """The secrets in a stored content as the shown form has them, by their keys."""
+    return {secret.path: _shown(secret.value) for secret in _secrets(content, name)}
+
+
 def sealed_secrets(content: str, name: str) -> list[str]:
     """The sealed secrets in a stored content, without `sealed:`."""
     return [secret.value.removeprefix(SEALED) for secret in _secrets(content, name)]

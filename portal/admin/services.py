@@ -10,6 +10,7 @@ from portal.admin.domains import Domains
 from portal.admin.drafts import Drafts
 from portal.admin.health import ProviderHealth
 from portal.admin.logins import LoginAdmin
+from portal.admin.summaries import Summaries
 from portal.admin.tenants import TenantAdmin
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
@@ -36,6 +37,7 @@ class AdminServices:
     logins: LoginAdmin
     closing: Closing
     health: ProviderHealth
+    summaries: Summaries
 
 
 def admin_services(
@@ -66,6 +68,7 @@ def admin_services(
         logins=logins,
         closing=Closing(tenants, database.tenant_logins, clock=database.time),
         health=ProviderHealth(relying_party, tokens),
+        summaries=Summaries(registry, database.tenants),
     )
 
 

@@ -121,6 +121,25 @@ class LiveTenants:
         if stored.error is not None:
             problems[stored.name] = stored.error
 
+    def loaded(self, slug: str) -> LoadedTenant | None:
+        """What a tenant's file or revision was read as; None when it cannot be used, or there is none."""
+        for file in self._folder.of(slug):
+            return file.loaded
+        stored = self.stored.get(slug)
+        return stored.loaded if stored is not None else None
+
+    def problems_of(self, slug: str) -> tuple[Problem, ...]:
+        """The problems of a tenant's files and revision."""
+        names = [file.path.name for file in self._folder.of(slug)]
+        if (stored := self.stored.get(slug)) is not None:
+            names.append(stored.name)
+        found = (self.problems.get(name) for name in names)
+        return tuple(problem for error in found if error is not None for problem in error.problems)
+
+    def has_conflict(self, slug: str) -> bool:
+        """Whether a tenant is not served because it claims a name of another: its problems name that one."""
+        return slug in self._ownership.rejected
+
     def _name(self, slug: str) -> str:
         """The name of the file or stored tenant that a tenant comes from."""
         files, stored = self._folder.of(slug), self.stored.get(slug)

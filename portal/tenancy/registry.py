@@ -116,6 +116,18 @@ class Registry:
         """The file to which a slug belongs; None for tenants of the database, and unknown ones."""
         return next((file.path for file in self._folder.of(slug)), None)
 
+    def loaded(self, slug: str) -> LoadedTenant | None:
+        """What a tenant's file or revision was read as; None when it cannot be used, or there is none."""
+        return self._live.loaded(slug)
+
+    def problems_of(self, slug: str) -> tuple[Problem, ...]:
+        """The problems of a tenant's files and revision; those of a conflict name another tenant."""
+        return self._live.problems_of(slug)
+
+    def has_conflict(self, slug: str) -> bool:
+        """Whether a tenant is not served because it claims a name of another."""
+        return self._live.has_conflict(slug)
+
     def all(self) -> Sequence[Tenant]:
         """Return all live tenants, sorted by name."""
         return self._live.index.tenants
@@ -198,13 +210,6 @@ class Registry:
         Empty for the portal's own host; None for names of tenants of the database, and free ones.
         """
         return self._live.owner_in_files(name)
-
-    def served_names(self, slug: str) -> frozenset[str] | None:
-        """The host names and e-mail domains of a live tenant of the database; None if there is none."""
-        tenant = self.get(slug)
-        if tenant is None or self.is_of_operator(slug):
-            return None
-        return frozenset((*tenant.hosts, *tenant.email_domains))
 
     def conflicts(self, loaded: LoadedTenant) -> list[Problem]:
         """Return a problem for each name of a tenant that another one has, without telling which.

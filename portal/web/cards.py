@@ -73,7 +73,7 @@ def _minute_text(minute: int) -> str:
     return datetime.datetime.fromtimestamp(60 * minute, datetime.UTC).strftime("%-d %B %Y, %H:%M UTC")
 
 
-def unknown_tenant_card(slug: str) -> TenantCard:
-    """The card of a tenant that is not live, so that only its slug is known."""
-    name, letters, color = _look(slug, slug, None)
-    return TenantCard(slug, name, letters, color, signed_in=False)
+def unknown_tenant_card(slug: str, name: str = "") -> TenantCard:
+    """The card of a tenant that is not live. Parameters: name, if it is known."""
+    text, letters, color = _look(slug, name or slug, None)
+    return TenantCard(slug, text, letters, color, signed_in=False)

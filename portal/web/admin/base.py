@@ -80,6 +80,12 @@ class AdminHandler(PageHandler):
         if file is not None:
             raise TenantInFile(file_name(file.parent.name, file.name))
 
+    async def require_tenant(self, slug: str) -> None:
+        """Raise TenantMissing when neither a file nor the database has a tenant with this slug."""
+        registry = self.portal.registry
+        if registry.get(slug) is None and registry.file_of(slug) is None:
+            await self.services.tenants.get(slug)
+
     def act(self, reason: str = "") -> Act:
         """What is recorded of a change that this request makes."""
         return Act(
@@ -143,6 +149,7 @@ class ConsoleMissingHandler(AdminHandler):
 
     async def prepare(self) -> None:
         await super().prepare()
+        self._allowed = False  # as what is refused
         raise NotFound("no such page of the console")
 
 

@@ -20,8 +20,12 @@ class TenantPage:
 
 
 TENANT_PAGES = (
-    TenantPage("", "Tenant", Right.VIEW, of_database=False),
+    TenantPage("", "Overview", Right.VIEW, of_database=False),
+    TenantPage("sessions", "Logins", Right.LOGINS, of_database=False),
     TenantPage("domains", "Domains", Right.DOMAINS),
+    TenantPage("revisions", "Revisions", Right.VIEW),
+    TenantPage("events", "Events", Right.VIEW, of_database=False),
+    TenantPage("status", "Status", Right.OPERATE),
 )
 """In the order of the navigation. Each is the beginning of the paths of further pages."""
 

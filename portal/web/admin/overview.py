@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
+from portal.admin.health import Health, HealthState
+from portal.admin.summaries import DraftStage, Summary, status_in_words
 from portal.admin.viewers import Right
+from portal.display_text import display_text
 from portal.web.admin.base import AdminHandler
-from portal.web.cards import tenant_card
+from portal.web.admin.status import removed_in_words
+from portal.web.cards import clock_text, tenant_card, unknown_tenant_card
 from portal.web.views import TenantCard
+
+_AT_ONCE = 25
+_MOST_PAGES = 100_000
+_TONES = {"Live": "good", "Closed to new logins": "warn", "Not published yet": "", "Suspended": "bad"}
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewRow:
+    """A tenant in the overview."""
+
+    card: TenantCard
+    place: str
+    """The name of its file, or `Console`."""
+    revision: str
+    status: str
+    tone: str
+    """`good`, `warn`, `bad`, or empty."""
+    draft: str
+    problems: tuple[str, ...]
+    health: tuple[str, ...]
+    """What this process knows of its providers that needs attention."""
 
 
 @dataclass(frozen=True, slots=True)
 class OverviewPage:
     """`GET /admin/`."""
 
-    tenants: tuple[TenantCard, ...]
+    rows: tuple[OverviewRow, ...]
     operator: bool
+    query: str
+    total: int
+    first: int
+    """The number of the first row; 0 without rows."""
+    earlier_url: str | None
+    later_url: str | None
+    notice: str = ""
 
 
 class OverviewHandler(AdminHandler):
@@ -24,9 +57,80 @@ class OverviewHandler(AdminHandler):
     right = Right.VIEW
 
     async def get(self) -> None:
-        registry = self.portal.registry
-        slugs = sorted(self.viewer.admin_of)
-        mine = [tenant for slug in slugs if (tenant := registry.get(slug)) is not None]
-        found = list(registry.all())[:50] if self.viewer.operator else mine
-        cards = tuple(tenant_card(tenant, None) for tenant in found)
-        self.show("admin/overview.html", OverviewPage(cards, self.viewer.operator))
+        operator = self.viewer.operator
+        query = display_text(self.get_query_argument("q", ""), limit=254) if operator else ""
+        number = self._page_number() if operator else 1
+        skip = (number - 1) * _AT_ONCE
+        if operator:
+            found = await self.services.summaries.of_all(query, skip=skip, most=_AT_ONCE)
+        else:
+            found = await self.services.summaries.of_admin(self.viewer.admin_of)
+        rows = tuple(self._row(summary) for summary in found.summaries)
+        more = operator and found.total > skip + len(rows)
+        self.show(
+            "admin/overview.html",
+            OverviewPage(
+                rows=rows,
+                operator=operator,
+                query=query,
+                total=found.total,
+                first=skip + 1 if rows else 0,
+                earlier_url=_url(query, number - 1) if number > 1 else None,
+                later_url=_url(query, number + 1) if more else None,
+                notice=removed_in_words(
+                    self.get_query_argument("removed", ""), self.get_query_argument("ended", "")
+                ),
+            ),
+        )
+
+    def _page_number(self) -> int:
+        text = self.get_query_argument("page", "1")
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
+        return min(max(number, 1), _MOST_PAGES)
+
+    def _row(self, summary: Summary) -> OverviewRow:
+        status = status_in_words(summary)
+        record, live = summary.record, summary.live
+        of_database = summary.file is None
+        return OverviewRow(
+            card=tenant_card(live, None) if live else unknown_tenant_card(summary.slug, summary.name),
+            place=summary.file or "Console",
+            revision=f"Revision {record.live}" if of_database and record and record.live else "",
+            status=status,
+            tone=_TONES.get(status, "bad"),
+            draft=draft_in_words(summary.draft),
+            problems=tuple(display_text(one, limit=500) for one in summary.problems[:3]),
+            health=self._health(summary),
+        )
+
+    def _health(self, summary: Summary) -> tuple[str, ...]:
+        if summary.live is None:
+            return ()
+        health = [
+            (provider, self.services.health.of(provider)) for provider in summary.live.providers.values()
+        ]
+        return tuple(
+            f"{display_text(provider.label or provider.id, limit=80)}: {health_in_words(one)}"
+            for provider, one in health
+            if one.state is HealthState.FAILING
+        )
+
+
+def draft_in_words(stage: DraftStage) -> str:
+    """How far a draft is, for a label; empty without one."""
+    return {DraftStage.WAITING: "Draft waiting", DraftStage.PROPOSED: "Draft proposed"}.get(stage, "")
+
+
+def health_in_words(health: Health) -> str:
+    """What the last contact with a provider showed."""
+    at = "" if health.at is None else f" on {clock_text(health.at, date=True)}"
+    if health.state is HealthState.FAILING:
+        return f"the last contact{at} failed: {health.reason}"
+    if health.state is HealthState.UNKNOWN:
+        return "not asked yet"
+    return f"last contact{at}"
+
+
+def _url(query: str, number: int) -> str:
+    parameters = {**({"q": query} if query else {}), **({"page": number} if number > 1 else {})}
+    return f"/admin/?{urlencode(parameters)}" if parameters else "/admin/"

@@ -9,20 +9,36 @@ from portal.web.admin.domains import (
     DomainsHandler,
     ReleaseDomainHandler,
 )
+from portal.web.admin.events import EventsHandler
+from portal.web.admin.new import NewTenantHandler
 from portal.web.admin.overview import OverviewHandler
+from portal.web.admin.revisions import RevisionHandler, RevisionsHandler, RollBackHandler
+from portal.web.admin.sessions import EndAllLoginsHandler, EndLoginHandler, SessionsHandler
+from portal.web.admin.status import RemoveTenantHandler, StatusHandler
 from portal.web.admin.tenant import TenantPageHandler
 
 TENANT = r"/admin/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 """The beginning of the addresses of a tenant's pages."""
+NUMBER = r"(?P<number>[0-9]{1,16})"
 
 ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (r"/admin/", OverviewHandler),
     (r"/admin", ConsoleRedirectHandler),
+    (r"/admin/new", NewTenantHandler),
     (rf"{TENANT}/", TenantPageHandler),
     (rf"{TENANT}/domains", DomainsHandler),
     (rf"{TENANT}/domains/check", CheckDomainHandler),
     (rf"{TENANT}/domains/approve", ApproveDomainHandler),
     (rf"{TENANT}/domains/release", ReleaseDomainHandler),
+    (rf"{TENANT}/sessions", SessionsHandler),
+    (rf"{TENANT}/sessions/end", EndLoginHandler),
+    (rf"{TENANT}/sessions/end-all", EndAllLoginsHandler),
+    (rf"{TENANT}/events", EventsHandler),
+    (rf"{TENANT}/revisions", RevisionsHandler),
+    (rf"{TENANT}/revisions/{NUMBER}", RevisionHandler),
+    (rf"{TENANT}/revisions/{NUMBER}/rollback", RollBackHandler),
+    (rf"{TENANT}/status", StatusHandler),
+    (rf"{TENANT}/remove", RemoveTenantHandler),
 ]
 ANY_ADDRESS = (r"/admin/.*", ConsoleMissingHandler)
 """What no route of ADMIN_ROUTES matches."""

@@ -1,0 +1,143 @@
+"""The logins at a tenant: who is signed in, and ending it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from portal.admin.logins import ListedLogin
+from portal.admin.viewers import Right
+from portal.display_text import display_text
+from portal.errors import BadRequest
+from portal.stores.model import Login
+from portal.tenancy.model import Tenant
+from portal.web.admin.base import AdminHandler
+from portal.web.admin.fields import REASON_FIELD
+from portal.web.admin.form import FieldView, Form, empty_form
+from portal.web.cards import account_name, clock_text
+from portal.web.forms import posted_form
+
+_LONGEST_REFERENCE = 1_000
+_NOTICES = {"one": "The login has ended.", "gone": "That login had ended already."}
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRow:
+    """A login in the list. Bounded text."""
+
+    reference: str
+    user: str
+    email: str
+    subject: str
+    provider: str
+    signed_in: str
+    last_used: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsPage:
+    """`GET /admin/t/{tenant}/sessions`."""
+
+    slug: str
+    rows: tuple[LoginRow, ...]
+    total: int
+    notice: str
+    reason: FieldView
+    earlier_url: str | None
+    later_url: str | None
+
+
+class SessionsHandler(AdminHandler):
+    """`GET /admin/t/{tenant}/sessions`: the logins at a tenant, the newest first."""
+
+    right = Right.LOGINS
+
+    async def get(self, tenant: str) -> None:
+        await self.show_list(tenant, empty_form((REASON_FIELD,)))
+
+    async def show_list(self, tenant: str, form: Form) -> None:
+        """Show the page. Parameters: form, the reason for ending all logins."""
+        await self.require_tenant(tenant)
+        after = self.get_query_argument("after", None)
+        if after is not None and len(after) > _LONGEST_REFERENCE:
+            after = None
+        listed = await self.services.logins.list(tenant, after=after)
+        live = self.portal.registry.get(tenant)
+        base = f"/admin/t/{tenant}/sessions"
+        page = SessionsPage(
+            slug=tenant,
+            rows=tuple(_row(live, one) for one in listed.logins),
+            total=await self.services.logins.count(tenant),
+            notice=self._notice(),
+            reason=form.views()["reason"],
+            earlier_url=base if after is not None else None,
+            later_url=f"{base}?{urlencode({'after': listed.more_after})}" if listed.more_after else None,
+        )
+        if form.errors:
+            self.show_again("admin/sessions.html", page)
+        else:
+            self.show("admin/sessions.html", page)
+
+    def _notice(self) -> str:
+        done = self.get_query_argument("ended", "")
+        if done in _NOTICES:
+            return _NOTICES[done]
+        if done.isascii() and done.isdigit() and len(done) < 10:
+            return "One login has ended." if done == "1" else f"{int(done)} logins have ended."
+        return ""
+
+
+class EndLoginHandler(AdminHandler):
+    """`POST /admin/t/{tenant}/sessions/end`: ends one login and revokes its tokens."""
+
+    right = Right.LOGINS
+
+    async def post(self, tenant: str) -> None:
+        await self.require_tenant(tenant)
+        references = posted_form(self.request).get("login", [])
+        if len(references) != 1 or len(references[0]) > _LONGEST_REFERENCE:
+            raise BadRequest("the form names no login")
+        ended = await self.services.logins.end(tenant, references[0], self.act())
+        self.redirect(f"/admin/t/{tenant}/sessions?ended={'one' if ended else 'gone'}", status=303)
+
+
+class EndAllLoginsHandler(SessionsHandler):
+    """`POST /admin/t/{tenant}/sessions/end-all`: ends all logins at a tenant."""
+
+    async def get(self, tenant: str) -> None:
+        self.redirect(f"/admin/t/{tenant}/sessions", status=303)
+
+    async def post(self, tenant: str) -> None:
+        form = self.read_form((REASON_FIELD,))
+        if form.errors:
+            await self.show_list(tenant, form)
+            return
+        await self.require_tenant(tenant)
+        ended = await self.services.logins.end_all(tenant, self.act(form["reason"]))
+        self.redirect(f"/admin/t/{tenant}/sessions?ended={ended}", status=303)
+
+
+def _row(live: Tenant | None, listed: ListedLogin) -> LoginRow:
+    found, login = listed.found, listed.found.login
+    return LoginRow(
+        reference=listed.reference,
+        user=account_name(live, login.claims, login.subject) if live else display_text(login.subject, 120),
+        email=_email(live, login),
+        subject=display_text(login.subject, limit=255),
+        provider=_provider(live, login),
+        signed_in=clock_text(login.signed_in_at, date=True),
+        last_used=clock_text(found.last_seen_at, date=True),
+        device=display_text(found.device, limit=120),
+    )
+
+
+def _email(live: Tenant | None, login: Login) -> str:
+    value = login.claims.get(live.claims.email) if live is not None else None
+    return display_text(value, limit=254) if isinstance(value, str) else ""
+
+
+def _provider(live: Tenant | None, login: Login) -> str:
+    provider = live.providers.get(login.provider) if live is not None else None
+    label = provider.label if provider is not None else None
+    return display_text(label or login.issuer, limit=255)
