@@ -10,7 +10,7 @@ from tornado.routing import Rule, URLSpec
 from tornado.web import Application
 
 from portal.web.account import AccountHandler, SessionInfoHandler
-from portal.web.admin.routes import ADMIN_ROUTES, ANY_ADDRESS
+from portal.web.admin.routes import ADMIN_ROUTES, ANY_ADDRESS, TENANT
 from portal.web.api_proxy.handler import ApiServer
 from portal.web.base import NotFoundHandler
 from portal.web.callback import CallbackHandler, PostedCallbackHandler
@@ -34,6 +34,9 @@ _LOGIN = re.compile(rf"{_TENANT}/(?P<page>login|callback)")
 LARGEST_FORM = 128 * 1024
 """Most bytes of a body, except for API calls. Parsing more would block the event loop (THREATS D1)."""
 
+LARGEST_YAML_FORM = 256 * 1024
+"""Most bytes of a form with a draft: 64 KB, of which each byte may be three. Parsing it takes 2 ms."""
+
 
 def dispatcher(portal: Portal, application: Application) -> Dispatcher:
     """Return the delegate that serves a portal: API calls by `ApiServer`, all else by the application."""
@@ -55,6 +58,11 @@ def body_rules() -> BodyRules:
                 cookies=(POSTED_BINDING_COOKIE, BINDING_COOKIE),
             ),
             BodyRule(re.compile(rf"{_TENANT}/backchannel-logout"), largest=64 * 1024),
+            BodyRule(
+                re.compile(rf"{TENANT}/draft/yaml"),
+                largest=LARGEST_YAML_FORM,
+                cookies=(SESSION_COOKIE, SETUP_COOKIE),
+            ),
             BodyRule(
                 re.compile(r"/admin/.*", re.DOTALL),
                 largest=LARGEST_FORM,

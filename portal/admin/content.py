@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any, cast, get_args
@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel
 
 from portal.config.secret_references import SEALED, is_reference
+from portal.config.source_lines import lines_of, position_of
 from portal.config.validation import model_at
 from portal.config.yaml_document import MAX_BYTES, NULLS, KeyPath, parse_document
 from portal.errors import ConfigurationError, Problem
@@ -150,6 +151,22 @@ def shown_safely(content: str, name: str) -> str:
     if is_readable(content, name):
         return shown(content, name)
     return _SEALED_VALUE.sub(lambda sealed: _shown(sealed[0]), content)
+
+
+def as_shown(problems: Iterable[Problem], content: str) -> tuple[Problem, ...]:
+    """Return problems of a stored content with their places in its shown form, whose lines are shorter."""
+    lines = lines_of(content)
+    return tuple(_as_shown(problem, lines) for problem in problems)
+
+
+def _as_shown(problem: Problem, lines: Sequence[str]) -> Problem:
+    position = position_of(problem)
+    if position is None or not 0 < position[1] <= len(lines):
+        return problem
+    file, line, column = position
+    before = lines[line - 1][: column - 1]
+    shorter = sum(len(sealed[0]) - len(_shown(sealed[0])) for sealed in _SEALED_VALUE.finditer(before))
+    return Problem(f"{file}:{line}:{column - shorter}", problem.message)
 
 
 def difference(name: str, before: str, after: str) -> str:

@@ -7,16 +7,26 @@ has one piece of work in it at a time, so that a busy tenant does not delay the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
+from portal.errors import Problem
+from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.stored import ContentReader
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Conflicts = Callable[[LoadedTenant], Sequence[Problem]]
+"""Returns a problem for each name of a tenant that another one has. Runs in a thread."""
+
+
+def no_conflicts(loaded: LoadedTenant) -> Sequence[Problem]:
+    """For who has no registry, such as commands."""
+    return ()
 
 
 class ContentWorker:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from portal.admin import content as contents
 from portal.admin.actors import Actor
-from portal.admin.draft_state import DraftState, edited_version, stored_state, test_sealed_for
+from portal.admin.content_worker import Conflicts
+from portal.admin.draft_state import DraftState, edited_version, state_sealed_for, stored_state
 from portal.admin.publication import (
     TestedProvider,
     admin_warning,
@@ -16,18 +17,17 @@ from portal.admin.publication import (
     tested_providers,
 )
 from portal.clock import Clock
+from portal.config.yaml_document import parse_document
 from portal.errors import ConfigurationError, Problem
 from portal.stores.tenant_records import Draft, Revision, TenantRecord
 from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
+from portal.tenancy.schema.tenant import ONLY_PROVIDER
 from portal.tenancy.stored import FORMAT, ContentReader, sealed_for
 
 MAX_TYPED_BYTES = 64 * 1024
 """Of a content that is edited in the console, in UTF-8; with sealed secrets it may be larger."""
 _LATER = "was made by a later version of the portal; it is kept, and cannot be edited or published here"
-
-Conflicts = Callable[[LoadedTenant], Sequence[Problem]]
-"""Returns the names of a tenant that another one has. Runs in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,9 @@ class OpenDraft:
     loaded: LoadedTenant | None
     """None when the content is not a valid tenant."""
     problems: tuple[Problem, ...]
-    """What must be corrected before it can be published. Places have the slug in place of a file."""
+    """What must be corrected before it can be published. Places are in `shown`, with the slug as file."""
+    providers: tuple[str, ...]
+    """The ids of its providers, also when it is invalid."""
     state: DraftState
     of_later_version: bool = False
     """Whether a later version of the portal made it: it is shown only."""
@@ -110,7 +112,7 @@ class DraftReader:
             DraftState()
             if draft is None
             else stored_state(draft).opened(
-                lambda sealed: self._vault.open(test_sealed_for(tenant.slug), sealed)
+                lambda sealed: self._vault.open(state_sealed_for(tenant.slug), sealed)
             )
         )
         return OpenDraft(
@@ -122,6 +124,7 @@ class DraftReader:
             shown=contents.shown_safely(content, tenant.slug),
             loaded=loaded,
             problems=problems,
+            providers=_provider_ids(content, loaded),
             state=state,
             of_later_version=later,
         )
@@ -130,8 +133,13 @@ class DraftReader:
         try:
             loaded = self._reader.read(slug, content)
         except ConfigurationError as error:
-            return None, tuple(error.problems)
-        return loaded, tuple(self._conflicts(loaded))
+            return None, contents.as_shown(error.problems, content)
+        loaded = replace(
+            loaded,
+            warnings=contents.as_shown(loaded.warnings, content),
+            hints=contents.as_shown(loaded.hints, content),
+        )
+        return loaded, contents.as_shown(self._conflicts(loaded), content)
 
     def stored(self, typed: str, before: OpenDraft) -> str:
         """Return the stored form of what was typed in place of a draft.
@@ -178,6 +186,19 @@ class DraftReader:
     def obstacles(self, draft: OpenDraft, live: Tenant | None) -> tuple[str, ...]:
         """Why a draft cannot be published yet, in sentences. Parameters: live, the live revision, if any."""
         return (*_blocking(draft), *_missing_tests(draft, live, self._tested(draft, live)))
+
+
+def _provider_ids(content: str, loaded: LoadedTenant | None) -> tuple[str, ...]:
+    if loaded is not None:
+        return tuple(loaded.tenant.providers)
+    try:
+        root = parse_document(content.encode(), "draft").root
+    except ConfigurationError:
+        return ()
+    several = root.get("providers")
+    if isinstance(several, Mapping):
+        return tuple(several)
+    return (ONLY_PROVIDER,) if root.keys() & {"issuer", "domain", "preset"} else ()
 
 
 def _missing_tests(

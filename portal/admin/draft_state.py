@@ -145,7 +145,7 @@ def sign_in_fingerprint(tenant: Tenant, provider: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_sealed_for(slug: str) -> str:
+def state_sealed_for(slug: str) -> str:
     """What the vault binds the test logins of a draft to."""
     return f"draft test:{slug}"
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from portal.admin.actors import Actor, ActorType
-from portal.admin.content_worker import ContentWorker
-from portal.admin.draft_reading import Conflicts, DraftReader, OpenDraft, Review
+from portal.admin.content import text_difference
+from portal.admin.content_worker import Conflicts, ContentWorker, no_conflicts
+from portal.admin.draft_reading import DraftReader, OpenDraft, Review
 from portal.admin.draft_state import (
     DraftState,
     Proposal,
@@ -19,8 +20,8 @@ from portal.admin.draft_state import (
     TestResult,
     edited_version,
     sign_in_fingerprint,
+    state_sealed_for,
     stored_state,
-    test_sealed_for,
 )
 from portal.admin.events import Act, EventKind
 from portal.admin.tenants import TenantAdmin, TenantChanged
@@ -95,7 +96,7 @@ class Drafts:
         tenants: TenantAdmin,
         worker: ContentWorker,
         *,
-        conflicts: Conflicts = lambda loaded: (),
+        conflicts: Conflicts = no_conflicts,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -119,6 +120,10 @@ class Drafts:
         """Return what publishing the draft would do. Parameters: actor, who asks. Raises as `get`."""
         draft = await self.get(slug)
         return await self._worker.run(slug, self._reader.review, draft, actor)
+
+    async def difference(self, draft: OpenDraft, typed: str) -> str:
+        """What a typed text changes of a draft, as a unified diff."""
+        return await self._worker.run(draft.slug, text_difference, draft.shown, typed)
 
     def obstacles(self, draft: OpenDraft, live: Tenant | None) -> tuple[str, ...]:
         """Why a draft cannot be published yet, in sentences. Parameters: live, the live revision, if any."""
@@ -181,7 +186,7 @@ class Drafts:
             raise DraftChanged(await self.get(slug))
 
         def with_test(state: StoredState) -> StoredState:
-            return state.with_test(test, lambda plain: self._vault.seal(test_sealed_for(slug), plain))
+            return state.with_test(test, lambda plain: self._vault.seal(state_sealed_for(slug), plain))
 
         await self._change_state(slug, with_test, version=version, event=None)
 

@@ -21,6 +21,12 @@ LONGEST_VALIDITY = 24 * 3600.0
 """Seconds after which a test login does not count."""
 
 
+ONE_OF_SEVERAL = (
+    "Who may sign in, or who is an admin, has changed: a test login at one of the providers must show that "
+    "somebody still may."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class TestedProvider:
     """A provider of a draft, and its test login."""
@@ -75,10 +81,7 @@ def missing_tests(
         return ()
     if len(concerned) == 1:
         return (f"{_title(concerned[0])}: {concerned[0].missing}",)
-    return (
-        "Who may sign in, or who is an admin, has changed: a test login at one of the providers must show "
-        "that somebody still may.",
-    )
+    return (ONE_OF_SEVERAL,)
 
 
 def admin_warning(tenant: Tenant, tests: Iterable[TestResult], actor: Actor) -> str:
@@ -103,11 +106,11 @@ def admin_warning(tenant: Tenant, tests: Iterable[TestResult], actor: Actor) -> 
 
 def counted_tests(providers: Iterable[TestedProvider]) -> str:
     """The `test` of a revision: who tested what and when, as JSON; empty when nothing was tested."""
-    tests = [
-        {"provider": one.id, "at": one.test.at, "actor": actor_of(one.test.actor).as_json()}
+    tests = {
+        one.id: {"at": one.test.at, "actor": actor_of(one.test.actor).as_json()}
         for one in providers
         if one.test is not None and not one.missing
-    ]
+    }
     return json.dumps({"tests": tests}) if tests else ""
 
 

@@ -52,8 +52,9 @@ def admin_services(
 ) -> AdminServices:
     """Make the services of a portal."""
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
-    tenants = TenantAdmin(database.tenants, reader, clock=database.time)
-    in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
+    worker = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
+    conflicts = registry.conflicts
+    tenants = TenantAdmin(database.tenants, reader, worker=worker, conflicts=conflicts, clock=database.time)
     logins = LoginAdmin(
         database.tenant_logins, database.tenants, logouts=logouts, vault=vault, clock=database.time
     )
@@ -61,9 +62,7 @@ def admin_services(
         store=database.tenants,
         tenants=tenants,
         viewers=Viewers(registry, settings.operators, link_publishes=settings.setup_links == "publish"),
-        drafts=Drafts(
-            database.tenants, tenants, in_thread, conflicts=registry.conflicts, clock=database.time
-        ),
+        drafts=Drafts(database.tenants, tenants, worker, conflicts=conflicts, clock=database.time),
         domains=_domains(settings, database, vault, registry),
         logins=logins,
         closing=Closing(tenants, database.tenant_logins, clock=database.time),

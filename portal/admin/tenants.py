@@ -13,10 +13,11 @@ import yaml
 
 from portal.admin import content as contents
 from portal.admin.actors import actor_of
+from portal.admin.content_worker import Conflicts, ContentWorker, no_conflicts
 from portal.admin.events import Act, EventKind
 from portal.admin.stated_names import release_unstated
 from portal.clock import Clock
-from portal.errors import PortalError, StoreUnavailable
+from portal.errors import ConfigurationError, PortalError, StoreUnavailable
 from portal.stores.tenant_records import Draft, Revision, TenantRecord, TenantStatus
 from portal.stores.tenant_store import TenantStore
 from portal.tenancy.loading import LoadedTenant
@@ -72,12 +73,23 @@ class TenantInFile(PortalError):
 class TenantAdmin:
     """The acts on tenants of the database.
 
-    Parameters: reader, of contents; clock, that of the database.
+    Parameters: reader, of contents; worker, reads them for a server, whose event loop must not wait;
+    conflicts, see there; clock, that of the database.
     """
 
-    def __init__(self, store: TenantStore, reader: ContentReader, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: TenantStore,
+        reader: ContentReader,
+        *,
+        worker: ContentWorker | None = None,
+        conflicts: Conflicts = no_conflicts,
+        clock: Clock,
+    ) -> None:
         self._store = store
         self._reader = reader
+        self._worker = worker or ContentWorker(reader)
+        self._conflicts = conflicts
         self._vault = reader.vault
         self._clock = clock
 
@@ -153,12 +165,15 @@ class TenantAdmin:
         """Publish an earlier revision again, as the next one.
 
         Raises: TenantMissing, TenantChanged, RevisionOfLaterVersion, ConfigurationError when this version
-        cannot read it for another reason, StoreUnavailable.
+        cannot read it for another reason or another tenant has one of its names, StoreUnavailable.
         """
         record, earlier = await self.get(slug), await self.revision(slug, number)
         if earlier.format > FORMAT:
             raise RevisionOfLaterVersion(f"revision {number} of {slug} has format {earlier.format}")
-        self.read(earlier)
+        loaded = await self._worker.run(slug, self._worker.reader.read, slug, earlier.content)
+        taken = await self._worker.run(slug, self._conflicts, loaded)
+        if taken:
+            raise ConfigurationError([*taken])
         return await self.publish_stored(
             record, earlier.content, act, EventKind.TENANT_ROLLED_BACK, again=number
         )

@@ -9,20 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from portal.config.yaml_document import visible
+from portal.config.source_lines import lines_of, position_of, source_line
 from portal.errors import Problem
 from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile
 
-_PLACE = re.compile(r"(?s)(.+):(\d{1,6}):(\d{1,6})")
-_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _WORD = re.compile(r"\w+(?=\s*(:?))")
-_LONGEST = 100
 _LARGEST_FILE = 300_000
 """Characters."""
 
@@ -32,19 +28,16 @@ def source_lines(problem: Problem) -> list[str]:
 
     Empty when the problem names no line of a file that can be read.
     """
-    place = _PLACE.fullmatch(problem.place)
-    if place is None:
+    position = position_of(problem)
+    if position is None:
         return []
-    number, column = int(place[2]), int(place[3])
     try:
-        with Path(place[1]).open(encoding="utf-8") as file:
-            lines = _LINE_BREAK.split(file.read(_LARGEST_FILE))
+        with Path(position[0]).open(encoding="utf-8") as file:
+            lines = lines_of(file.read(_LARGEST_FILE))
     except (OSError, ValueError):
         return []
-    text = visible(next(islice(lines, max(0, number - 1), number), "").rstrip(), _LONGEST)
-    if not text or not 0 < column <= len(text) + 1:
-        return []
-    return [_WORD.sub(_shown, text), " " * (column - 1) + "^"]
+    line = source_line(problem, lines)
+    return [_WORD.sub(_shown, line.text), line.caret] if line is not None else []
 
 
 def _shown(word: re.Match[str]) -> str:

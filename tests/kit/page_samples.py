@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tornado.template import Loader
 
+from portal.web.admin.navigation import ConsoleChrome
 from portal.web.assets import load_templates
+from portal.web.cards import unknown_tenant_card
 from portal.web.views import (
     AccountPage,
     ChooserPage,
@@ -24,6 +26,7 @@ from portal.web.views import (
     TenantCard,
     TenantHomePage,
 )
+from tests.kit.draft_page_samples import hostile_pages, usual_pages
 from tests.kit.page_tree import Node, PageParser
 
 ROOT = Path(__file__).parents[2]
@@ -44,8 +47,12 @@ def _loader() -> Loader:
     return load_templates()
 
 
+CONSOLE = ConsoleChrome(tenant=unknown_tenant_card("acme"))
+
+
 def html_of(template: str, page: object, chrome: Chrome) -> str:
-    return _loader().load(template).generate(page=page, chrome=chrome, static_url=static_url).decode()
+    source = _loader().load(template)
+    return source.generate(page=page, chrome=chrome, console=CONSOLE, static_url=static_url).decode()
 
 
 def render(template: str, page: object, chrome: Chrome) -> Node:
@@ -167,4 +174,5 @@ HOSTILE_PAGES: dict[str, tuple[str, object, Chrome]] = {
     ),
     "hostile account": ("account.html", AccountPage((EVIL, ACME), "", {"evil": "14:00"}), HOSTILE_CHROME),
 }
-EVERY = MINIMAL | FULL | HOSTILE_PAGES
+HOSTILE_PAGES |= hostile_pages(HOSTILE, HOSTILE_CHROME)
+EVERY = MINIMAL | FULL | usual_pages(SIGNED_IN_CHROME) | HOSTILE_PAGES

@@ -21,6 +21,7 @@ class TenantPage:
 
 TENANT_PAGES = (
     TenantPage("", "Overview", Right.VIEW, of_database=False),
+    TenantPage("draft", "Draft", Right.DRAFT),
     TenantPage("sessions", "Logins", Right.LOGINS, of_database=False),
     TenantPage("domains", "Domains", Right.DOMAINS),
     TenantPage("revisions", "Revisions", Right.VIEW),

@@ -9,9 +9,12 @@ from portal.web.admin.domains import (
     DomainsHandler,
     ReleaseDomainHandler,
 )
+from portal.web.admin.draft_yaml import DraftYamlHandler
+from portal.web.admin.drafts import DiscardHandler, DraftHandler
 from portal.web.admin.events import EventsHandler
 from portal.web.admin.new import NewTenantHandler
 from portal.web.admin.overview import OverviewHandler
+from portal.web.admin.publish import PublishHandler
 from portal.web.admin.revisions import RevisionHandler, RevisionsHandler, RollBackHandler
 from portal.web.admin.sessions import EndAllLoginsHandler, EndLoginHandler, SessionsHandler
 from portal.web.admin.status import RemoveTenantHandler, StatusHandler
@@ -30,6 +33,10 @@ ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (rf"{TENANT}/domains/check", CheckDomainHandler),
     (rf"{TENANT}/domains/approve", ApproveDomainHandler),
     (rf"{TENANT}/domains/release", ReleaseDomainHandler),
+    (rf"{TENANT}/draft", DraftHandler),
+    (rf"{TENANT}/draft/yaml", DraftYamlHandler),
+    (rf"{TENANT}/draft/publish", PublishHandler),
+    (rf"{TENANT}/draft/discard", DiscardHandler),
     (rf"{TENANT}/sessions", SessionsHandler),
     (rf"{TENANT}/sessions/end", EndLoginHandler),
     (rf"{TENANT}/sessions/end-all", EndAllLoginsHandler),
