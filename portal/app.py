@@ -285,7 +285,7 @@ def _start_background_tasks(
     domain_upkeep = DomainUpkeep(
         portal.admin.domains,
         portal.store,
-        served_names=portal.registry.served_names,
+        tenants=portal.registry,
         clock=portal.clock,
     )
     store_upkeep = StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store)

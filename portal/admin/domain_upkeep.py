@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -18,6 +19,7 @@ from portal.errors import PortalError
 from portal.outbound.txt_records import Outcome
 from portal.pauses import is_set_within
 from portal.stores.tenant_records import DomainClaim
+from portal.tenancy.model import Tenant
 from portal.time_slices import in_slices
 
 _log = structlog.get_logger("portal.admin")
@@ -33,8 +35,15 @@ _AT_ONCE = 4
 _SYSTEM = Act(Actor(ActorType.SYSTEM), reason="checked again")
 _NOT_STATED = Act(Actor(ActorType.SYSTEM), reason="no longer stated")
 
-ServedNames = Callable[[str], Collection[str] | None]
-"""Returns the names that a live tenant of the database has; None if it is not live here."""
+
+class LiveTenants(Protocol):
+    """What the upkeep needs of the registry."""
+
+    def get(self, slug: str) -> Tenant | None:
+        """The live tenant with this slug."""
+
+    def is_of_operator(self, slug: str) -> bool:
+        """Whether it comes from a file."""
 
 
 @dataclass(slots=True)
@@ -48,14 +57,14 @@ class Round:
 
 
 class DomainUpkeep:
-    """Keeps proofs true. Parameters: served_names, of the registry; clock, that of the database."""
+    """Keeps proofs true. Parameters: clock, that of the database."""
 
     def __init__(
-        self, domains: Domains, used_tokens: UsedTokens, *, served_names: ServedNames, clock: Clock
+        self, domains: Domains, used_tokens: UsedTokens, *, tenants: LiveTenants, clock: Clock
     ) -> None:
         self._domains = domains
         self._used_tokens = used_tokens
-        self._served_names = served_names
+        self._tenants = tenants
         self._clock = clock
         self._not_before: dict[str, float] = {}
         """When a domain is looked at again that this or another process has checked already."""
@@ -127,5 +136,8 @@ class DomainUpkeep:
             done.released += len(released)
 
     def _is_unstated(self, claim: DomainClaim) -> bool:
-        served = self._served_names(claim.tenant)
-        return served is not None and bool(claim.proven_at) and claim.name not in served
+        """Whether a live tenant of the database does not have a name that is proven for it."""
+        tenant = self._tenants.get(claim.tenant)
+        if tenant is None or not claim.proven_at or self._tenants.is_of_operator(claim.tenant):
+            return False
+        return claim.name not in tenant.hosts and claim.name not in tenant.email_domains

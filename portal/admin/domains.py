@@ -150,6 +150,11 @@ class Domains:
         names = sorted(live.keys() | draft.keys() | claims.keys())
         return tuple(self._domain(record, name, live, draft, claims.get(name)) for name in names)
 
+    async def in_danger(self, slug: str) -> list[str]:
+        """The names of a tenant whose record is missing, or whose proof was lost. Raises StoreUnavailable."""
+        claims = await self.store.list_domains(slug)
+        return [one.name for one in claims if _state(one) in {DomainState.MISSING, DomainState.LOST}]
+
     async def check(self, slug: str, name: str, act: Act) -> TxtSearch:
         """Look for the record of a name now; return what was found.
 

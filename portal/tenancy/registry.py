@@ -212,13 +212,6 @@ class Registry:
         """
         return self._live.owner_in_files(name)
 
-    def served_names(self, slug: str) -> frozenset[str] | None:
-        """The host names and e-mail domains of a live tenant of the database; None if there is none."""
-        tenant = self.get(slug)
-        if tenant is None or self.is_of_operator(slug):
-            return None
-        return frozenset((*tenant.hosts, *tenant.email_domains))
-
     def conflicts(self, loaded: LoadedTenant) -> list[Problem]:
         """Return a problem for each name of a tenant that another one has, without telling which.
 

@@ -69,7 +69,7 @@ class DomainWorld:
         upkeep = DomainUpkeep(
             portal.admin.domains,
             portal.store,
-            served_names=portal.registry.served_names,
+            tenants=portal.registry,
             clock=portal.clock,
         )
         await upkeep.round()
@@ -263,12 +263,17 @@ async def test_a_missing_record_and_a_lost_proof_are_said_on_the_page(domains: D
     domains.wait(CHECK_SECONDS)
     missing = await domains.submit("check")
     assert "The record of one domain is missing." in missing.text
+    overview = await domains.console.get(domains.console.admin, "/admin/t/globex/")
+    assert f"The DNS record of <code>{NAME}</code>" in " ".join(overview.text.split()).replace(" </", "</")
     [domain] = await domains.console.services.domains.of_tenant("globex")
     store = domains.console.services.store
     event = ACT.event("domain_proof_lost", tenant="globex", at=domain.checked_at)  # type: ignore[arg-type]
     assert await store.prove_domain(
         NAME, tenant="globex", proof="", proven_at=0.0, checked_at=domain.checked_at, event=event
     )
+    overview = await domains.console.get(domains.console.admin, "/admin/t/globex/")
+    assert PAGE in overview.links
+    assert "is missing. <a" in overview.text
     lost = await domains.open()
     assert "One domain does not count any more: its record is gone." in lost.text
     assert "Proof lost" in lost.text

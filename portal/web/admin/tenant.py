@@ -80,6 +80,8 @@ class TenantPage:
     draft: str
     may_edit: bool
     problems: tuple[str, ...]
+    domains: tuple[str, ...]
+    """Names whose DNS record is missing."""
     facts: TenantFacts | None
     """None: nothing of it is live."""
 
@@ -107,6 +109,7 @@ class TenantPageHandler(AdminHandler):
                 draft=draft_in_words(summary.draft),
                 may_edit=summary.file is None and self.viewer.may(Right.DRAFT, tenant),
                 problems=tuple(display_text(one, limit=1_000) for one in summary.problems),
+                domains=tuple(await self.services.domains.in_danger(tenant)) if summary.record else (),
                 facts=None if summary.live is None else self._facts(summary.live, presets, secrets),
             ),
         )

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -32,9 +32,10 @@ from portal.keys.vault import Vault
 from portal.outbound.txt_records import Finding
 from portal.stores.sqlite.store import SQLiteStore
 from portal.stores.tenant_records import DomainClaim, Draft
+from portal.tenancy.model import Tenant
 from portal.tenancy.presets import built_in
 from portal.tenancy.stored import ContentReader
-from tests.kit.samples import ManualClock
+from tests.kit.samples import ManualClock, sample_tenant
 from tests.kit.scripted_records import ScriptedRecords
 
 T = TypeVar("T")
@@ -57,6 +58,19 @@ def content(*, hosts: str = "", domains: str = "") -> str:
     return CONTENT.format(hosts=hosts, domains=domains)
 
 
+class Live:
+    """The live tenants of a process, all of the database."""
+
+    def __init__(self) -> None:
+        self.tenants: dict[str, Tenant] = {}
+
+    def get(self, slug: str) -> Tenant | None:
+        return self.tenants.get(slug)
+
+    def is_of_operator(self, slug: str) -> bool:
+        return False
+
+
 class Office:
     """A database with tenants, and DNS that the test scripts."""
 
@@ -69,7 +83,7 @@ class Office:
         self.records = ScriptedRecords()
         self.files: dict[str, str] = {"portal.operator.example": ""}
         """Names of tenant files, and that of the portal."""
-        self.served: dict[str, set[str]] = {}
+        self.live = Live()
         self.admin = TenantAdmin(self.store.tenants, ContentReader(self.vault, built_in()), clock=self.clock)
         self.domains = self.with_clock(self.clock)
 
@@ -88,7 +102,7 @@ class Office:
 
     def upkeep(self) -> DomainUpkeep:
         """That of another process each time."""
-        return DomainUpkeep(self.domains, self.store, served_names=self.served.get, clock=self.clock)
+        return DomainUpkeep(self.domains, self.store, tenants=self.live, clock=self.clock)
 
     async def publish(self, slug: str = "acme", **names: str) -> None:
         await self.admin.publish(slug, content(**names), ACT)
@@ -332,6 +346,29 @@ def test_a_name_whose_proof_was_lost_can_be_proven_by_another_tenant(office: Off
     office.run(story)
 
 
+def test_a_claim_that_is_approved_while_another_tenant_takes_it_stays(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(at: Office) -> None:
+        for slug in ("before", "acme"):
+            await at.publish(slug, domains=NAME)
+        lost = DomainClaim(NAME, "before", "email_domains", "t", "", 0.0, 1.0, 1.0)
+        event = ACT.event(EventKind.DOMAIN_PROVEN, tenant="before", at=at.clock())
+        assert await at.store.tenants.add_domain(lost, event=event)
+        delete = at.store.tenants.delete_domain
+
+        async def approved_before(*arguments: Any, **options: Any) -> bool:
+            await at.domains.approve("before", NAME, OPERATOR)
+            return await delete(*arguments, **options)
+
+        monkeypatch.setattr(at.store.tenants, "delete_domain", approved_before)
+        with pytest.raises(DomainTaken):
+            await at.domains.approve("acme", NAME, OPERATOR)
+        assert await at.claims() == {NAME: "before"}
+
+    office.run(story)
+
+
 def test_of_tenants_that_are_approved_at_once_one_holds_the_name(office: Office) -> None:
     async def story(at: Office) -> None:
         slugs = [f"tenant{number}" for number in range(6)]
@@ -448,7 +485,7 @@ def test_a_publication_stays_when_names_cannot_be_released(
             patched.setattr(at.store.tenants, "delete_domain", unavailable)
             await at.publish()
         assert (await at.admin.get("acme")).live == 2
-        at.served["acme"] = set()
+        at.live.tenants["acme"] = sample_tenant("acme")
         assert (await at.upkeep().round()).released == 1
         assert await at.claims() == {}
 
@@ -461,7 +498,7 @@ def test_a_publication_stays_when_names_cannot_be_released(
 def test_A5_a_removed_record_loses_the_proof_after_three_days(office: Office) -> None:
     async def story(at: Office) -> None:
         await at.publish(domains=NAME)
-        at.served["acme"] = {NAME}
+        at.live.tenants["acme"] = sample_tenant("acme", email_domains=(NAME,))
         await at.prove()
         del at.records.texts[NAME]
         assert (await at.upkeep().round()).checked == 0, "it was seen a moment ago"
