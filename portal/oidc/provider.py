@@ -186,8 +186,8 @@ class Provider:
     """Returns what an administrator can do about `code: description` of this provider; None if unknown."""
     frontchannel_without_issuer: bool = False
     """Whether front-channel logout requests of this kind of provider have `sid` and no `iss`."""
-    expiries: tuple[CredentialExpiry, ...] = ()
-    """When its credentials expire, as far as that is known."""
+    expiries: tuple[CredentialExpiry, ...] = field(default=(), compare=False)
+    """When its credentials expire, as far as that is known; it decides nothing of a sign-in."""
 
     registration: str = field(init=False, repr=False)
     """Fingerprint of issuer and client. A login with another fingerprint is never used."""

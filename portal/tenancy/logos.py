@@ -48,11 +48,12 @@ class TenantLogo:
 
 @dataclass(frozen=True, slots=True)
 class _Fetched:
-    """The result of a fetch: a logo, or None for a failure. Times are those of the monotonic clock."""
+    """The result of a fetch: a logo, or None and the problem. Times are those of the monotonic clock."""
 
     url: str
     logo: TenantLogo | None
     again_at: float
+    problem: str
 
 
 class TenantLogos:
@@ -78,6 +79,11 @@ class TenantLogos:
             self._fetch_soon(tenant.slug, url)
         return known.logo if known is not None else None
 
+    def problem(self, tenant: Tenant) -> str:
+        """Return why the last fetch of a logo failed; empty if it did not, or there was none."""
+        known = self._known(tenant.slug, tenant.branding.logo_url or "")
+        return known.problem if known is not None else ""
+
     async def get(self, tenant: Tenant) -> TenantLogo | None:
         """Return the logo of a tenant; if it was not fetched yet, wait for it, but at most `WAIT_SECONDS`."""
         logo = self.now(tenant)
@@ -100,18 +106,20 @@ class TenantLogos:
             self._in_progress.join(slug, lambda: self._fetch(slug, url))
 
     async def _fetch(self, slug: str, url: str) -> None:
-        known, logo, seconds = self._known(slug, url), None, RETRY_SECONDS
+        known, logo, seconds, problem = self._known(slug, url), None, RETRY_SECONDS, ""
         async with self._slots:
             try:
                 logo, seconds = await self._load(slug, url), FRESH_SECONDS
             except OutboundFailed as error:
                 logo = known.logo if known is not None else None  # its server may be back later
-                self._report(slug, error.detail)
+                problem = error.detail
             except OutboundRefused as error:
-                self._report(slug, error.detail)
+                problem = error.detail
             except LogoRefused as error:
-                self._report(slug, f"the logo {error}")
-        self._keep(slug, _Fetched(url, logo, self._monotonic() + seconds))
+                problem = f"the logo {error}"
+        if problem:
+            _log.warning("tenant_logo_not_shown", tenant=slug, detail=problem)
+        self._keep(slug, _Fetched(url, logo, self._monotonic() + seconds, problem))
 
     async def _load(self, slug: str, url: str) -> TenantLogo:
         """Raises: OutboundRefused, OutboundFailed, LogoRefused."""
@@ -126,6 +134,3 @@ class TenantLogos:
     def _keep(self, slug: str, fetched: _Fetched) -> None:
         size = len(fetched.url) + (len(fetched.logo.logo.content) if fetched.logo is not None else 0)
         self._fetched.put(slug, fetched, size=size, owner=slug)
-
-    def _report(self, slug: str, detail: str) -> None:
-        _log.warning("tenant_logo_not_shown", tenant=slug, detail=detail)

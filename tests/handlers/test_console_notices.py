@@ -18,7 +18,7 @@ async def test_a_secret_that_expires_is_told_on_the_overview_and_the_page(consol
     document = yaml.safe_load(contents.shown(live.content, "globex"))
     kept = document["client"]["secret"]
     document["client"]["secret"] = [{"value": kept, "expires_at": soon}, {"value": "the-next-one"}]
-    document["branding"] = {"logo_url": "https://globex.example/logo.svg"}
+    document["branding"] = {"logo_url": "https://globex.example/logo.svg", "color": "#7a1f5c"}
     await console.publish(yaml.safe_dump(document))
     await console.until_served(live.number + 1)
 
@@ -27,6 +27,8 @@ async def test_a_secret_that_expires_is_told_on_the_overview_and_the_page(consol
     assert notice in page.text
     assert f"Two set, {kept}, sealed:" in page.text
     assert "https://globex.example/logo.svg" in page.text
+    assert "/style-" not in page.text, "the console has its own colours"
+    assert "/t/globex/style-" in (await console.get(console.admin, "/t/globex/")).text
     overview = await console.get(console.operator, "/admin/")
     assert notice in overview.text
     assert "Secret expires" in overview.text

@@ -123,7 +123,7 @@ async def test_T6_a_redirect_of_a_logo_is_not_followed(status: int) -> None:
     def respond(request: Received) -> Response:
         if request.target == "/other":
             return http_response(200, SVG)
-        return http_response(status, b"", [("Location", "/other")])
+        return http_response(status, SVG, [("Location", "/other")])
 
     async with serving(respond) as wire, calling() as client:
         assert await TenantLogos(client).get(branded(wire.url("/logo"))) is None

@@ -61,6 +61,7 @@ class TenantFacts:
     contact: str
     color: str
     logo_url: str
+    logo_problem: str
     claims: tuple[tuple[str, str], ...]
     admins: tuple[str, ...]
     hosts: tuple[str, ...]
@@ -152,6 +153,7 @@ class TenantPageHandler(AdminHandler):
             contact=next((text for id_ in live.providers if (text := live.contact(id_))), ""),
             color=live.branding.color or "",
             logo_url=live.branding.logo_url or "",
+            logo_problem=display_text(self.portal.logos.problem(live), limit=300),
             claims=tuple(claims),
             admins=tuple(map(_admin_in_words, live.admins)),
             hosts=live.hosts,

@@ -91,11 +91,13 @@ async def test_a_failure_is_kept_for_a_quarter_of_an_hour_and_said_once(log_line
             for _ in range(3):
                 assert await made.get(tenant) is None
             assert len(wire.received) == 1
+            assert made.problem(tenant) == "the server of the logo responded with 404; expected 200"
             del responses[0]
             clock.advance(RETRY_SECONDS - 1)
             assert await made.get(tenant) is None
             clock.advance(1)
             assert await made.get(tenant) is not None
+            assert made.problem(tenant) == ""
     assert log_lines.getvalue().count("tenant_logo_not_shown") == 1
     assert "responded with 404; expected 200" in log_lines.getvalue()
 
