@@ -15,6 +15,7 @@ from tornado.web import Application, RequestHandler
 from portal.errors import ConfigurationError, PortalError, StartupError
 from portal.oidc.errors import ProviderDenied
 from portal.routes import dispatcher, routes
+from portal.web.admin.base import AdminHandler
 from portal.web.api_proxy.handler import _METHODS, ApiServer
 from portal.web.base import NotFoundHandler
 from portal.web.context import Portal
@@ -29,13 +30,17 @@ ROUTES: dict[str, type[Any]] = {
         rule.target
     )
     for rule in routes()
-    if isinstance(rule, URLSpec) and rule.target is not NotFoundHandler
+    if isinstance(rule, URLSpec)
+    and rule.target is not NotFoundHandler
+    and not issubclass(rule.target, AdminHandler)
 }
 API = "/t/{tenant}/api/…"
+CONSOLE = "/admin/…"
+"""docs/reference/console.md has its addresses."""
 
 
 def test_the_documented_urls_are_those_of_the_portal() -> None:
-    assert set(ADDRESSES) == {*ROUTES, API, "/static/…"}
+    assert set(ADDRESSES) == {*ROUTES, API, CONSOLE, "/static/…"}
 
 
 def test_the_documented_url_of_the_api_reaches_the_api() -> None:
