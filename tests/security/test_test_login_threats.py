@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -92,17 +93,20 @@ def setup_link(console: ConsoleWorld, browser: Browser) -> dict[str, BoundSetupL
 
 
 @pytest.mark.gen_test
-async def test_A6_no_token_of_a_test_is_kept(console: ConsoleWorld) -> None:
+async def test_A6_S9_no_token_of_a_test_is_kept_or_shown(
+    console: ConsoleWorld, log_lines: io.StringIO
+) -> None:
     tester = Tester(console)
     await tester.draft()
-    await tester.test()
+    page = await tester.test()
     issued = list(tester.provider.state.issued)[-3:]
     assert issued
     draft = (await tester.open()).state.tests["default"]
     assert not any(token in str(draft.claims) for token in issued)
     rows = stored(console.world)
     assert rows["attempts"] == [], "the attempt is used up"
-    assert not any(token in str(rows) for token in issued)
+    for sink in (str(rows), page.text, log_lines.getvalue()):
+        assert not any(token in sink for token in issued)
 
 
 # --- one kind is never the other
@@ -186,6 +190,7 @@ async def test_A6_a_test_counts_once(console: ConsoleWorld) -> None:
     assert (await tries(tester, callback)).status == 303
     again = await tries(tester, callback)
     assert again.status == 400
+    assert PAGE in again.links, "the error leads back to the console"
     assert tester.provider.requests["code"] == 3
 
 
@@ -383,3 +388,64 @@ async def test_A6_a_live_user_that_a_draft_asserts_is_not_touched(console: Conso
     assert await console.world.login_of(tester.browser, "globex") is not None
     api = await console.user.fetch(console.at("/t/globex/api/projects"))
     assert api.status == 200
+
+
+@pytest.mark.gen_test
+async def test_A6_L8_what_a_drafts_provider_says_is_text(console: ConsoleWorld) -> None:
+    tester = Tester(console)
+    evil = "<img src=x onerror=alert(1)>\u202e{{ 1 }}"
+    claims: dict[str, object] = {
+        evil: evil,
+        "name": evil,
+        "email": [evil] * 300,
+        "roles": {evil: {evil: [evil]}},
+        "huge": "x" * 20_000,
+        "number": 10**400,
+        "nothing": None,
+    }
+
+    def forged(header: dict[str, object], found: dict[str, object]) -> None:
+        found.update(claims)
+
+    tester.provider.faults.mutate_id_token = forged
+    await tester.draft(lambda content: f"{content}\naccess: {{require: [{{claim: name, equals: '<b>x'}}]}}\n")
+    page = await tester.test()
+    assert "The test login succeeded" in page.text, page.text
+    assert "<img src=x" not in page.text
+    assert "<b>x" not in page.text
+    assert "\u202e" not in page.text
+    assert "x" * 1_001 not in page.text
+    form = page.form(f"{PAGE}/default/claims")
+    saved = await tester.browser.submit(form, {"name": evil, "email": "email", "roles": ""})
+    assert saved.status == 422
+    assert "<img src=x" not in saved.text
+
+
+@pytest.mark.gen_test
+async def test_A6_an_account_that_could_not_sign_in_for_its_size_fails_the_test(
+    console: ConsoleWorld,
+) -> None:
+    tester = Tester(console)
+
+    def forged(header: dict[str, object], found: dict[str, object]) -> None:
+        found["groups"] = [f"group {number:05}" for number in range(3_200)]
+
+    tester.provider.faults.mutate_id_token = forged
+    await tester.draft()
+    page = await tester.test()
+    assert page.status == 200
+    assert "Your account has too much data for the portal" in page.text
+
+
+@pytest.mark.gen_test
+async def test_A6_the_page_of_a_test_is_for_who_may_change_the_draft(console: ConsoleWorld) -> None:
+    tester = Tester(console)
+    await tester.draft()
+    await tester.test()
+    for browser, status in ((console.user, 404), (console.file_admin, 404), (console.stranger, 401)):
+        for path in (PAGE, f"{PAGE}/default", f"{PAGE}/missing"):
+            assert (await console.get(browser, path)).status == status
+            posted = await browser.step(console.at(path), "POST", "", site="same-origin")
+            assert posted.status == status
+    forged = await tester.browser.step(console.at(f"{PAGE}/default"), "POST", "", site="cross-site")
+    assert forged.status == 403
