@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from tests.kit.console import ConsoleWorld
+from tests.kit.console import OPERATOR, ConsoleWorld
+from tests.kit.raw import until
+from tests.kit.world import world
 
 
 @pytest.mark.gen_test
@@ -45,3 +54,32 @@ async def test_a_tenant_of_a_file_says_where_it_lives(console: ConsoleWorld) -> 
     page = await console.get(console.file_admin, "/admin/t/acme/")
     assert "tenants/acme.yaml" in page.text
     assert str(console.world.parts.tenants_folder) not in page.text
+
+
+@pytest.mark.gen_test
+async def test_operators_of_a_tenant_without_a_file_are_reported(
+    tmp_path: Path, log_lines: io.StringIO
+) -> None:
+    operators = (OPERATOR, replace(OPERATOR, tenant="acmee"))
+    async with world(tmp_path, operators=operators):
+        pass
+    (line,) = [line for line in log_lines.getvalue().splitlines() if "operators_without_tenant_file" in line]
+    assert json.loads(line)["tenants"] == ["acmee"]
+
+
+@pytest.mark.gen_test
+async def test_a_running_call_ends_with_the_login_that_an_admin_ends(console: ConsoleWorld) -> None:
+    call = asyncio.create_task(console.user.fetch(console.at("/t/globex/api/stream?count=500")))
+    await until(lambda: console.world.globex_api.open_streams, "the call did not begin")
+    login = await console.world.login_of(console.user, "globex")
+    assert login is not None
+    begun = asyncio.get_running_loop().time()
+    (listed, *_) = [
+        one
+        for one in (await console.services.logins.list("globex")).logins
+        if one.found.login.subject == login.subject
+    ]
+    assert await console.services.logins.end("globex", listed.reference, console.act)
+    with contextlib.suppress(ConnectionError):
+        await call
+    assert asyncio.get_running_loop().time() - begun < 5
