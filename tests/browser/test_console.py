@@ -75,6 +75,7 @@ def test_every_page_of_the_console_is_sound(stage: Stage, new_visitor: NewVisito
         ("/admin/t/acme/", "Acme Corporation"),
         ("/admin/t/globex/", "Globex & Söhne <Ltd>"),
         ("/admin/t/globex/sessions", "Logins"),
+        ("/admin/t/globex/domains", "Domains"),
         ("/admin/t/globex/revisions", "Revisions"),
         ("/admin/t/globex/revisions/1", "Revision 1"),
         ("/admin/t/globex/revisions/2", "Revision 2"),
