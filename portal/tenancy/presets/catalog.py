@@ -263,7 +263,7 @@ class Presets:
         own = (one for source in self._sources[:-1] for one in source.last_read())
         found = next((one for one in own if one.recognizes(issuer)), None)
         if found is None and re.match(_built_in_issuers(), issuer):
-            found = next((one for one in _built_in_folder().last_read() if one.recognizes(issuer)), None)
+            found = next((one for pattern, one in _built_in_patterns() if pattern.fullmatch(issuer)), None)
         return found
 
 
@@ -298,6 +298,13 @@ def _built_in_issuers() -> re.Pattern[str]:
     presets = _usable(_built_in_folder())
     patterns = [pattern for one in presets for pattern in one.issuer_rules.recognized_by]
     return re.compile("|".join(f"(?:{pattern})$" for pattern in patterns))
+
+
+@cache
+def _built_in_patterns() -> tuple[tuple[re.Pattern[str], Preset], ...]:
+    """The patterns of `recognized_by` with their presets, compiled."""
+    presets = _usable(_built_in_folder())
+    return tuple((re.compile(pattern), one) for one in presets for pattern in one.issuer_rules.recognized_by)
 
 
 @cache
