@@ -26,6 +26,7 @@ _IN_FORMS: Mapping[str, str] = {
     "write file:/path": "paste it",
 }
 """Advice that is for tenant files, and what to do in a form instead."""
+_LACKS = re.compile(r' lacks (?:the key "(\w+)"|"(domain|issuer)"|the )')
 _AUTH_LABELS: Mapping[ClientAuth, str] = {
     ClientAuth.CLIENT_SECRET_BASIC: "Secret in the header (client_secret_basic)",
     ClientAuth.CLIENT_SECRET_POST: "Secret in the body (client_secret_post)",
@@ -262,6 +263,8 @@ def sort_problems(
 
 def _with_label(message: str, about: Asked) -> str:
     """A message for who sees a form: the label of the field in place of its keys, and no advice on files."""
+    if _LACKS.search(message):
+        return f"{about.label} is missing"
     for on_files, here in _IN_FORMS.items():
         message = message.replace(on_files, here)
     return re.sub(rf"^(?:providers\.<name>\.)?{re.escape('.'.join(about.key))} ", f"{about.label} ", message)
@@ -276,4 +279,13 @@ def _about(problem: Problem, fields: Sequence[Asked], at: Keys) -> Asked | None:
     inside = len(keys) > len(at)
     parts = [one for one in fields if inside and keys_of(one, at)[: len(keys)] == keys]
     named = next((one for one in parts if f" {one.name} " in problem.message), None)
-    return exact or named or next(iter(parts), None)
+    return exact or named or next(iter(parts), None) or _lacking(problem, fields, at)
+
+
+def _lacking(problem: Problem, fields: Sequence[Asked], at: Keys) -> Asked | None:
+    """The field that a problem of a whole provider misses."""
+    lacks = _LACKS.search(problem.message) if problem.keys == at else None
+    if lacks is None:
+        return None
+    labelled = (one for one in fields if problem.message[lacks.end() :].startswith(one.label))
+    return next(labelled, None) or next((one for one in fields if one.key == (lacks[1] or lacks[2],)), None)

@@ -77,5 +77,5 @@ def first_sentence(error: ConfigurationError) -> str:
 
 def as_sentence(problem: Problem) -> str:
     """A problem as a sentence for people."""
-    text = problem.message.removeprefix("providers.<name>.")
+    text = problem.message.removeprefix("providers.<name>.").replace("providers.<name>", "this provider")
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}"

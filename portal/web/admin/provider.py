@@ -22,6 +22,7 @@ from portal.admin.provider_form import (
 from portal.errors import ConfigurationError, NotFound, Problem
 from portal.tenancy.presets import DEFAULT, Preset, Presets
 from portal.tenancy.presets.pages import preset_urls
+from portal.tenancy.presets.templates import value_at
 from portal.web.admin.asked_views import REPLACES, asked_views, forget_theirs, text_fields
 from portal.web.admin.draft_forms import MOST_SENTENCES, DraftFormHandler, as_sentence, version_text
 from portal.web.admin.form import Form
@@ -39,6 +40,7 @@ class _Opened:
     several: bool
     asked: tuple[Asked, ...]
     values: Values
+    has_client: bool
 
 
 def _opened(presets: Presets, content: str, slug: str, provider: str) -> _Opened | None:
@@ -50,7 +52,8 @@ def _opened(presets: Presets, content: str, slug: str, provider: str) -> _Opened
     at, several = ids[provider], len(ids) > 1
     preset = preset_at(root, at, presets)
     asked = asked_fields(preset, several=several)
-    return _Opened(preset, at, several, asked, current_values(root, at, asked))
+    has_client = value_at(root, (*at, "client")) is not None
+    return _Opened(preset, at, several, asked, current_values(root, at, asked), has_client)
 
 
 class ProviderHandler(DraftFormHandler):
@@ -59,10 +62,13 @@ class ProviderHandler(DraftFormHandler):
     async def get(self, tenant: str, provider: str) -> None:
         draft = await self.open_draft(tenant)
         opened = await self._open(draft, provider)
-        page = self._page(draft, provider, opened, problems=draft.problems)
+        saved = bool(self.get_query_argument("saved", ""))
+        problems = (
+            draft.problems if saved or opened.has_client else ()
+        )  # nothing is wrong before the first try
+        page = self._page(draft, provider, opened, problems=problems)
         pasted = self.get_query_arguments("cut")
         notices = [note_on(one) for one in opened.asked if one.name in pasted]
-        saved = bool(self.get_query_argument("saved", ""))
         self.show(_TEMPLATE, replace(page, notices=tuple(notices), saved=saved))
 
     async def post(self, tenant: str, provider: str) -> None:

@@ -187,7 +187,11 @@ def _id_view(form: Form, field: TextField, help_: str) -> AskedView:
 
 
 def _first_id_view(form: Form) -> AskedView:
-    return _id_view(form, _FIRST_ID, "The last part of its callback URL from then on, such as staff.")
+    return _id_view(
+        form,
+        _FIRST_ID,
+        "The last part of its callback URL from then on, such as staff. Without a value: default.",
+    )
 
 
 class RemoveProviderHandler(DraftFormHandler):

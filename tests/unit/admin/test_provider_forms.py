@@ -183,6 +183,34 @@ def test_problems_are_sorted_by_field_provider_and_the_rest() -> None:
     assert found.elsewhere == 2
 
 
+@pytest.mark.parametrize(
+    ("message", "keys", "beside"),
+    [
+        (
+            'this file lacks the key "client": the registration',
+            ("client",),
+            {"client_id": "Client ID is missing"},
+        ),
+        ('client lacks the key "id"', ("client", "id"), {"client_id": "Client ID is missing"}),
+        ('this file lacks "domain" or "issuer": write domain: x', (), {"domain": "Okta domain is missing"}),
+        ('this file lacks the key "name"', ("name",), {}),
+    ],
+)
+def test_what_is_missing_is_said_beside_its_field(
+    message: str, keys: tuple[str, ...], beside: dict[str, str]
+) -> None:
+    asked = asked_fields(preset("okta"), several=False)
+    found = sort_problems([Problem("x", message, keys)], asked, (), other_providers=False)
+    assert found.beside == beside
+
+
+def test_a_missing_field_of_the_preset_is_found_by_its_label() -> None:
+    text = "this file lacks the Slug of the application of authentik: write fields: {application: x}"
+    asked = asked_fields(preset("authentik"), several=False)
+    found = sort_problems([Problem("x", text, ())], asked, (), other_providers=False)
+    assert found.beside == {"application": "Slug of the application is missing"}
+
+
 def test_advice_on_files_is_not_for_forms() -> None:
     text = "client.secret is missing: write ${NAME} or file:/path, or auth: none for a public client"
     asked = asked_fields(preset("okta"), several=False)
