@@ -24,6 +24,7 @@ from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
 from portal.tenancy.schema.tenant import ONLY_PROVIDER
 from portal.tenancy.stored import FORMAT, ContentReader, sealed_for
+from portal.tenancy.template import name_for
 
 MAX_TYPED_BYTES = 64 * 1024
 """Of a content that is edited in the console, in UTF-8; with sealed secrets it may be larger."""
@@ -39,7 +40,7 @@ class OpenDraft:
     live: Revision | None
     """The live revision."""
     record: Draft | None
-    """None: nothing is stored yet, and the content is that of the live revision, or empty."""
+    """None: nothing is stored yet, and the content is that of the live revision, or a name."""
     stored: str
     """The content with sealed secrets."""
     shown: str
@@ -102,7 +103,7 @@ class DraftReader:
         Parameters: draft, live, as the database has them; None if it has none.
         """
         begun: Draft | Revision | None = draft or live
-        content = begun.content if begun is not None else ""
+        content = begun.content if begun is not None else f"name: {name_for(tenant.slug)}\n"
         later = begun is not None and begun.format > FORMAT
         loaded: LoadedTenant | None = None
         problems: tuple[Problem, ...] = (Problem(tenant.slug, _LATER),)

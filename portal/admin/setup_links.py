@@ -36,6 +36,7 @@ from portal.errors import ConfigurationError, PortalError
 from portal.secret import Secret
 from portal.stores.tenant_records import Event, SetupLink, TenantRecord, TenantStatus
 from portal.stores.tenant_store import TenantStore
+from portal.tenancy.template import name_for
 
 DEFAULT_SECONDS = 7 * 86_400.0
 SHORTEST_SECONDS = 3600.0
@@ -203,11 +204,10 @@ class SetupLinks:
         return BoundSetupLink(link.tenant, link_actor(link).subject)
 
     async def organisation(self, slug: str) -> str:
-        """The name of a tenant in its draft; its slug when that has none. Raises StoreUnavailable."""
+        """The name of a tenant in its draft, or one like its slug. Raises StoreUnavailable."""
         draft = await self._store.get_draft(slug)
-        if draft is None:
-            return slug
-        return await asyncio.to_thread(_name_in, draft.content) or slug
+        name = await asyncio.to_thread(_name_in, draft.content) if draft is not None else ""
+        return name or name_for(slug)
 
     async def _bind(
         self, token: str, link: SetupLink, own: BrowserLink, cookie: SetupCookie, request: Act

@@ -5,6 +5,11 @@ from __future__ import annotations
 from portal.tenancy.presets import Preset
 
 
+def name_for(slug: str) -> str:
+    """The name of a tenant until somebody writes another."""
+    return slug.replace("-", " ").title()
+
+
 def tenant_template(slug: str, preset: Preset) -> str:
     """Return a commented tenant file for a slug and a preset, with values to fill in."""
     variable = f"{slug.upper().replace('-', '_')}_CLIENT_SECRET"
@@ -12,7 +17,7 @@ def tenant_template(slug: str, preset: Preset) -> str:
     return f"""\
 # yaml-language-server: $schema=./tenant.schema.json
 # The tenant {slug}. Check this file with: portal tenant check
-name: {slug.replace("-", " ").title()}
+name: {name_for(slug)}
 
 # The provider, and the portal's client there. Register this redirect URI ("callback URL"):
 # https://<portal>/t/{slug}/callback

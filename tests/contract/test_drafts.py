@@ -103,7 +103,7 @@ async def published(office: Office) -> OpenDraft:
 async def test_a_draft_of_a_new_tenant_is_saved_tested_and_published(office: Office) -> None:
     await office.store.add_tenant(new_tenant(), event=new_event())
     empty = await office.drafts.get("initech")
-    assert (empty.version, empty.stored, empty.loaded) == (None, "", None)
+    assert (empty.version, empty.stored, empty.loaded) == (None, "name: Initech\n", None)
     draft = await office.drafts.save("initech", FIRST, ADMIN, replaces=None)
     assert draft.record is not None
     assert "hunter2" not in draft.stored + draft.shown + draft.record.test

@@ -48,7 +48,7 @@ async def events(console: ConsoleWorld, tenant: str = "initech") -> list[str]:
 async def test_a_setup_link_leads_somebody_without_a_login_to_the_draft(console: ConsoleWorld) -> None:
     made, path = await invite(console, name="Bill <b>")
     page = await console.get(console.stranger, path)
-    assert "Set up <bdi>initech</bdi>" in page.text
+    assert "Set up <bdi>Initech</bdi>" in page.text
     assert "Bill &lt;b&gt;" in page.text
     assert "You propose the result" in page.text
     assert await tenant_of(console, console.stranger) is None, "the page gives no right"

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from portal.admin.actors import Actor, actor_of
+from portal.admin.check_runs import CheckReport, RunState
 from portal.admin.draft_reading import OpenDraft, Review
 from portal.admin.publication import ONE_OF_SEVERAL, TestedProvider
 from portal.config.source_lines import SourceLine, lines_of, source_line
 from portal.display_text import display_text
 from portal.errors import Problem
+from portal.tenancy.checks.live.model import Status
 from portal.tenancy.schema.tenant import ONLY_PROVIDER
 from portal.web.admin.diff import DiffLine
 from portal.web.admin.events import who_in_words
@@ -35,6 +37,16 @@ class Change:
     reason: str = ""
 
 
+_STATES = {
+    "done": "Done",
+    "now": "Next",
+    "later": "Later",
+    "advised": "Advised",
+    "failed": "Failed",
+    "idle": "Not needed",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     url: str
@@ -43,7 +55,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One of the steps from a new tenant to a published one. `state`: done, now, later, advised or idle."""
+    """One of the steps from a new tenant to a published one. `state`: a key of `_STATES`."""
 
     title: str
     text: str
@@ -53,9 +65,7 @@ class Step:
 
     @property
     def state_in_words(self) -> str:
-        return {"done": "Done", "now": "Next", "later": "Later", "advised": "Advised", "idle": "Not needed"}[
-            self.state
-        ]
+        return _STATES[self.state]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +229,18 @@ def _tested_view(one: TestedProvider) -> TestedView:
     return TestedView(name, "not needed", "It has not changed.")
 
 
-def steps_of(review: Review, *, can_publish: bool) -> tuple[Step, ...]:
-    """The steps to a publication, each with its state and what is missing."""
+def _state_of_checks(checks: CheckReport | None, draft: OpenDraft) -> str:
+    """`done` when they found no failure in this version of the draft."""
+    if checks is None or checks.state is not RunState.DONE or checks.version != draft.version:
+        return "advised"
+    return "failed" if checks.count(Status.FAIL) else "done"
+
+
+def steps_of(review: Review, checks: CheckReport | None, *, can_publish: bool) -> tuple[Step, ...]:
+    """The steps to a publication, each with its state and what is missing.
+
+    Parameters: checks, the last run of the live checks.
+    """
     draft = review.draft
     base = f"/admin/t/{draft.slug}/draft"
     chosen, valid = bool(draft.providers), draft.loaded is not None and not draft.problems
@@ -252,7 +272,7 @@ def steps_of(review: Review, *, can_publish: bool) -> tuple[Step, ...]:
         Step(
             "Run the checks",
             "The portal asks the provider about each value. It takes a few seconds, and nobody is signed in.",
-            "advised" if valid else "later",
+            _state_of_checks(checks, draft) if valid else "later",
             links=(Link(f"{base}/checks", "Run the checks"),) if valid else (),
         ),
         Step(

@@ -47,6 +47,7 @@ class DraftHandler(AdminHandler):
         draft = review.draft
         published = number_of(self.get_query_argument("published", ""))
         can_publish = self.viewer.may(Right.PUBLISH, tenant)
+        checks = await self.services.checks.report(tenant)
         base = f"/admin/t/{tenant}/draft"
         self.show(
             "admin/draft.html",
@@ -59,7 +60,7 @@ class DraftHandler(AdminHandler):
                 proposal=proposal_of(draft),
                 of_later_version=draft.of_later_version,
                 can_publish=can_publish,
-                steps=steps_of(review, can_publish=can_publish),
+                steps=steps_of(review, checks, can_publish=can_publish),
                 edits=(
                     *provider_links(draft),
                     Link(f"{base}/providers/new", "Add a provider"),
