@@ -166,13 +166,10 @@ async def test_A3_a_large_draft_does_not_hold_the_event_loop(console: ConsoleWor
         assert (await console.get(console.admin, path)).status == 200
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [("#\n", "##\n"), ("#\n##\n", "##\n#\n"), ("a\nb\nc\n", "c\na\nb\n"), ("#\n", "\n")],
-)
-def test_A3_a_difference_of_similar_lines_takes_bounded_time(one: str, other: str) -> None:
-    before, after = one * (65_536 // len(one)), other * (65_536 // len(other))
-    begun = time.thread_time()
-    assert text_difference(before, after)
-    assert text_difference(before[:1_900], after[:1_900])
-    assert time.thread_time() - begun < 2.0
+def test_A3_a_difference_of_lines_in_another_order_takes_bounded_time() -> None:
+    """Python's `difflib` takes a minute for the first one."""
+    for count in (9_000, 990):
+        lines = [f"k{number}: 1" for number in range(count)]
+        begun = time.thread_time()
+        assert text_difference("\n".join(lines), "\n".join(reversed(lines)))
+        assert time.thread_time() - begun < 2.0
