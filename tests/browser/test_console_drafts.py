@@ -29,8 +29,8 @@ def stage(tmp_path: Path, log_lines: io.StringIO) -> Iterator[ConsoleStage]:
 
 
 def picture(page: Page, look: Look, name: str) -> None:
-    """Keep a screenshot where PORTAL_PICTURES says, to look at."""
-    folder = os.environ.get("PORTAL_PICTURES")
+    """Keep a screenshot where PORTAL_TEST_PICTURES says, to look at."""
+    folder = os.environ.get("PORTAL_TEST_PICTURES")
     if folder:
         page.screenshot(path=f"{folder}/{name}-{look}.png", full_page=True)
 
