@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from tornado.escape import utf8, xhtml_escape
 
+from portal.tenancy.presets import built_in
 from portal.web import markup
+from portal.web.admin import provider_views
 from portal.web.assets import load_templates
 from portal.web.markup import Markup, escaped
 from tests.kit.page_samples import ACME, EVERY, HOSTILE, HOSTILE_PAGES, STATIC, TEMPLATES, html_of
@@ -138,6 +141,11 @@ def test_only_the_data_of_pages_makes_markup_and_escapes_every_value_in_it() -> 
     makers = [path.name for path in portal.rglob("*.py") if "Markup(" in path.read_text()]
     assert sorted(makers) == ["markup.py", "provider_views.py", "views.py"]
     assert ">&lt;&quot;</text>" in ACME._replace(initials='<"').avatar.decode()
+    preset = built_in().find("okta")
+    assert preset is not None
+    logo = provider_views.logo_of(replace(preset, logo=replace(preset.logo, letters="<&")))
+    assert logo.count(b"<") == logo.count(b">") == 5
+    assert ">&lt;&amp;</text>" in logo.decode()
 
 
 @pytest.mark.parametrize("path", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
