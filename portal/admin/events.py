@@ -49,9 +49,9 @@ class EventKind(StrEnum):
     SETUP_LINK_OPENED = "setup_link_opened"
     """A setup link was opened in a browser for the first time, and works in that browser only."""
     SETUP_LINK_REOPENED = "setup_link_reopened"
-    """A setup link was opened again in its browser; recorded at most once a minute."""
+    """A setup link was opened again in its browser; each process records it at most once a minute."""
     SETUP_LINK_REFUSED = "setup_link_refused"
-    """A setup link was not accepted; the reason says why. Recorded at most once a minute for each link."""
+    """A setup link was not accepted; the reason says why. Each process records one a minute for each link."""
     SETUP_LINK_REVOKED = "setup_link_revoked"
     """An operator revoked a setup link."""
 

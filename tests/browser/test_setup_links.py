@@ -59,6 +59,8 @@ def test_an_operator_invites_an_administrator_who_opens_the_link_in_one_browser(
     invited.check()
     shown.get_by_role("button", name="Start in this browser").click()
     expect(shown).to_have_url(stage.at("/admin/t/initech/draft"))
+    expect(shown.get_by_role("heading", level=1)).to_contain_text(re.compile("initech", re.IGNORECASE))
+    invited.check()
     referrers = [request for request in invited.requests if link.rpartition("/")[2] in request]
     assert set(referrers) == {link}, "the token is in no other address"
 

@@ -55,6 +55,9 @@ async def test_a_setup_link_leads_somebody_without_a_login_to_the_draft(console:
     begun = await start(console, console.stranger, path)
     assert (begun.status, begun.headers["Location"]) == (303, "/admin/t/initech/draft")
     assert await tenant_of(console, console.stranger) == "initech"
+    draft = await console.get(console.stranger, "/admin/t/initech/draft")
+    assert draft.status == 200
+    assert path.rpartition("/")[2] not in draft.text
     [opened] = await console.services.store.list_events(tenant="initech", most=1)
     assert (opened.kind, opened.target) == ("setup_link_opened", f"setup link {made.link.id}")
     assert (opened.client, opened.request_id) == ("127.0.0.0/24", begun.headers["X-Request-Id"])

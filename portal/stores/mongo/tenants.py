@@ -175,14 +175,14 @@ class MongoTenants:
 
     async def find_setup_link(self, token_hash: str) -> SetupLink | None:
         require_short(token_hash=token_hash)
-        found = await self._find_link(token_hash)
-        links = await self._links_of(found)
+        only = {"links": {"$elemMatch": {"token_hash": token_hash}}}
+        links = await self._links_of(await self._find_link(token_hash, only))
         return next((link for link in links if link.token_hash == token_hash), None)
 
     async def bind_setup_link(self, token_hash: str, *, browser_hash: str, now: float, event: Event) -> bool:
         require_short(token_hash=token_hash, browser_hash=browser_hash)
         require_times(now=now)
-        found = await self._find_link(token_hash)
+        found = await self._find_link(token_hash, {"links": 1})
         free = {"token_hash": token_hash, "browser_hash": "", "revoked_at": 0, "expires_at": {"$gt": now}}
         change = {"browser_hash": browser_hash}
         return await self._change_link(found, "token_hash", free, change, event=event)
@@ -282,11 +282,11 @@ class MongoTenants:
         await self._outbox.deliver_later("tenants", changed)
         return True
 
-    async def _find_link(self, token_hash: str) -> Document | None:
-        """The links of the tenant that has this one."""
+    async def _find_link(self, token_hash: str, fields: Document) -> Document | None:
+        """The tenant that has this link."""
         async with self._connection.operation():
             tenants = self._connection.collection("tenants")
-            return await tenants.find_one({"links.token_hash": token_hash, **STORED}, {"links": 1})
+            return await tenants.find_one({"links.token_hash": token_hash, **STORED}, fields)
 
     async def _change_link(
         self, found: Document | None, key: str, expected: Document, change: Document, *, event: Event
