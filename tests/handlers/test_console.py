@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
+from portal.errors import StoreUnavailable
 from tests.kit.console import OPERATOR, ConsoleWorld
 from tests.kit.raw import until
 from tests.kit.world import world
@@ -73,13 +74,55 @@ async def test_a_running_call_ends_with_the_login_that_an_admin_ends(console: Co
     await until(lambda: console.world.globex_api.open_streams, "the call did not begin")
     login = await console.world.login_of(console.user, "globex")
     assert login is not None
-    begun = asyncio.get_running_loop().time()
     (listed, *_) = [
         one
         for one in (await console.services.logins.list("globex")).logins
         if one.found.login.subject == login.subject
     ]
     assert await console.services.logins.end("globex", listed.reference, console.act)
-    with contextlib.suppress(ConnectionError):
-        await call
-    assert asyncio.get_running_loop().time() - begun < 5
+    await until(lambda: not console.world.globex_api.open_streams, "the call goes on", seconds=5)
+    call.cancel()
+
+
+@pytest.mark.gen_test
+async def test_a_login_ends_although_a_refresh_replaces_its_tokens_meanwhile(console: ConsoleWorld) -> None:
+    logouts = console.world.running.portal.logouts
+    login = await console.world.login_of(console.user, "globex")
+    assert login is not None
+    found = await logouts.find_login(login.session, "globex", signed_in_at=login.signed_in_at)
+    assert found == login
+    await console.world.expire_access_token(console.user, "globex")
+    assert await logouts.end_found_login(login)
+    assert await console.world.login_of(console.user, "globex") is None
+    assert not await logouts.end_found_login(login)
+
+
+@pytest.mark.gen_test
+async def test_who_signed_in_again_meanwhile_stays_signed_in(console: ConsoleWorld) -> None:
+    logouts = console.world.running.portal.logouts
+    login = await console.world.login_of(console.user, "globex")
+    assert login is not None
+    again = replace(login, signed_in_at=login.signed_in_at + 1, tokens=f"{login.tokens} ")
+    await console.world.running.portal.store.put_login(again)
+    assert await logouts.find_login(login.session, "globex", signed_in_at=login.signed_in_at) is None
+    assert not await logouts.end_found_login(login)
+    assert await console.world.login_of(console.user, "globex") == again
+
+
+@pytest.mark.gen_test
+async def test_no_login_ends_without_its_event(
+    console: ConsoleWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def down(events: object) -> None:
+        raise StoreUnavailable("the test says so")
+
+    page = await console.get(console.admin, "/admin/t/globex/sessions")
+    monkeypatch.setattr(console.services.store, "add_events", down)
+    for part in ("/sessions/end", "/sessions/end-all"):
+        form = next(form for form in page.forms if form.action.endswith(part))
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        refused = await console.admin.fetch(
+            console.at(form.action), "POST", headers=headers, body=urlencode(form.fields)
+        )
+        assert refused.status == 503
+    assert await console.services.logins.count("globex") == 2
