@@ -185,25 +185,31 @@ class Domains:
         """
         record = await self._tenant(slug)
         kinds = await self._kinds(slug, name)
-        claim = await self._claim(slug, name)
-        if claim is None or not claim.proven_at or claim.proof != _BY_OPERATOR:
-            token = self._tokens(record, name, claim)[0]
-            claim = DomainClaim(name, slug, kinds[0], token, _BY_OPERATOR, 0.0, 0.0, 0.0)
-            await self._hold(claim, act, EventKind.DOMAIN_APPROVED)
+        await self._approve(record, name, kinds[0], await self._claim(slug, name), act)
 
     async def approve_all(self, slug: str, act: Act) -> Mapping[str, str]:
         """Approve all names of the live revision; return those that others have, and whose they are.
 
         Raises: TenantMissing, TenantChanged, StoreUnavailable.
         """
+        record = await self._tenant(slug)
         live, _ = await stated_names(self.store, slug)
+        claims = {claim.name: claim for claim in await self.store.list_domains(slug)}
         taken: dict[str, str] = {}
-        for name in live:
+        for name, kinds in live.items():
             try:
-                await self.approve(slug, name, act)
+                await self._approve(record, name, kinds[0], claims.get(name), act)
             except DomainTaken as error:
                 taken[name] = error.detail
         return taken
+
+    async def _approve(
+        self, record: TenantRecord, name: str, kind: str, claim: DomainClaim | None, act: Act
+    ) -> None:
+        if claim is None or not claim.proven_at or claim.proof != _BY_OPERATOR:
+            token = self._tokens(record, name, claim)[0]
+            approved = DomainClaim(name, record.slug, kind, token, _BY_OPERATOR, 0.0, 0.0, 0.0)
+            await self._hold(approved, act, EventKind.DOMAIN_APPROVED)
 
     async def release(self, slug: str, name: str, act: Act) -> None:
         """Give up a name, so that it no longer counts. Raises DomainUnknown, StoreUnavailable."""

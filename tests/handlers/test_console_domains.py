@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ from tornado.ioloop import IOLoop
 from portal.admin.domain_upkeep import DomainUpkeep
 from portal.admin.domains import CHECK_SECONDS, GRACE_SECONDS
 from portal.config.domain_settings import DomainSettings
+from portal.outbound import txt_records
 from tests.kit.browser import Browser, Response
 from tests.kit.console import ACT, SOON, ConsoleWorld, console_world
 from tests.kit.name_server import NameServerForTests, name_server
@@ -134,6 +136,19 @@ async def test_the_page_says_what_a_check_found(domains: DomainWorld) -> None:
         f"{NAME} is an alias (CNAME), so the record belongs at _portal-verification.{NAME}." in checked.text
     )
     assert not domains.found()
+
+
+@pytest.mark.gen_test
+async def test_D3_slow_name_servers_hold_nobody_else(
+    domains: DomainWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(txt_records, "LIFETIME", 2.0)
+    domains.dns.delay = 30.0
+    checking = asyncio.ensure_future(domains.submit("check"))
+    await until(lambda: domains.dns.asked, "nobody is asked")
+    assert (await domains.open(domains.console.operator)).status == 200
+    assert not checking.done()
+    assert "No name server responded in time." in (await checking).text
 
 
 @pytest.mark.parametrize(

@@ -424,6 +424,29 @@ def test_an_operator_approves_and_dns_does_not_change_that(office: Office) -> No
     office.run(story)
 
 
+def test_all_names_of_the_live_revision_are_approved_and_the_contents_are_read_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(at: Office) -> None:
+        names = [f"d{number}.example" for number in range(50)]
+        await at.publish(domains=", ".join(names), hosts=HOST)
+        await at.draft("acme", content(domains="of-the-draft.example"))
+        read, reads = at.store.tenants.read_revisions, []
+
+        async def counted(*arguments: Any) -> Any:
+            reads.append(arguments)
+            return await read(*arguments)
+
+        monkeypatch.setattr(at.store.tenants, "read_revisions", counted)
+        assert await at.domains.approve_all("acme", OPERATOR) == {}
+        assert await at.domains.approve_all("acme", OPERATOR) == {}
+        assert len(reads) == 2
+        assert await at.claims() == dict.fromkeys([*names, HOST], "acme")
+        assert await at.events() == ["domain_approved"] * 51
+
+    office.run(story)
+
+
 def test_an_approval_during_a_check_stays(office: Office) -> None:
     async def story(at: Office) -> None:
         await at.publish(domains=NAME)
