@@ -221,7 +221,7 @@ class TenantAdmin:
             return False
         draft = Draft(
             tenant=slug,
-            content=yaml.safe_dump({"name": name}, allow_unicode=True),
+            content=yaml.safe_dump({"name": name}, allow_unicode=True, width=10_000),
             format=FORMAT,
             version=1,
             based_on=0,

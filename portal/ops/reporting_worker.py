@@ -18,7 +18,7 @@ from structlog.typing import EventDict, WrappedLogger
 _EVENTS = frozenset(
     (
         *("tenant_file_rejected", "tenant_file_accepted", "preset_rejected", "preset_accepted"),
-        *("client_secret_expires", "client_secret_expired"),
+        *("client_secret_expires", "client_secret_expired", "operators_without_tenant_file"),
     )
 )
 """What every worker finds, because all read the same files and the same database."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ from urllib.parse import urlencode
 from portal.access.accounts import AccountRule, Operator
 from portal.access.rules import Comparison, Rule
 from portal.admin.actors import Actor, ActorType
-from portal.admin.events import Act
+from portal.admin.events import Act, EventKind
 from portal.admin.services import AdminServices
+from portal.admin.viewers import Viewer
 from portal.config.load_context import LoadContext, SecretFiles
 from portal.config.secret_references import resolve_reference
+from portal.stores.tenant_records import DomainClaim
+from portal.tenancy.registry import Registry
 from tests.kit.browser import Browser, Response
 from tests.kit.raw import until
 from tests.kit.world import World, world
@@ -55,8 +58,33 @@ class ConsoleWorld:
     def services(self) -> AdminServices:
         return self.world.running.portal.admin
 
+    @property
+    def registry(self) -> Registry:
+        return self.world.running.portal.registry
+
+    @property
+    def act(self) -> Act:
+        """An act of the operator at the command line."""
+        return ACT
+
+    @property
+    def viewer_of_admin(self) -> Viewer:
+        """What the console knows of the admin of Globex."""
+        return Viewer(admin_accounts={"globex": Actor(ActorType.ADMIN)})
+
     def at(self, path: str) -> str:
         return self.world.at(path)
+
+    async def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until the portal serves a change of the database or of a file."""
+        await until(condition, what, seconds=SOON)
+
+    async def prove(self, name: str, kind: str, slug: str = "globex") -> None:
+        """Approve a host name or e-mail domain of a tenant, as an operator does."""
+        now = self.world.clock()
+        claim = DomainClaim(name, slug, kind, "", "operator", now, now, now)
+        event = ACT.event(EventKind.DOMAIN_APPROVED, tenant=slug, target=name, at=now)
+        assert await self.services.store.add_domain(claim, event=event)
 
     async def get(self, browser: Browser, path: str) -> Response:
         """Open a page as a user does who types its address."""
@@ -98,7 +126,7 @@ class ConsoleWorld:
 async def console_world(folder: Path, **changes: Any) -> AsyncIterator[ConsoleWorld]:
     """Start it. Parameters: changes, as those of `world`."""
     async with world(folder, **{"operators": (OPERATOR,), **changes}) as made:
-        typed = await _move_to_database(made)
+        typed = await with_admins(made)
         operator, admin, file_admin, user, stranger = (made.browser() for _ in range(5))
         console = ConsoleWorld(made, operator, admin, file_admin, user, stranger, typed)
         await made.sign_in(console.operator, "acme", "alice")
@@ -108,7 +136,7 @@ async def console_world(folder: Path, **changes: Any) -> AsyncIterator[ConsoleWo
         yield console
 
 
-async def _move_to_database(made: World) -> str:
+async def with_admins(made: World) -> str:
     """Add admins to both tenants, and move Globex to the database; return its content."""
     registry, folder = made.running.portal.registry, made.parts.tenants_folder
     acme, globex = folder / "acme.yaml", folder / "globex.yaml"

@@ -114,6 +114,15 @@ PARSING = frozenset(
 
 NO_UNTRUSTED_INPUT = {
     "portal.admin.actors": "stored by the portal",
+    "portal.admin.tenants": "writes",
+    "portal.admin.summaries": "one line of at most 300 characters of a stored draft",
+    "portal.web.admin.diff": "a pattern of bounded length at the beginning of a line",
+    "portal.web.admin.events": "one pattern of a fixed length",
+    "portal.web.admin.reference": "the routes",
+    "portal.admin.logins": "references that the vault has opened",
+    "portal.web.admin.revisions": "stored by the portal",
+    "portal.web.admin.overview": "writes",
+    "portal.web.admin.sessions": "writes",
     "portal.admin.content": "contents of at most 256 KB that yaml_document.parse_document has read before",
     "portal.cli.live_report": "writes",
     "portal.tenancy.checks.live.authorization": "bounded responses to a command of the operator",

@@ -149,6 +149,7 @@ class ConsoleMissingHandler(AdminHandler):
 
     async def prepare(self) -> None:
         await super().prepare()
+        self._allowed = False  # as what is refused
         raise NotFound("no such page of the console")
 
 

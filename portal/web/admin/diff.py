@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from portal.display_text import display_text
 
 _MOST_LINES = 2_000
 _LONGEST_LINE = 1_000
-_KINDS = {"+": "added", "-": "removed", "@": "place"}
+_KINDS = {"+": "added", "-": "removed"}
+_PLACE = re.compile(r"@@ -[0-9,]{1,20} \+([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,17 @@ class DiffLine:
 def diff_lines(diff: str) -> tuple[DiffLine, ...]:
     """The lines of a unified diff without its header, at most 2,000."""
     lines = [line for line in diff.split("\n") if line and not line.startswith(("--- ", "+++ "))]
-    made = [DiffLine(_KINDS.get(line[0], "same"), _text(line[1:])) for line in lines[:_MOST_LINES]]
+    made = [_line(line) for line in lines[:_MOST_LINES]]
     if len(lines) > _MOST_LINES:
         made.append(DiffLine("place", f"{len(lines) - _MOST_LINES} more lines"))
     return tuple(made)
+
+
+def _line(line: str) -> DiffLine:
+    place = _PLACE.match(line)
+    if place is not None:
+        return DiffLine("place", f"Line {place[1]}")
+    return DiffLine(_KINDS.get(line[0], "same"), _text(line[1:]))
 
 
 def _text(line: str) -> str:

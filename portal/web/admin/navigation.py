@@ -20,7 +20,7 @@ class TenantPage:
 
 
 TENANT_PAGES = (
-    TenantPage("", "Tenant", Right.VIEW, of_database=False),
+    TenantPage("", "Overview", Right.VIEW, of_database=False),
     TenantPage("sessions", "Logins", Right.LOGINS, of_database=False),
     TenantPage("revisions", "Revisions", Right.VIEW),
     TenantPage("events", "Events", Right.VIEW, of_database=False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from portal.admin.viewers import Right
+from portal.display_text import display_text
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.fields import NAME_FIELD, SLUG_FIELD
 from portal.web.admin.form import FieldView, Form, empty_form
@@ -31,10 +32,12 @@ class NewTenantHandler(AdminHandler):
 
     async def post(self) -> None:
         form = self.read_form(_FIELDS)
-        slug = form["slug"]
+        slug, name = form["slug"], form["name"]
+        if name != display_text(name, limit=NAME_FIELD.longest):
+            form.refuse("name", NAME_FIELD.sentence)
         if not form.errors and self.portal.registry.file_of(slug) is not None:
             form.refuse("slug", _TAKEN)
-        if not form.errors and not await self.services.tenants.make(slug, form["name"], self.act()):
+        if not form.errors and not await self.services.tenants.make(slug, name, self.act()):
             form.refuse("slug", _TAKEN)
         if form.errors:
             self._show(form)

@@ -33,8 +33,9 @@ class ProviderFacts:
 
     id: str
     title: str
-    """The label or id, and the preset."""
+    """The label, else the title of the preset."""
     preset: str
+    """Its title, when `title` is the label."""
     issuer: str
     client_id: str
     secret: str
@@ -160,12 +161,13 @@ class TenantPageHandler(AdminHandler):
         self, live: Tenant, provider: Provider, preset: Preset | None, secrets: Mapping[KeyPath, str]
     ) -> ProviderFacts:
         health = self.services.health.of(provider)
+        kind = preset.title[:1].upper() + preset.title[1:] if preset is not None else ""
         rules = [str(rule) for access in live.access.get(provider.id, ()) for rule in access.require]
         sites = [self.portal.sites.main, *(self.portal.sites.find(host) for host in live.hosts)]
         return ProviderFacts(
             id=provider.id,
-            title=display_text(provider.label or (preset.title if preset else provider.id), limit=80),
-            preset=preset.title if preset else "",
+            title=display_text(provider.label or kind or provider.id, limit=80),
+            preset=kind if provider.label else "",
             issuer=provider.issuer,
             client_id=display_text(provider.client_id, limit=500),
             secret=_secret_in_words(provider, secrets),
