@@ -3,7 +3,7 @@
 SHELL := bash
 PYTHON_IN := .venv/bin/python
 
-.PHONY: help demo test check lint unit test-matrix mutants format docs bench bench-peers profile chaos lock release clean
+.PHONY: help demo test check lint unit test-matrix mutants format docs bench bench-peers bench-tenants profile chaos lock release clean
 
 help: ## what this Makefile can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ bench-peers: ## the portal beside other products; ONLY=calls,paced ROUNDS=3 for 
 	@scripts/setup.sh test
 	@$(PYTHON_IN) -m bench.peers $(if $(ONLY),--only $(ONLY)) $(if $(PRODUCTS),--products "$(PRODUCTS)") \
 	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(WRITE),--write)
+
+bench-tenants: ## 10,000 tenants: start-up, memory, how soon a change is served, latency; ARGS="--only start" for less
+	@scripts/setup.sh test
+	@$(PYTHON_IN) -m bench.tenants $(ARGS)
 
 profile: ## where a portal process spends its time under load; ARGS="--what login --sort cumtime" for more
 	@scripts/setup.sh test

@@ -29,7 +29,9 @@ with shared_metrics(2):
         os.waitpid(child, 0)
     own = Metrics()
     own.start_time.set(300.0)
+    own.expiries.set([("acme", "default", 1800000000.0)])
     print(own.render().decode())
+    own.expiries.set([])
     forget_process(child)
     print(own.render().decode())
 """
@@ -71,6 +73,9 @@ def test_metrics_of_several_processes_are_combined_and_an_ended_process_is_remov
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith("portal_start_time_seconds")]
     assert [float(line.split()[1]) for line in lines] == [100.0, 200.0]
+    name = "portal_client_secret_expiry_timestamp_seconds"
+    times = [line for line in done.stdout.splitlines() if line.startswith(name)]
+    assert times == [f'{name}{{provider="default",tenant="acme"}} 1.8e+09'], "no value stays behind"
 
 
 @pytest.mark.parametrize("processes", [1, 2])
