@@ -7,7 +7,6 @@ docs/decisions/058-a-setup-link-is-bound-by-a-button.md.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
 from collections import OrderedDict
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from portal.admin.actors import Actor, ActorType
 from portal.admin.events import Act, EventKind, Outcome
+from portal.admin.organisation_name import organisation_name
 from portal.admin.setup_cookie import BrowserLink, SetupCookie, digest
 from portal.admin.setup_link_errors import (
     SetupCookieMissing,
@@ -31,12 +31,10 @@ from portal.admin.setup_link_errors import (
 from portal.admin.tenants import TenantInFile
 from portal.admin.viewers import BoundSetupLink
 from portal.clock import Clock
-from portal.config.yaml_document import parse_document
-from portal.errors import ConfigurationError, PortalError
+from portal.errors import PortalError
 from portal.secret import Secret
 from portal.stores.tenant_records import Event, SetupLink, TenantRecord, TenantStatus
 from portal.stores.tenant_store import TenantStore
-from portal.tenancy.template import name_for
 
 DEFAULT_SECONDS = 7 * 86_400.0
 SHORTEST_SECONDS = 3600.0
@@ -206,8 +204,7 @@ class SetupLinks:
     async def organisation(self, slug: str) -> str:
         """The name of a tenant in its draft, or one like its slug. Raises StoreUnavailable."""
         draft = await self._store.get_draft(slug)
-        name = await asyncio.to_thread(_name_in, draft.content) if draft is not None else ""
-        return name or name_for(slug)
+        return organisation_name(slug, draft.content if draft is not None else "")
 
     async def _bind(
         self, token: str, link: SetupLink, own: BrowserLink, cookie: SetupCookie, request: Act
@@ -304,11 +301,3 @@ def link_actor(link: SetupLink) -> Actor:
 
 def _target(link: SetupLink) -> str:
     return f"setup link {link.id}"
-
-
-def _name_in(content: str) -> str:
-    try:
-        name = parse_document(content.encode(), "the draft").root.get("name")
-    except ConfigurationError:  # a draft may be invalid
-        return ""
-    return name.strip() if isinstance(name, str) else ""

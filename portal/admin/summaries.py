@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from portal.config.yaml_document import parse_inline
-from portal.errors import ConfigurationError, Problem
+from portal.admin.organisation_name import organisation_name
+from portal.errors import Problem
 from portal.stores.tenant_records import Draft, TenantRecord, TenantStatus
 from portal.stores.tenant_store import TenantStore
 from portal.tenancy.index import fold
@@ -21,7 +20,6 @@ from portal.time_slices import in_slices
 OTHER_HAS_IT = "It claims a host name, an e-mail domain or a client that another organisation here has."
 """What is said of a conflict to who may not know the other organisation."""
 _MOST_FOUND = 1_000
-_NAME = re.compile(r"^name:[ \t]{1,4}([^\n]{1,300})$", re.MULTILINE)
 
 
 class DraftStage(StrEnum):
@@ -111,7 +109,9 @@ class Summaries:
         named = live or (loaded.tenant if loaded is not None else None)
         return Summary(
             slug=slug,
-            name=named.name if named is not None else _name_in(draft) or slug,
+            name=named.name
+            if named is not None
+            else organisation_name(slug, draft.content if draft is not None else ""),
             live=live,
             file=None if file is None else f"{file.parent.name}/{file.name}",
             record=record,
@@ -130,18 +130,6 @@ class Summaries:
         file = self._registry.file_of(slug)
         folder = "" if file is None else f"{file.parent}/"
         return tuple(str(Problem(one.place.removeprefix(folder), one.message)) for one in found)
-
-
-def _name_in(draft: Draft | None) -> str:
-    """The name that a draft begins with, without reading all of it; empty if there is none."""
-    found = _NAME.search(draft.content) if draft is not None else None
-    if found is None:
-        return ""
-    try:
-        name = parse_inline(found[1], "name")
-    except ConfigurationError:
-        return ""
-    return name if isinstance(name, str) else ""
 
 
 def stage_of(draft: Draft | None) -> DraftStage:

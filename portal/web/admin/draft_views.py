@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from portal.admin.actors import Actor, actor_of
 from portal.admin.check_runs import CheckReport, RunState
 from portal.admin.draft_reading import OpenDraft, Review
+from portal.admin.organisation_name import organisation_name
 from portal.admin.publication import ONE_OF_SEVERAL, TestedProvider
 from portal.config.source_lines import SourceLine, lines_of, source_line
 from portal.display_text import display_text
@@ -195,8 +196,10 @@ def change_of(actor: Actor, at: float, reason: str = "") -> Change:
 
 
 def draft_name(draft: OpenDraft) -> str:
-    """The name of the tenant as the draft has it, or its slug."""
-    return draft.loaded.tenant.name if draft.loaded is not None else draft.slug
+    """The name of the tenant as the draft has it."""
+    if draft.loaded is not None:
+        return draft.loaded.tenant.name
+    return organisation_name(draft.slug, draft.stored)
 
 
 def tested_views(review: Review) -> tuple[TestedView, ...]:
