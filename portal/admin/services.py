@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import structlog
+
 from portal.admin.closing import Closing
 from portal.admin.content_worker import ContentWorker
 from portal.admin.drafts import Drafts
@@ -21,6 +23,8 @@ from portal.stores.tenant_store import Database, TenantStore
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.registry import Registry
 from portal.tenancy.stored import ContentReader, may_use_private_networks
+
+_log = structlog.get_logger("portal.admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ def admin_services(
     tokens: TokenRefresher,
     logouts: LogoutService,
 ) -> AdminServices:
-    """Make the services of a portal."""
+    """Make the services of a portal. Parameters: registry, which has read the tenant files."""
+    _warn_about_operators(settings, registry)
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
     worker = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
     conflicts = registry.conflicts
@@ -65,3 +70,11 @@ def admin_services(
         health=ProviderHealth(relying_party, tokens),
         summaries=Summaries(registry, database.tenants),
     )
+
+
+def _warn_about_operators(settings: Settings, registry: Registry) -> None:
+    """Report operators that nobody can be: a misspelt tenant looks like a console that does not open."""
+    named = dict.fromkeys(operator.tenant for operator in settings.operators)
+    missing = [tenant for tenant in named if registry.file_of(tenant) is None]
+    if missing:
+        _log.warning("operators_without_tenant_file", tenants=missing)
