@@ -96,7 +96,7 @@ def test_an_administrator_with_a_setup_link_publishes_a_provider_that_users_sign
     expect(page.get_by_text("This account may sign in.")).to_be_visible()
     _picture(page, "test", look)
     admin.check()
-    assert admin.context.request.get(stage.at("/session")).json()["logins"] == []
+    assert admin.context.request.get(stage.at("/session")).json()["tenants"] == []
 
     page.get_by_role("link", name=re.compile("publishing")).click()
     _picture(page, "publish", look)
