@@ -49,8 +49,8 @@ def _registration(visitor: Visitor, issuer: str) -> dict[str, str]:
 
 def _picture(page: Page, name: str, look: Look) -> None:
     folder = os.environ.get("PORTAL_TEST_PICTURES")
-    if folder and look.width > 600:
-        page.screenshot(path=f"{folder}/setup-{name}.png", full_page=True)
+    if folder:
+        page.screenshot(path=f"{folder}/setup-{name}-{look.width}.png", full_page=True)
 
 
 @pytest.mark.parametrize("look", [Look(1280, "light", scripts=False), Look(390, "dark")], ids=str)
