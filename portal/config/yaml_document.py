@@ -268,7 +268,7 @@ class _Reader:
 
     def _refuse_extras(self, event: yaml.NodeEvent) -> None:
         if isinstance(event, yaml.ScalarEvent) and _BIDI_CONTROL.search(event.value):
-            self._report(event, "the value has a character that changes the direction of text; remove it")
+            self._report(event, "a character that changes the direction of text is not allowed")
         if event.anchor is not None:
             self._report(event, "an anchor (&) is not allowed; leave it out, or quote the value")
         tag = getattr(event, "tag", None)

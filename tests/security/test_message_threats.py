@@ -223,7 +223,7 @@ def test_the_test_documents_have_every_key_of_the_schema() -> None:
         ("s3c", False),
         ("s", False),
         ("hunter2", False),
-        ("issuer\u202e", False),
+        ("issuer\u200b", False),
     ],
 )
 def test_S9_an_unknown_key_is_quoted_only_when_it_is_a_typo_of_a_known_key(

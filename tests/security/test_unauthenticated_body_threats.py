@@ -69,7 +69,10 @@ def _paths() -> list[str]:
     """A path for every pattern in routes.py, one of an API, and one of a static file."""
     patterns = [rule.regex.pattern for rule in routes() if isinstance(rule, URLSpec)]
     found = [re.sub(r"\(\?P<\w+>[^)]*\)", "acme", pattern) for pattern in patterns]
-    paths = ["/nowhere" if path.startswith(".*") else path.replace("\\", "").rstrip("$") for path in found]
+    paths = [
+        "/nowhere" if path.startswith(".*") else path.replace("\\", "").replace(".*", "x").rstrip("$")
+        for path in found
+    ]
     return [*paths, "/t/acme/api/x", "/static/base.css"]
 
 

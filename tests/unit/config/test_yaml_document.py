@@ -51,7 +51,7 @@ def problems_of(content: bytes | str) -> list[str]:
         ("a: \u2066b\n", "acme.yaml:1:4: control character U+2066 is not allowed"),
         (
             'a: "\\u202e"\n',
-            "acme.yaml:1:4: the value has a character that changes the direction of text; remove it",
+            "acme.yaml:1:4: a character that changes the direction of text is not allowed",
         ),
         (b"a: b\nc: \xff\n", "acme.yaml:2:4: byte 0xff is not UTF-8; save the file as UTF-8"),
         ("ä: é\n".encode("latin-1"), "acme.yaml:1:1: byte 0xe4 is not UTF-8; save the file as UTF-8"),

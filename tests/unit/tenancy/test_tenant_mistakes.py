@@ -139,7 +139,7 @@ def added(text: str) -> str:
         ),
         (
             ACME.replace("Acme Corporation", '"a\\u202eb"'),
-            "acme.yaml:1:7: name must be one line of 1 to 100 visible characters, found text",
+            "acme.yaml:1:7: a character that changes the direction of text is not allowed",
         ),
         (
             ACME.replace("Acme Corporation", "x" * 101),
