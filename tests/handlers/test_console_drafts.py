@@ -10,14 +10,17 @@ from unittest import mock
 
 import pytest
 
+from portal.admin.actors import Actor, ActorType
+from portal.admin.events import Act
 from portal.admin.viewers import BoundSetupLink
-from portal.errors import StoreUnavailable
+from portal.errors import ConfigurationError, StoreUnavailable
 from portal.stores.tenant_records import Draft, TenantRecord, TenantStatus
 from portal.tenancy.stored import FORMAT
 from tests.contract.entries import new_event
 from tests.kit.browser import Browser
 from tests.kit.console import ConsoleWorld
 from tests.kit.draft_pages import DRAFT, PUBLISH, YAML, add_tests, press, save, textarea, words
+from tests.kit.raw import change_tenant, until
 
 
 @pytest.mark.gen_test
@@ -113,6 +116,22 @@ async def test_publishing_an_old_page_changes_nothing_and_says_so(console: Conso
     stale = await console.admin.submit(page.form("/draft/publish"), {"act": "publish"})
     assert (stale.status, "The draft was changed" in stale.text) == (409, True)
     assert (await console.services.tenants.get("globex")).live == 2
+
+
+@pytest.mark.gen_test
+async def test_an_earlier_revision_with_a_name_that_another_tenant_has_now_is_not_published_again(
+    console: ConsoleWorld,
+) -> None:
+    act = Act(Actor(ActorType.OPERATOR, "root"))
+    await console.publish(console.typed + "hosts: [login.acme.example]\n")
+    await console.publish(console.typed)
+    await console.until_served(3)
+    change_tenant(console.world, "acme", hosts=["login.acme.example"])
+    registry = console.world.running.portal.registry
+    await until(lambda: registry.get("acme").hosts, "the host of Acme is not read")  # type: ignore[union-attr]
+    with pytest.raises(ConfigurationError, match="is used by another organisation here"):
+        await console.services.tenants.roll_back("globex", 2, act)
+    assert (await console.services.tenants.get("globex")).live == 3
 
 
 @pytest.mark.gen_test
