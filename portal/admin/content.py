@@ -77,7 +77,7 @@ def stored(
     """
     typed = typed.removeprefix("\ufeff")
     _check_size(typed, name)
-    kept = list(_secrets(before, name)) if before else []
+    kept = _by_use(_secrets(before, name)) if before else {}
     old = parse_document(before.encode(), name).root if before else {}
     new = parse_document(typed.encode(), name).root
     problems: list[Problem] = []
@@ -112,16 +112,24 @@ def stored(
     return result
 
 
-def _kept(secret: _SecretText, kept: Iterable[_SecretText]) -> _SecretText | None:
+def _by_use(secrets: Iterable[_SecretText]) -> dict[KeyPath, list[_SecretText]]:
+    """The stored secrets by what they are used for."""
+    found: dict[KeyPath, list[_SecretText]] = {}
+    for secret in secrets:
+        found.setdefault(_credential(secret.path), []).append(secret)
+    return found
+
+
+def _kept(secret: _SecretText, kept: Mapping[KeyPath, Sequence[_SecretText]]) -> _SecretText | None:
     """The stored secret that a typed one names: used for the same.
 
     When a tenant with one provider gets a second one, the keys of the first are moved below `providers`, and
     its secrets with them.
     """
-    uses = {_credential(secret.path)}
+    uses = [_credential(secret.path)]
     if secret.path[0] == "providers":
-        uses.add(_credential(secret.path[2:]))
-    here = (one for one in kept if _credential(one.path) in uses)
+        uses.append(_credential(secret.path[2:]))
+    here = (one for use in uses for one in kept.get(use, ()))
     return next((one for one in here if secret.value in {one.value, _shown(one.value)}), None)
 
 

@@ -14,6 +14,7 @@ from portal.admin import check_runs
 from portal.admin.draft_reading import OpenDraft
 from portal.admin.editing import values
 from portal.admin.provider_form import asked_fields
+from portal.errors import StoreUnavailable
 from portal.stores.tenant_records import TenantRecord, TenantStatus
 from portal.tenancy.checks.live.runner import run_live_checks
 from portal.tenancy.presets import built_in
@@ -199,6 +200,24 @@ async def test_who_comes_second_sees_both_and_loses_nothing(console: ConsoleWorl
     again = await console.admin.submit(page.form("/providers/default"), {"client_id": "mine"})
     assert again.status == 200
     assert values((await draft_of(console)).shown)["client"]["id"] == "mine"
+
+
+@pytest.mark.parametrize(("path", "name"), [(PROVIDER, "client_id"), (GENERAL, "name")])
+@pytest.mark.gen_test
+async def test_nothing_typed_is_lost_while_the_database_is_down(
+    console: ConsoleWorld, path: str, name: str
+) -> None:
+    page = await console.get(console.admin, path)
+    store = type(console.services.store)
+    with mock.patch.object(store, "put_draft", side_effect=StoreUnavailable("down")):
+        refused = await console.admin.submit(post_form(page, path), {name: "mine"})
+    assert refused.status == 503
+    assert 'value="mine"' in refused.text
+    assert "database does not respond" in words(refused)
+    assert "In the draft now" not in words(refused)
+    again = await console.admin.submit(post_form(refused, path), {})
+    assert again.status == 200
+    assert "mine" in (await draft_of(console)).shown
 
 
 @pytest.mark.gen_test

@@ -18,7 +18,7 @@ from portal.admin.general_form import (
     rule_changes,
 )
 from portal.admin.provider_form import Values, changes, current_values, sort_problems
-from portal.errors import ConfigurationError, Problem
+from portal.errors import ConfigurationError, Problem, StoreUnavailable
 from portal.web.admin.asked_views import REPLACES, AskedView, asked_views, forget_theirs, text_fields
 from portal.web.admin.draft_forms import DraftFormHandler, as_sentence, version_text
 from portal.web.admin.form import Form, TextField
@@ -73,6 +73,8 @@ class GeneralPage:
     saved: bool = False
     conflict: bool = False
     refused: bool = False
+    unavailable: bool = False
+    """Whether the database does not respond."""
     theirs_access: AccessForm | None = None
     """What somebody else stored meanwhile, if it differs."""
     theirs_admins: AdminsForm | None = None
@@ -123,6 +125,10 @@ class GeneralHandler(DraftFormHandler):
             await self.save_changes(draft, changed, replaces)
         except ConfigurationError as error:
             self._show_again(self._page(draft, opened, error.problems, form), replaces)
+        except StoreUnavailable as error:
+            self.set_status(error.status)
+            page = self._page(draft, opened, (), form)
+            self.show(_TEMPLATE, replace(page, fields=forget_theirs(page.fields), unavailable=True))
         except DraftChanged as error:
             self._show_conflict(error.theirs, await self._open(error.theirs), form)
         else:

@@ -19,7 +19,7 @@ from portal.admin.provider_form import (
     note_on,
     sort_problems,
 )
-from portal.errors import ConfigurationError, NotFound, Problem
+from portal.errors import ConfigurationError, NotFound, Problem, StoreUnavailable
 from portal.tenancy.presets import DEFAULT, Preset, Presets
 from portal.tenancy.presets.pages import preset_urls
 from portal.tenancy.presets.templates import value_at
@@ -88,6 +88,10 @@ class ProviderHandler(DraftFormHandler):
         except ConfigurationError as error:
             page = self._page(draft, provider, opened, problems=error.problems, form=form)
             self._show_again(page, replaces)
+        except StoreUnavailable as error:
+            self.set_status(error.status)
+            page = _without_theirs(self._page(draft, provider, opened, form=form))
+            self.show(_TEMPLATE, replace(page, unavailable=True))
         except DraftChanged as error:
             self._show_conflict(error.theirs, provider, await self._open(error.theirs, provider), form)
         else:
@@ -103,8 +107,7 @@ class ProviderHandler(DraftFormHandler):
     def _show_again(self, page: ProviderPage, replaces: int | None) -> None:
         """Show what was not stored: 422."""
         version = "" if replaces is None else str(replaces)
-        fields, more = forget_theirs(page.fields), forget_theirs(page.more)
-        self.show_again(_TEMPLATE, replace(page, replaces=version, fields=fields, more=more, refused=True))
+        self.show_again(_TEMPLATE, replace(_without_theirs(page), replaces=version, refused=True))
 
     def _show_conflict(self, theirs: OpenDraft, provider: str, opened: _Opened, form: Form) -> None:
         """Show what was typed beside what somebody else stored meanwhile; saving again replaces that."""
@@ -150,6 +153,11 @@ class ProviderHandler(DraftFormHandler):
     def _urls(self, slug: str, provider: str, opened: _Opened) -> dict[str, str]:
         origin = self.portal.sites.main.origin
         return dict(preset_urls(origin, slug, provider if opened.several else None))
+
+
+def _without_theirs(page: ProviderPage) -> ProviderPage:
+    fields, more = forget_theirs(page.fields), forget_theirs(page.more)
+    return replace(page, fields=fields, more=more, more_open=any(view.error for view in more))
 
 
 def _sentences(found: Sorted) -> tuple[str, ...]:

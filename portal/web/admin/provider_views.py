@@ -115,6 +115,8 @@ class ProviderPage:
     saved: bool = False
     conflict: bool = False
     refused: bool = False
+    unavailable: bool = False
+    """Whether the database does not respond."""
 
 
 @dataclass(frozen=True, slots=True)
