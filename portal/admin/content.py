@@ -148,8 +148,14 @@ def is_readable(content: str, name: str) -> bool:
 
 def shown_safely(content: str, name: str) -> str:
     """Return the shown form of a stored content, also of one that this version cannot read."""
-    if is_readable(content, name):
+    try:
         return shown(content, name)
+    except ConfigurationError:
+        return shown_unread(content)
+
+
+def shown_unread(content: str) -> str:
+    """Return the shown form of a content whose keys may have another meaning than in this version."""
     return _SEALED_VALUE.sub(lambda sealed: _shown(sealed[0]), content)
 
 

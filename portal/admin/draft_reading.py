@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from portal.admin import content as contents
 from portal.admin.actors import Actor
@@ -28,6 +29,27 @@ from portal.tenancy.stored import FORMAT, ContentReader, sealed_for
 MAX_TYPED_BYTES = 64 * 1024
 """Of a content that is edited in the console, in UTF-8; with sealed secrets it may be larger."""
 _LATER = "was made by a later version of the portal; it is kept, and cannot be edited or published here"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDraft:
+    """What the database has of a tenant and its draft."""
+
+    tenant: TenantRecord
+    draft: Draft | None
+    live: Revision | None
+
+    @property
+    def content(self) -> str:
+        """The content of the draft, or what it would begin as."""
+        begun = self.draft or self.live
+        return begun.content if begun is not None else ""
+
+    @property
+    def of_later_version(self) -> bool:
+        """Whether a later version of the portal made this content."""
+        begun = self.draft or self.live
+        return begun is not None and begun.format > FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +118,12 @@ class DraftReader:
         self._conflicts = conflicts
         self._clock = clock
 
-    def open(self, tenant: TenantRecord, draft: Draft | None, live: Revision | None) -> OpenDraft:
-        """Return the draft of a tenant, or what it would begin as.
-
-        Parameters: draft, live, as the database has them; None if it has none.
-        """
-        begun: Draft | Revision | None = draft or live
-        content = begun.content if begun is not None else ""
-        later = begun is not None and begun.format > FORMAT
+    def open(self, stored: StoredDraft) -> OpenDraft:
+        """Return the draft of a tenant, or what it would begin as."""
+        tenant, draft, content = stored.tenant, stored.draft, stored.content
         loaded: LoadedTenant | None = None
         problems: tuple[Problem, ...] = (Problem(tenant.slug, _LATER),)
-        if not later:
+        if not stored.of_later_version:
             loaded, problems = self._loaded(tenant.slug, content)
         state = (
             DraftState()
@@ -118,15 +135,15 @@ class DraftReader:
         return OpenDraft(
             slug=tenant.slug,
             tenant=tenant,
-            live=live,
+            live=stored.live,
             record=draft,
             stored=content,
-            shown=contents.shown_safely(content, tenant.slug),
+            shown=_shown(content, stored.of_later_version, tenant.slug),
             loaded=loaded,
             problems=problems,
             providers=_provider_ids(content, loaded),
             state=state,
-            of_later_version=later,
+            of_later_version=stored.of_later_version,
         )
 
     def _loaded(self, slug: str, content: str) -> tuple[LoadedTenant | None, tuple[Problem, ...]]:
@@ -141,28 +158,31 @@ class DraftReader:
         )
         return loaded, contents.as_shown(self._conflicts(loaded), content)
 
-    def stored(self, typed: str, before: OpenDraft) -> str:
+    def stored(self, typed: str, before: StoredDraft) -> str:
         """Return the stored form of what was typed in place of a draft.
 
         Raises: ConfigurationError, VaultError.
         """
-        slug = before.slug
+        slug = before.tenant.slug
         if len(typed) > MAX_TYPED_BYTES or len(typed.encode(errors="replace")) > MAX_TYPED_BYTES:
             message = f"is larger than {MAX_TYPED_BYTES // 1024} KB"
             raise ConfigurationError([Problem(slug, message)])
-        return contents.stored(
-            typed,
-            slug,
-            before=before.stored if contents.is_readable(before.stored, slug) else "",
-            seal=lambda secret: self._vault.seal(sealed_for(slug), secret),
-        )
+        seal = partial(self._vault.seal, sealed_for(slug))
+        try:
+            return contents.stored(typed, slug, before=before.content, seal=seal)
+        except ConfigurationError:
+            if contents.is_readable(before.content, slug):
+                raise
+            return contents.stored(typed, slug, seal=seal)
 
     def review(self, draft: OpenDraft, actor: Actor) -> Review:
         """Return what publishing a draft would do. Parameters: actor, who asks."""
         live = None
         if draft.live is not None and draft.live.format <= FORMAT:
             live, _ = self._loaded(draft.slug, draft.live.content)
-        before = contents.shown_safely(draft.live.content, draft.slug) if draft.live is not None else ""
+        before = ""
+        if draft.live is not None:
+            before = _shown(draft.live.content, draft.live.format > FORMAT, draft.slug)
         live_tenant = live.tenant if live is not None else None
         providers = self._tested(draft, live_tenant)
         return Review(
@@ -186,6 +206,10 @@ class DraftReader:
     def obstacles(self, draft: OpenDraft, live: Tenant | None) -> tuple[str, ...]:
         """Why a draft cannot be published yet, in sentences. Parameters: live, the live revision, if any."""
         return (*_blocking(draft), *_missing_tests(draft, live, self._tested(draft, live)))
+
+
+def _shown(content: str, of_later_version: bool, slug: str) -> str:
+    return contents.shown_unread(content) if of_later_version else contents.shown_safely(content, slug)
 
 
 def _provider_ids(content: str, loaded: LoadedTenant | None) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from portal.admin.actors import Actor, ActorType
 from portal.admin.content import text_difference
 from portal.admin.content_worker import Conflicts, ContentWorker, no_conflicts
-from portal.admin.draft_reading import DraftReader, OpenDraft, Review
+from portal.admin.draft_reading import DraftReader, OpenDraft, Review, StoredDraft
 from portal.admin.draft_state import (
     DraftState,
     FailedTest,
@@ -111,11 +111,7 @@ class Drafts:
 
     async def get(self, slug: str) -> OpenDraft:
         """Return the draft of a tenant, or what it would begin as. Raises TenantMissing, StoreUnavailable."""
-        tenant = await self._tenants.get(slug)
-        draft = await self._store.get_draft(slug)
-        found = await self._store.read_revisions([(slug, tenant.live)]) if tenant.live else []
-        live = found[0] if found else None
-        return await self._worker.run(slug, self._reader.open, tenant, draft, live)
+        return await self._worker.run(slug, self._reader.open, await self._stored(slug))
 
     async def review(self, slug: str, actor: Actor) -> Review:
         """Return what publishing the draft would do. Parameters: actor, who asks. Raises as `get`."""
@@ -141,13 +137,14 @@ class Drafts:
         TenantMissing, TenantChanged, StoreUnavailable, VaultError.
         """
         typed = typed.replace("\r\n", "\n")
-        before = await self.get(slug)
-        _require_version(before, replaces)
+        before = await self._stored(slug)
+        if edited_version(before.draft) != replaces:
+            raise DraftChanged(await self.get(slug))
         if before.of_later_version:
             raise DraftOfLaterVersion(slug)
         content = await self._worker.run(slug, self._reader.stored, typed, before)
-        if before.record is not None and content == before.stored:
-            return before
+        if before.draft is not None and content == before.content:
+            return await self._worker.run(slug, self._reader.open, before)
         now = self._clock()
         author = act.actor.as_json()
         event = act.event(EventKind.DRAFT_SAVED, tenant=slug, target="draft", at=now)
@@ -163,7 +160,8 @@ class Drafts:
             draft = Draft(slug, content, FORMAT, version, based_on, author, test, now)
             expected = None if current is None else current.version
             if await self._store.put_draft(draft, replaces=expected, event=event):
-                return await self.get(slug)
+                saved = replace(before, draft=draft)
+                return await self._worker.run(slug, self._reader.open, saved)
         await self._tenants.get(slug)
         raise TenantChanged(slug)
 
@@ -244,6 +242,13 @@ class Drafts:
         )
 
     # --- inside
+
+    async def _stored(self, slug: str) -> StoredDraft:
+        """What the database has. Raises TenantMissing, StoreUnavailable."""
+        tenant = await self._tenants.get(slug)
+        draft = await self._store.get_draft(slug)
+        found = await self._store.read_revisions([(slug, tenant.live)]) if tenant.live else []
+        return StoredDraft(tenant, draft, found[0] if found else None)
 
     async def _change_state(
         self,

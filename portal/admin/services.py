@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import structlog
+
 from portal.admin.closing import Closing
 from portal.admin.content_worker import ContentWorker
 from portal.admin.drafts import Drafts
@@ -23,6 +25,8 @@ from portal.stores.tenant_store import Database, TenantStore
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.registry import Registry
 from portal.tenancy.stored import ContentReader, may_use_private_networks
+
+_log = structlog.get_logger("portal.admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,10 @@ def admin_services(
 ) -> AdminServices:
     """Make the services of a portal.
 
-    Parameters: new_relying_party, makes one that shares no cache with any other; callbacks, of the main site.
+    Parameters: registry, which has read the tenant files; new_relying_party, makes one that shares no cache
+    with any other; callbacks, of the main site.
     """
+    _warn_about_operators(settings, registry)
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
     worker = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
     conflicts = registry.conflicts
@@ -83,3 +89,11 @@ def admin_services(
         health=ProviderHealth(relying_party, tokens),
         summaries=Summaries(registry, database.tenants),
     )
+
+
+def _warn_about_operators(settings: Settings, registry: Registry) -> None:
+    """Report operators that nobody can be: a misspelt tenant looks like a console that does not open."""
+    named = dict.fromkeys(operator.tenant for operator in settings.operators)
+    missing = [tenant for tenant in named if registry.file_of(tenant) is None]
+    if missing:
+        _log.warning("operators_without_tenant_file", tenants=missing)

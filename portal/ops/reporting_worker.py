@@ -15,7 +15,15 @@ from typing import IO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-_EVENTS = frozenset({"tenant_file_rejected", "tenant_file_accepted", "preset_rejected", "preset_accepted"})
+_EVENTS = frozenset(
+    {
+        "tenant_file_rejected",
+        "tenant_file_accepted",
+        "preset_rejected",
+        "preset_accepted",
+        "operators_without_tenant_file",
+    }
+)
 """What every worker finds, because all read the same files and the same database."""
 
 

@@ -10,13 +10,17 @@ from unittest import mock
 
 import pytest
 
+from portal.admin.actors import Actor, ActorType
+from portal.admin.events import Act
 from portal.admin.viewers import BoundSetupLink
-from portal.errors import StoreUnavailable
-from portal.stores.tenant_records import TenantRecord, TenantStatus
+from portal.errors import ConfigurationError, StoreUnavailable
+from portal.stores.tenant_records import Draft, TenantRecord, TenantStatus
+from portal.tenancy.stored import FORMAT
 from tests.contract.entries import new_event
 from tests.kit.browser import Browser
 from tests.kit.console import ConsoleWorld
 from tests.kit.draft_pages import DRAFT, PUBLISH, YAML, add_tests, press, save, textarea, words
+from tests.kit.raw import change_tenant, until
 
 
 @pytest.mark.gen_test
@@ -112,6 +116,22 @@ async def test_publishing_an_old_page_changes_nothing_and_says_so(console: Conso
     stale = await console.admin.submit(page.form("/draft/publish"), {"act": "publish"})
     assert (stale.status, "The draft was changed" in stale.text) == (409, True)
     assert (await console.services.tenants.get("globex")).live == 2
+
+
+@pytest.mark.gen_test
+async def test_an_earlier_revision_with_a_name_that_another_tenant_has_now_is_not_published_again(
+    console: ConsoleWorld,
+) -> None:
+    act = Act(Actor(ActorType.OPERATOR, "root"))
+    await console.publish(console.typed + "hosts: [login.acme.example]\n")
+    await console.publish(console.typed)
+    await console.until_served(3)
+    change_tenant(console.world, "acme", hosts=["login.acme.example"])
+    registry = console.world.running.portal.registry
+    await until(lambda: registry.get("acme").hosts, "the host of Acme is not read")  # type: ignore[union-attr]
+    with pytest.raises(ConfigurationError, match="is used by another organisation here"):
+        await console.services.tenants.roll_back("globex", 2, act)
+    assert (await console.services.tenants.get("globex")).live == 3
 
 
 @pytest.mark.gen_test
@@ -214,6 +234,33 @@ async def test_nothing_is_published_or_lost_while_the_database_is_down(console: 
         assert refused.status == 503
     assert (await console.services.tenants.get("globex")).live == 1
     assert (await save(console, console.admin, typed, page=form)).status == 200
+
+
+@pytest.mark.gen_test
+async def test_the_form_comes_back_even_when_the_session_cannot_be_read(console: ConsoleWorld) -> None:
+    form = await console.get(console.admin, YAML)
+    sessions = console.world.running.portal.sessions
+    with mock.patch.object(sessions, "open_session", side_effect=StoreUnavailable("no response")):
+        refused = await save(console, console.admin, "name: <b>Globex\n", page=form)
+        assert (refused.status, textarea(refused)) == (503, "name: <b>Globex\n")
+        other = await console.admin.step(console.at(YAML), "POST", "version=x", site="same-origin")
+        assert (other.status, "<textarea" in other.text) == (503, False)
+
+
+@pytest.mark.gen_test
+async def test_a_draft_of_a_later_version_is_shown_and_kept(console: ConsoleWorld) -> None:
+    store, now = console.services.store, console.world.running.portal.clock()
+    later = Draft("globex", "neu: sealed:abc.def\n", FORMAT + 1, 7, 1, "{}", "", now)
+    await store.put_draft(later, replaces=None, event=new_event())
+    page = await console.get(console.admin, YAML)
+    assert "A later version of the portal made this" in page.text
+    assert "Save the draft" not in page.text
+    assert "sealed:abc" not in page.text
+    assert "A later version of the portal made this draft" in (await console.get(console.admin, DRAFT)).text
+    assert "later version" in words(await console.get(console.admin, PUBLISH))
+    refused = await save(console, console.admin, "name: Globex\n", page=page)
+    assert refused.status == 409
+    assert await store.get_draft("globex") == later
 
 
 @pytest.mark.gen_test

@@ -7,11 +7,12 @@ with ids that do not; new routes are included, and a route with a new kind of id
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -263,12 +264,19 @@ async def test_T5_a_conflict_does_not_name_the_other_tenant_to_an_admin(console:
 
 @pytest.mark.gen_test
 async def test_A1_the_login_of_another_tenant_cannot_be_ended(console: ConsoleWorld) -> None:
+    """Not even when its browser has a login at both that was made at the same time."""
+    store, own = console.world.running.portal.store, await console.world.login_of(console.user, "globex")
+    login = await console.world.login_of(console.file_admin, "acme")
+    assert login is not None
+    assert own is not None
+    await store.put_login(replace(own, session=login.session, signed_in_at=login.signed_in_at))
     page = await console.get(console.file_admin, "/admin/t/acme/sessions")
     references = [dict(form.fields).get("login", "") for form in page.forms]
     for reference in (*filter(None, references), "", "x" * 999, "é"):
         done = await console.post(console.admin, "/admin/t/globex/sessions/end", login=reference)
         assert done.headers.get("Location", "").endswith("?ended=gone")
     assert await console.services.logins.count("acme") == 2
+    assert await console.services.logins.count("globex") == 3
     assert (await console.post(console.admin, "/admin/t/globex/sessions/end")).status == 400
 
 
@@ -378,3 +386,28 @@ async def test_T5_an_admin_whose_claims_change_is_no_admin_any_more(console: Con
     await console.until_served(2)
     assert (await console.get(console.admin, "/admin/t/globex/")).status == 404
     assert (await console.get(console.user, "/admin/t/globex/")).status == 200
+
+
+@pytest.mark.gen_test
+async def test_L8_texts_of_admins_and_users_are_text_on_every_page(console: ConsoleWorld) -> None:
+    hostile = "<script>alert(1)</script>{{ 7*7 }}"
+    typed = console.typed.replace(
+        "name: Globex", f"name: {json.dumps(hostile)}\nlabel: {json.dumps(hostile)}"
+    )
+    rule = f"{{claim: [{json.dumps(hostile)}], present: true}}"
+    typed += f"access: {{paths: [{{path: /x, require: [{rule}]}}], contact: {json.dumps(hostile)}}}\n"
+    act = replace(console.act, reason=hostile + "\u202e", device=hostile, client=hostile, request_id=hostile)
+    await console.services.tenants.publish("globex", typed, act, resolve=console.resolve)
+    await console.services.tenants.make("initech", hostile, act)
+    await console.until_served(2)
+    login = await console.world.login_of(console.user, "globex")
+    assert login is not None
+    claims = {**login.claims, "name": hostile, "email": hostile}
+    await console.world.running.portal.store.put_login(replace(login, claims=claims, subject=hostile))
+    seen = 0
+    for address in addresses(("globex", "initech")):
+        response = await ask(console, console.operator, address.path)
+        assert "<script>alert" not in response.text, address.path
+        assert "\u202e" not in response.text, address.path
+        seen += "&lt;script&gt;alert(1)&lt;/script&gt;{{ 7*7 }}" in response.text
+    assert seen >= 8

@@ -166,13 +166,11 @@ async def test_A3_a_large_draft_does_not_hold_the_event_loop(console: ConsoleWor
         assert (await console.get(console.admin, path)).status == 200
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [("#\n", "##\n"), ("#\n##\n", "##\n#\n"), ("a\nb\nc\n", "c\na\nb\n"), ("#\n", "\n")],
-)
-def test_A3_a_difference_of_similar_lines_takes_bounded_time(one: str, other: str) -> None:
-    before, after = one * (65_536 // len(one)), other * (65_536 // len(other))
-    begun = time.thread_time()
-    assert text_difference(before, after)
-    assert text_difference(before[:1_900], after[:1_900])
-    assert time.thread_time() - begun < 2.0
+def test_A3_a_difference_of_repeated_lines_takes_bounded_time() -> None:
+    """Python's `difflib` takes 15 seconds for the first one: its time is quadratic."""
+    for count in (16_000, 990):
+        before = "\n".join(str(number % 101) for number in range(count))
+        after = "\n".join(str(number * 7 % 101) for number in range(count))
+        begun = time.thread_time()
+        assert text_difference(before, after)
+        assert time.thread_time() - begun < 2.0

@@ -106,6 +106,7 @@ ORGANISATION = {
     "branding": {"color": "#1f6feb"},
     "claims": {"name": "name", "email": "email", "roles": "roles", "show": ["name"]},
     "session": {"idle": "10m", "absolute": "12h"},
+    "admins": [{**RULE, "provider": "default"}],
     "access": PROVIDER["access"],
 }
 DOCUMENTS: list[tuple[type[BaseModel], dict[str, object]]] = [

@@ -102,14 +102,22 @@ class DraftYamlHandler(AdminHandler):
 
     def render_error(self, error: PortalError) -> None:
         """While the database does not respond, show what was typed again: nothing is lost."""
-        slug = self.slug
-        posted = self.request.method == "POST" and not prefers_json(self.request.headers)
-        if slug is None or not posted or not isinstance(error, StoreUnavailable):
+        slug, typed = self.slug, self._typed_before(error)
+        if slug is None or typed is None:
             super().render_error(error)
             return
-        typed, replaces, _ = self._typed()
-        page = YamlPage(slug, typed, _version_text(replaces), 0, None, stored=False, unavailable=True)
+        text, replaces, _ = typed
+        page = YamlPage(slug, text, _version_text(replaces), 0, None, stored=False, unavailable=True)
         self.show(_TEMPLATE, page)
+
+    def _typed_before(self, error: PortalError) -> tuple[str, int | None, str] | None:
+        """What was typed, if the database prevented that it was stored; None for any other error."""
+        if self.request.method != "POST" or not isinstance(error, StoreUnavailable):
+            return None
+        try:
+            return None if prefers_json(self.request.headers) else self._typed()
+        except BadRequest:  # not this form: the page of the error says enough
+            return None
 
 
 def _version_text(version: int | None) -> str:

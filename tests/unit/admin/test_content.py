@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from portal.admin.content import difference, shown, shown_safely, stored, text_difference
-from portal.errors import ConfigurationError, VaultError
+from portal.admin.content import as_shown, difference, shown, shown_safely, stored, text_difference
+from portal.errors import ConfigurationError, Problem, VaultError
 from portal.tenancy.loading import read_stored_tenant
 
 TYPED = """\
@@ -211,3 +211,13 @@ def test_a_difference_of_very_many_lines_is_made_without_searching() -> None:
     ]  # fmt: skip
     assert text_difference(before, before) == ""
     assert text_difference(before, before + "- more\n").splitlines()[3:] == ["+- more"]
+
+
+def test_a_problem_behind_a_secret_is_shown_at_its_column() -> None:
+    content = "client: {secret: sealed:" + "x" * 200 + ", audience: 1}\nname: 1\n"
+    column = content.index("audience") + 1
+    problems = [Problem(f"acme:1:{column}", "a"), Problem("acme:2:7", "b"), Problem("acme", "c")]
+    behind, below, nowhere = as_shown(problems, content)
+    line = shown(content, "acme").splitlines()[0]
+    assert behind.place == f"acme:1:{line.index('audience') + 1}"
+    assert [below, nowhere] == problems[1:]

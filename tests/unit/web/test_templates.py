@@ -164,8 +164,9 @@ def test_every_value_of_a_template_is_written_with_one_call() -> None:
             assert "_tt_tmp" not in template.code
 
 
-def test_the_style_sheet_loads_nothing() -> None:
-    assert not re.search(r"@import|url\(|@font-face", (STATIC / "portal.css").read_text())
+@pytest.mark.parametrize("path", sorted(STATIC.glob("*.css")), ids=lambda path: path.name)
+def test_a_style_sheet_loads_nothing(path: Path) -> None:
+    assert not re.search(r"@import|url\(|@font-face", path.read_text())
 
 
 # --- colours
