@@ -14,7 +14,8 @@ from portal.admin.health import ProviderHealth
 from portal.admin.logins import LoginAdmin
 from portal.admin.summaries import Summaries
 from portal.admin.tenants import TenantAdmin
-from portal.admin.test_logins import CallbackUrls, TestLogins
+from portal.admin.test_logins import TestLogins
+from portal.admin.test_redirect_uris import CallbackUrls
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
 from portal.keys.vault import Vault

@@ -7,10 +7,8 @@ fetches from the provider is not kept: nothing that a draft names can reach a li
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +19,7 @@ from portal.admin.draft_reading import OpenDraft
 from portal.admin.draft_state import FailedTest, TestLoginTooLarge, TestResult, sign_in_fingerprint
 from portal.admin.drafts import DraftChanged, Drafts
 from portal.admin.tenants import TenantMissing
+from portal.admin.test_redirect_uris import CallbackUrls, redirect_uri
 from portal.admin.viewers import Right, Viewer
 from portal.clock import Clock
 from portal.display_text import display_text
@@ -28,7 +27,7 @@ from portal.errors import PortalError, StoreUnavailable
 from portal.keys.vault import Vault
 from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.authorization_response import check_delivery
-from portal.oidc.errors import AttemptUnknown, ProviderDenied
+from portal.oidc.errors import ProviderDenied
 from portal.oidc.provider import Authentication, Provider
 from portal.oidc.refetch_budget import RefetchBudget
 from portal.oidc.relying_party import RelyingParty
@@ -83,16 +82,6 @@ class LiveTenants(Protocol):
 
     def file_of(self, slug: str) -> Path | None:
         """The file to which a slug belongs, if any."""
-
-
-class CallbackUrls(Protocol):
-    """The redirect URIs of one site."""
-
-    def callback_url(self, tenant: Tenant, provider: str) -> str:
-        """That of logins at a provider."""
-
-    def test_callback_url(self, tenant: Tenant, provider: str, server: str) -> str:
-        """One that only test logins at this provider use. Parameters: server, which it is, as hex digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,32 +347,6 @@ class TestLogins:
         return failed
 
 
-def redirect_uri(tenant: Tenant, provider: Provider, live: Tenant | None, callbacks: CallbackUrls) -> str:
-    """The redirect URI of a test login: that of logins, unless a live provider of another server has it.
-
-    Two authorization servers must not share a redirect URI (RFC 9700 4.4.2.2, THREATS T1): the one that a
-    draft names could send the browser on to the live one, and the portal would give that one's code to the
-    draft's token endpoint.
-
-    Parameters: tenant and provider, of the draft; live, the live tenant, if there is one.
-    """
-    usual = callbacks.callback_url(tenant, provider.id)
-    if live is None or all(
-        _server(one) == _server(provider)
-        for one in live.providers.values()
-        if callbacks.callback_url(live, one.id) == usual
-    ):
-        return usual
-    return callbacks.test_callback_url(tenant, provider.id, _server(provider))
-
-
-def _server(provider: Provider) -> str:
-    """The authorization server of a provider: all addresses that a login uses."""
-    template = provider.issuer_template.text if provider.issuer_template is not None else None
-    addresses = [provider.issuer, template, provider.discovery, *astuple(provider.endpoints)]
-    return hashlib.sha256(json.dumps(addresses).encode()).hexdigest()[:16]
-
-
 def _actor(viewer: Viewer, slug: str, taken: TakenAttempt) -> Actor:
     """Who tests, if that is still who began. Raises TestLoginRefused."""
     if viewer.may(Right.DRAFT, slug):
@@ -408,6 +371,3 @@ def _changed() -> TestLoginRefused:
 
 def _refused(explanation: str) -> TestLoginRefused:
     return TestLoginRefused(explanation, explanation=explanation)
-
-
-__all__ = ("AttemptUnknown", "BegunTest", "PlannedTest", "TestLoginRefused", "TestLogins", "redirect_uri")
