@@ -19,6 +19,7 @@ from portal.admin.draft_reading import OpenDraft
 from portal.admin.draft_state import FailedTest, TestLoginTooLarge, TestResult, sign_in_fingerprint
 from portal.admin.drafts import DraftChanged, Drafts
 from portal.admin.tenants import TenantMissing
+from portal.admin.test_redirect_uris import CallbackUrls, redirect_uri
 from portal.admin.test_redirects import CallbackUrls, redirect_uri
 from portal.admin.viewers import Right, Viewer
 from portal.clock import Clock
@@ -27,7 +28,7 @@ from portal.errors import PortalError, StoreUnavailable
 from portal.keys.vault import Vault
 from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.authorization_response import check_delivery
-from portal.oidc.errors import AttemptUnknown, ProviderDenied
+from portal.oidc.errors import ProviderDenied
 from portal.oidc.provider import Authentication, Provider
 from portal.oidc.refetch_budget import RefetchBudget
 from portal.oidc.relying_party import RelyingParty
@@ -371,6 +372,3 @@ def _changed() -> TestLoginRefused:
 
 def _refused(explanation: str) -> TestLoginRefused:
     return TestLoginRefused(explanation, explanation=explanation)
-
-
-__all__ = ("AttemptUnknown", "BegunTest", "PlannedTest", "TestLoginRefused", "TestLogins", "redirect_uri")

@@ -238,7 +238,7 @@ class PostedCallbackHandler(LoginCompletionHandler):
 class TestCallbackHandler(CallbackHandler):
     """`GET, POST /t/{tenant}/callback/{provider}/test-{server}`: responses that are for test logins only.
 
-    See `portal.admin.test_logins.redirect_uri`.
+    See `portal.admin.test_redirect_uris.redirect_uri`.
     """
 
     __test__ = False  # not a class of tests

@@ -116,7 +116,7 @@ NO_UNTRUSTED_INPUT = {
     "portal.admin.actors": "stored by the portal",
     "portal.admin.draft_state": "stored by the portal, sealed; read in a thread",
     "portal.admin.publication": "writes",
-    "portal.admin.test_logins": "writes",
+    "portal.admin.test_redirect_uris": "writes",
     "portal.web.admin.test_login_views": "splits the issuer of a valid draft",
     "portal.admin.tenants": "writes",
     "portal.admin.summaries": "writes",

@@ -330,6 +330,29 @@ async def test_A6_a_drafts_provider_cannot_get_a_code_of_the_live_provider(conso
 
 
 @pytest.mark.gen_test
+async def test_A6_a_live_server_that_returns_during_a_test_of_another_one_stops_it(
+    console: ConsoleWorld,
+) -> None:
+    """While the tenant is suspended, nobody shares the redirect URI of its draft."""
+    tester = Tester(console, console.operator)
+    registry, tenants = console.world.running.portal.registry, console.services.tenants
+    secret = tester.provider.settings.clients[0].client_secret
+    await tester.draft(
+        lambda content: (
+            re.sub(r"secret: .*", f"secret: {secret}", content)
+            + f"endpoints: {{userinfo: {console.world.acme.issuer}/userinfo}}\n"
+        )
+    )
+    await tenants.set_status("globex", TenantStatus.SUSPENDED, ACT)
+    await until(lambda: registry.get("globex") is None, "it is served")
+    callback = await tester.to_callback()
+    assert urlsplit(callback).path == "/t/globex/callback"
+    await tenants.set_status("globex", TenantStatus.LIVE, ACT)
+    await until(lambda: registry.get("globex"), "it is not served")
+    is_refused(tester, await tries(tester, callback), status=409)
+
+
+@pytest.mark.gen_test
 @pytest.mark.parametrize(
     "keys", ["endpoints: {{token: {evil}/token}}", "endpoints: {{authorization: {evil}/a}}"]
 )
