@@ -16,7 +16,7 @@ from portal.admin.setup_links import SetupLinks
 from portal.admin.summaries import Summaries
 from portal.admin.tenants import TenantAdmin
 from portal.admin.test_logins import TestLogins
-from portal.admin.test_redirects import CallbackUrls
+from portal.admin.test_redirect_uris import CallbackUrls
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
 from portal.keys.vault import Vault

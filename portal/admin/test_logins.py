@@ -20,7 +20,6 @@ from portal.admin.draft_state import FailedTest, TestLoginTooLarge, TestResult, 
 from portal.admin.drafts import DraftChanged, Drafts
 from portal.admin.tenants import TenantMissing
 from portal.admin.test_redirect_uris import CallbackUrls, redirect_uri
-from portal.admin.test_redirects import CallbackUrls, redirect_uri
 from portal.admin.viewers import Right, Viewer
 from portal.clock import Clock
 from portal.display_text import display_text

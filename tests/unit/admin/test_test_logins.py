@@ -13,7 +13,6 @@ from portal.access.rules import AccessRules, Comparison, PathRules, Rule
 from portal.admin import draft_state, test_report
 from portal.admin.draft_state import MAX_STATE_CHARACTERS, FailedTest, StoredState
 from portal.admin.test_redirect_uris import redirect_uri
-from portal.admin.test_redirects import redirect_uri
 from portal.admin.test_report import MOST_CLAIMS, Choice, chosen, report
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import Endpoints
