@@ -120,7 +120,6 @@ NO_UNTRUSTED_INPUT = {
     "portal.web.admin.test_login_views": "splits the issuer of a valid draft",
     "portal.admin.tenants": "writes",
     "portal.admin.summaries": "writes",
-    "portal.admin.test_redirect_uris": "hashes addresses that the schema has checked",
     "portal.admin.organisation_name": "one line of at most 300 characters of a stored draft",
     "portal.web.admin.diff": "a pattern of bounded length at the beginning of a line",
     "portal.web.admin.events": "one pattern of a fixed length",
