@@ -66,7 +66,8 @@ class TenantInFile(PortalError):
 
     def __init__(self, file_name: str) -> None:
         super().__init__(
-            f"the tenant is in {file_name}", explanation=f"It lives in the file {file_name}. Change it there."
+            f"the tenant is in {file_name}",
+            explanation=f"Its settings are in the file {file_name}. Change them there.",
         )
 
 

@@ -137,7 +137,7 @@ class TestLogins:
     def plan(self, draft: OpenDraft, provider: str) -> PlannedTest:
         """Return the test login at a provider of a draft. Raises TestLoginRefused."""
         if self._tenants.file_of(draft.slug) is not None:
-            raise _refused("This organisation lives in a file. It has no draft.")
+            raise _refused("The settings of this organisation are in a file. It has no draft.")
         if draft.record is None:
             raise _refused("There is no draft: what is live has not been changed.")
         if draft.loaded is None or draft.problems:

@@ -108,7 +108,7 @@ async def test_the_page_of_a_tenant_of_a_file_has_no_links_to_change_it(console:
     for path in ("revisions", "status"):
         refused = await console.get(console.operator, f"/admin/t/acme/{path}")
         assert refused.status == 409
-        assert "It lives in the file tenants/acme.yaml" in refused.text
+        assert "Its settings are in the file tenants/acme.yaml" in refused.text
 
 
 # --- logins
