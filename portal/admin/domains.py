@@ -7,19 +7,20 @@ docs/decisions/059-what-proves-a-domain.md.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from portal.admin.events import Act, EventKind
-from portal.admin.stated_names import Names, stated_names
+from portal.admin.stated_names import Names, names_in, stated_names
 from portal.admin.tenants import TenantChanged, TenantMissing
 from portal.clock import Clock
 from portal.errors import PortalError
 from portal.keys.vault import Vault
 from portal.outbound.txt_records import Outcome, TxtRecords, TxtSearch
-from portal.stores.tenant_records import DomainClaim, TenantRecord
+from portal.stores.tenant_records import DomainClaim, Revision, TenantRecord
 from portal.stores.tenant_store import TenantStore
 
 RECORD_PREFIX = "portal-verification="
@@ -187,16 +188,20 @@ class Domains:
         kinds = await self._kinds(slug, name)
         await self._approve(record, name, kinds[0], await self._claim(slug, name), act)
 
-    async def approve_all(self, slug: str, act: Act) -> Mapping[str, str]:
-        """Approve all names of the live revision; return those that others have, and whose they are.
+    async def approve_all(self, revision: Revision, act: Act) -> Mapping[str, str]:
+        """Approve all names of a revision that an operator has published, whatever is live by now.
 
-        Raises: TenantMissing, TenantChanged, StoreUnavailable.
+        Returns those that others have, and whose they are. Raises: TenantMissing, TenantChanged when the
+        tenant was removed and made again since, StoreUnavailable.
         """
+        slug = revision.tenant
         record = await self._tenant(slug)
-        live, _ = await stated_names(self.store, slug)
+        if record.created_at > revision.published_at:
+            raise TenantChanged(slug)
+        names = await asyncio.to_thread(names_in, revision.content, slug)
         claims = {claim.name: claim for claim in await self.store.list_domains(slug)}
         taken: dict[str, str] = {}
-        for name, kinds in live.items():
+        for name, kinds in names.items():
             try:
                 await self._approve(record, name, kinds[0], claims.get(name), act)
             except DomainTaken as error:
