@@ -159,8 +159,8 @@ class Domains:
     async def check(self, slug: str, name: str, act: Act) -> TxtSearch:
         """Look for the record of a name now; return what was found.
 
-        Raises: TenantMissing, DomainUnknown, DomainTaken when another tenant holds a name whose record was
-        found, CheckedRecently, StoreUnavailable.
+        Raises: TenantMissing, TenantChanged, DomainUnknown, DomainTaken when another tenant holds a name
+        whose record was found, CheckedRecently, StoreUnavailable.
         """
         record = await self._tenant(slug)
         kinds = await self._kinds(slug, name)
@@ -175,7 +175,10 @@ class Domains:
         return await self._search(record, name, kinds[0], act)
 
     async def recheck(self, claim: DomainClaim, act: Act) -> TxtSearch | None:
-        """Look again for the record of a proven name; None if its tenant is gone. Raises StoreUnavailable."""
+        """Look again for the record of a proven name; None if its tenant is gone.
+
+        Raises: TenantMissing, TenantChanged when it is removed meanwhile, StoreUnavailable.
+        """
         record = await self.store.get_tenant(claim.tenant)
         return None if record is None else await self._search(record, claim.name, claim.kind, act)
 
@@ -214,7 +217,7 @@ class Domains:
         if claim is None or not claim.proven_at or claim.proof != _BY_OPERATOR:
             token = self._tokens(record, name, claim)[0]
             approved = DomainClaim(name, record.slug, kind, token, _BY_OPERATOR, 0.0, 0.0, 0.0)
-            await self._hold(approved, act, EventKind.DOMAIN_APPROVED)
+            await self._hold(approved, act, EventKind.DOMAIN_APPROVED, made_at=record.created_at)
 
     async def release(self, slug: str, name: str, act: Act) -> None:
         """Give up a name, so that it no longer counts. Raises DomainUnknown, StoreUnavailable."""
@@ -228,20 +231,24 @@ class Domains:
         before = await self._claim(record.slug, name)
         wanted = [RECORD_PREFIX + token for token in self._tokens(record, name, before)]
         found = await self._records.find(name, wanted, tenant=record.slug)
+        if (await self._tenant(record.slug)).created_at != record.created_at:
+            raise TenantChanged(record.slug)
         claim = await self._claim(record.slug, name)  # an operator may have approved it meanwhile
         if claim is not None and claim.proven_at and claim.proof == _BY_OPERATOR:
             return found
         if found.outcome is Outcome.FOUND:
             token = found.value.removeprefix(RECORD_PREFIX)
             found_claim = DomainClaim(name, record.slug, kind, token, BY_DNS, 0.0, 0.0, 0.0)
-            await self._store_found(claim, found_claim, act)
+            await self._store_found(claim, found_claim, act, made_at=record.created_at)
         elif found.outcome is Outcome.NOT_FOUND and claim is not None and claim.proven_at:
             await self._store_missing(claim, act)
         return found
 
-    async def _store_found(self, stored: DomainClaim | None, found: DomainClaim, act: Act) -> None:
+    async def _store_found(
+        self, stored: DomainClaim | None, found: DomainClaim, act: Act, *, made_at: float
+    ) -> None:
         if stored is None or not stored.proven_at:
-            await self._hold(found, act, EventKind.DOMAIN_PROVEN)
+            await self._hold(found, act, EventKind.DOMAIN_PROVEN, made_at=made_at)
         elif stored.proof == BY_DNS:
             await self._change(stored, BY_DNS, stored.proven_at, None, act)
         else:
@@ -264,9 +271,10 @@ class Domains:
             claim.name, tenant=claim.tenant, proof=proof, proven_at=proven_at, checked_at=now, event=event
         )
 
-    async def _hold(self, claim: DomainClaim, act: Act, kind: EventKind) -> None:
+    async def _hold(self, claim: DomainClaim, act: Act, kind: EventKind, *, made_at: float) -> None:
         """Store a claim that counts from now on, in place of one that does not count.
 
+        Parameters: made_at, when the tenant was made that the claim is for.
         Raises: DomainTaken with the other's slug, TenantMissing, TenantChanged, StoreUnavailable.
         """
         slug, name = claim.tenant, claim.name
@@ -281,9 +289,10 @@ class Domains:
             ):
                 return
             new = DomainClaim(name, slug, claim.kind, claim.token, claim.proof, now, now, now)
-            if await self.store.add_domain(new, event=event):
+            if await self.store.add_domain(new, event=event, made_at=made_at):
                 return
-            await self._tenant(slug)
+            if (await self._tenant(slug)).created_at != made_at:
+                raise TenantChanged(slug)
             await self._displace(name, slug, act)
         raise TenantChanged(slug)
 

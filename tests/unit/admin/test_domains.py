@@ -419,6 +419,33 @@ def test_of_tenants_that_are_approved_at_once_one_holds_the_name(office: Office)
     office.run(story)
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_T5_a_check_of_a_removed_tenant_proves_nothing_for_the_next_one(office: Office, lost: bool) -> None:
+    """It is removed and made again during the check, also with a claim that has been lost."""
+
+    async def story(at: Office) -> None:
+        await at.publish(domains=NAME)
+        await at.set_record()
+        find = at.records.find
+
+        async def made_again_meanwhile(*arguments: Any, **options: Any) -> Any:
+            await at.admin.remove("acme", OPERATOR)
+            at.clock.advance(1)
+            await at.publish(domains=NAME)
+            if lost:
+                claim = DomainClaim(NAME, "acme", "email_domains", "", "", 0.0, at.clock(), at.clock())
+                event = ACT.event(EventKind.DOMAIN_PROOF_LOST, tenant="acme", target=NAME, at=at.clock())
+                assert await at.store.tenants.add_domain(claim, event=event)
+            return await find(*arguments, **options)
+
+        at.records.find = made_again_meanwhile  # type: ignore[method-assign]
+        with pytest.raises(TenantChanged):
+            await at.domains.check("acme", NAME, ACT)
+        assert await at.claims() == {}
+
+    office.run(story)
+
+
 def test_a_tenant_that_is_removed_during_a_check_holds_nothing(office: Office) -> None:
     async def story(at: Office) -> None:
         await at.publish(domains=NAME)
