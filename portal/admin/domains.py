@@ -14,13 +14,13 @@ from typing import Protocol
 
 from portal.admin.content_worker import ContentWorker
 from portal.admin.events import Act, EventKind
-from portal.admin.stated_names import Names, stated_names
+from portal.admin.stated_names import Names, names_in, stated_names
 from portal.admin.tenants import TenantChanged, TenantMissing
 from portal.clock import Clock
 from portal.errors import PortalError
 from portal.keys.vault import Vault
 from portal.outbound.txt_records import Outcome, TxtRecords, TxtSearch
-from portal.stores.tenant_records import DomainClaim, TenantRecord
+from portal.stores.tenant_records import DomainClaim, Revision, TenantRecord
 from portal.stores.tenant_store import TenantStore
 
 RECORD_PREFIX = "portal-verification="
@@ -161,8 +161,8 @@ class Domains:
     async def check(self, slug: str, name: str, act: Act) -> TxtSearch:
         """Look for the record of a name now; return what was found.
 
-        Raises: TenantMissing, DomainUnknown, DomainTaken when another tenant holds a name whose record was
-        found, CheckedRecently, StoreUnavailable.
+        Raises: TenantMissing, TenantChanged, DomainUnknown, DomainTaken when another tenant holds a name
+        whose record was found, CheckedRecently, StoreUnavailable.
         """
         record = await self._tenant(slug)
         await self._limit(f"domain-check:{slug}", TENANT_CHECK_SECONDS, name)
@@ -176,7 +176,10 @@ class Domains:
             raise CheckedRecently(name)
 
     async def recheck(self, claim: DomainClaim, act: Act) -> TxtSearch | None:
-        """Look again for the record of a proven name; None if its tenant is gone. Raises StoreUnavailable."""
+        """Look again for the record of a proven name; None if its tenant is gone.
+
+        Raises: TenantMissing, TenantChanged when it is removed meanwhile, StoreUnavailable.
+        """
         record = await self.store.get_tenant(claim.tenant)
         if record is None:
             return None
@@ -191,16 +194,20 @@ class Domains:
         kinds = await self._kinds(slug, name)
         await self._approve(record, name, kinds[0], await self._claim(slug, name), act)
 
-    async def approve_all(self, slug: str, act: Act) -> Mapping[str, str]:
-        """Approve all names of the live revision; return those that others have, and whose they are.
+    async def approve_all(self, revision: Revision, act: Act) -> Mapping[str, str]:
+        """Approve all names of a revision that an operator has published, whatever is live by now.
 
-        Raises: TenantMissing, TenantChanged, StoreUnavailable.
+        Returns those that others have, and whose they are. Raises: TenantMissing, TenantChanged when the
+        tenant was removed and made again since, StoreUnavailable.
         """
+        slug = revision.tenant
         record = await self._tenant(slug)
-        live, _ = await stated_names(self.store, self.contents, slug)
+        if record.created_at > revision.published_at:
+            raise TenantChanged(slug)
+        names = await self.contents.run(slug, names_in, revision.content, slug)
         claims = {claim.name: claim for claim in await self.store.list_domains(slug)}
         taken: dict[str, str] = {}
-        for name, kinds in live.items():
+        for name, kinds in names.items():
             try:
                 await self._approve(record, name, kinds[0], claims.get(name), act)
             except DomainTaken as error:
@@ -213,7 +220,7 @@ class Domains:
         if claim is None or not _is_enough(claim, _BY_OPERATOR):
             token = self._tokens(record, name, claim)[0]
             approved = DomainClaim(name, record.slug, kind, token, _BY_OPERATOR, 0.0, 0.0, 0.0)
-            await self._hold(approved, claim, act, EventKind.DOMAIN_APPROVED)
+            await self._hold(approved, claim, act, EventKind.DOMAIN_APPROVED, made_at=record.created_at)
 
     async def release(self, slug: str, name: str, act: Act) -> None:
         """Give up a name, so that it no longer counts. Raises DomainUnknown, StoreUnavailable."""
@@ -228,6 +235,8 @@ class Domains:
     ) -> TxtSearch:
         wanted = [RECORD_PREFIX + token for token in self._tokens(record, name, before)]
         found = await self._records.find(name, wanted, tenant=record.slug)
+        if (await self._tenant(record.slug)).created_at != record.created_at:
+            raise TenantChanged(record.slug)
         claim = await self._claim(record.slug, name)  # an operator may have approved it meanwhile
         if claim is not None and claim.proven_at and claim.proof == _BY_OPERATOR:
             return found
@@ -236,14 +245,16 @@ class Domains:
         if found.outcome is Outcome.FOUND:
             token = found.value.removeprefix(RECORD_PREFIX)
             found_claim = DomainClaim(name, record.slug, kind, token, BY_DNS, 0.0, 0.0, 0.0)
-            await self._store_found(claim, found_claim, act)
+            await self._store_found(claim, found_claim, act, made_at=record.created_at)
         elif found.outcome is Outcome.NOT_FOUND and claim is not None and claim.proven_at:
             await self._store_missing(claim, act)
         return found
 
-    async def _store_found(self, stored: DomainClaim | None, found: DomainClaim, act: Act) -> None:
+    async def _store_found(
+        self, stored: DomainClaim | None, found: DomainClaim, act: Act, *, made_at: float
+    ) -> None:
         if stored is None or not stored.proven_at:
-            await self._hold(found, stored, act, EventKind.DOMAIN_PROVEN)
+            await self._hold(found, stored, act, EventKind.DOMAIN_PROVEN, made_at=made_at)
         elif stored.proof == BY_DNS:
             await self._change(stored, BY_DNS, stored.proven_at, None, act)
         else:
@@ -272,11 +283,13 @@ class Domains:
             replaces=claim,
         )
 
-    async def _hold(self, claim: DomainClaim, stored: DomainClaim | None, act: Act, kind: EventKind) -> None:
+    async def _hold(
+        self, claim: DomainClaim, stored: DomainClaim | None, act: Act, kind: EventKind, *, made_at: float
+    ) -> None:
         """Store a claim that counts from now on, in place of the tenant's own or one that does not count.
 
-        Parameters: stored, the tenant's own, as it was read. What was approved or proven meanwhile stays; an
-        approval replaces a proof.
+        Parameters: stored, the tenant's own, as it was read; made_at, when the tenant was made that the claim
+        is for. What was approved or proven meanwhile stays; an approval replaces a proof.
         Raises: DomainTaken with the other's slug, TenantMissing, TenantChanged, StoreUnavailable.
         """
         slug, name = claim.tenant, claim.name
@@ -297,9 +310,10 @@ class Domains:
                 replaces=stored,
             ):
                 return
-            if stored is None and await self.store.add_domain(new, event=event):
+            if stored is None and await self.store.add_domain(new, event=event, made_at=made_at):
                 return
-            await self._tenant(slug)
+            if (await self._tenant(slug)).created_at != made_at:
+                raise TenantChanged(slug)
             await self._displace(name, slug, act)
             stored = await self._claim(slug, name)
             if stored is not None and _is_enough(stored, claim.proof):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -534,3 +535,36 @@ def test_the_order_of_event_ids_is_that_of_their_times() -> None:
     ids = [new_event(at=time).id for time in times]
     assert [earliest_event_id(time) for time in times] == sorted(earliest_event_id(time) for time in times)
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.gen_test
+async def test_a_change_of_a_removed_tenant_is_not_made_to_the_next_one_of_its_slug(
+    tenants: TenantStore,
+) -> None:
+    """A change that was under way while the tenant was removed and made again."""
+    await with_tenant(tenants)
+    await tenants.remove_tenant("initech", event=new_event("removed", 1))
+    assert await tenants.add_tenant(new_tenant(created_at=at(2)), event=new_event("again", 2))
+
+    async def changes(made_at: float) -> list[bool]:
+        link, claim, revision, event = new_link(), new_claim(), new_revision(), partial(new_event, seconds=3)
+        draft = partial(tenants.put_draft, event=None, made_at=made_at)
+        return [
+            await tenants.add_setup_link(link, event=event("late"), made_at=made_at),
+            await tenants.add_domain(claim, event=event("late"), made_at=made_at),
+            await draft(new_draft(1), replaces=None),
+            await draft(new_draft(2), replaces=1),
+            await tenants.publish(revision, replaces=0, draft=2, event=event("late"), made_at=made_at),
+        ]
+
+    assert await changes(new_tenant().created_at) == [False] * 5
+    assert await kinds(tenants) == ["added", "removed", "again"]
+    assert await tenants.put_draft(new_draft(1), replaces=None, event=None)
+    late = partial(tenants.put_draft, new_draft(2), replaces=1, event=None)
+    assert not await late(made_at=new_tenant().created_at)
+    assert await tenants.delete_draft("initech", version=1, event=new_event("discarded", 2.5))
+    assert await tenants.get_tenant("initech") == new_tenant(created_at=at(2))
+    assert await tenants.list_setup_links("initech") == []
+    assert await tenants.list_domains() == []
+    assert await changes(at(2)) == [True] * 5
+    assert await kinds(tenants) == ["added", "removed", "again", "discarded", "late", "late", "late"]

@@ -34,12 +34,12 @@ class MongoDomains:
             query["tenant"] = tenant
         return await self._reader.list_by_id("domains", query, domain_of, DomainClaim)
 
-    async def add(self, claim: DomainClaim, *, event: Document) -> bool:
+    async def add(self, claim: DomainClaim, of_tenant: Document, *, event: Document) -> bool:
         """Insert the claim, and withdraw it if the tenant was removed meanwhile: its removal may have been
-        too early to delete it."""
+        too early to delete it. Parameters: of_tenant, finds the tenant."""
         domains = self._connection.collection("domains")
         for _ in range(_TRIES):
-            tenant = await self._tenant({"_id": claim.tenant})
+            tenant = await self._tenant(of_tenant)
             if tenant is None:
                 return False
             document = domain_document(claim, tenant_instance=str(tenant.get("instance")))

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from portal.stores.mongo.documents import Document
-from portal.stores.record_checks import TenantEntry, require_valid
+from portal.stores.record_checks import TenantEntry, require_times, require_valid
 from portal.stores.stored_entries import DamagedEntry, Entry, entry_from, stored_names
 from portal.stores.tenant_records import DomainClaim, Draft, Event, Revision, SetupLink, TenantRecord
 
@@ -47,6 +47,12 @@ def tenant_document(tenant: TenantRecord) -> Document:
 
 def tenant_of(document: Document) -> TenantRecord:
     return _entry(TenantRecord, document, {"slug": document["_id"]})
+
+
+def made_then(made_at: float | None) -> Document:
+    """The condition that a tenant was made at this time; None: at any. Raises as `require_times`."""
+    require_times(made_at=made_at or 0.0)
+    return {} if made_at is None else {"created_at": made_at}
 
 
 @dataclass(frozen=True, slots=True)
