@@ -159,7 +159,8 @@ class Drafts:
             based_on = before.tenant.live if current is None else current.based_on
             draft = Draft(slug, content, FORMAT, version, based_on, author, test, now)
             expected = None if current is None else current.version
-            if await self._store.put_draft(draft, replaces=expected, event=event):
+            made_at = before.tenant.created_at
+            if await self._store.put_draft(draft, replaces=expected, event=event, made_at=made_at):
                 saved = replace(before, draft=draft)
                 return await self._worker.run(slug, self._reader.open, saved)
         await self._tenants.get(slug)

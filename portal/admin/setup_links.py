@@ -124,9 +124,9 @@ class SetupLinks:
             expires_at=round(now + seconds, 3),
             revoked_at=0.0,
         )
-        await self._ensure_tenant(slug, act)
+        made_at = await self._ensure_tenant(slug, act)
         event = act.event(EventKind.SETUP_LINK_MADE, tenant=slug, target=_target(link), at=now)
-        if not await self._store.add_setup_link(link, event=event):
+        if not await self._store.add_setup_link(link, event=event, made_at=made_at):
             raise SetupLinkMissing(f"the tenant {slug} was removed meanwhile")
         return MadeLink(link, Secret(f"{self._public_url}/setup/{token}"))
 
@@ -272,13 +272,15 @@ class SetupLinks:
             self._reported.popitem(last=False)
         return True
 
-    async def _ensure_tenant(self, slug: str, act: Act) -> None:
-        if await self._store.get_tenant(slug) is not None:
-            return
+    async def _ensure_tenant(self, slug: str, act: Act) -> float | None:
+        """Return when the tenant was made; None: by somebody else, now."""
+        found = await self._store.get_tenant(slug)
+        if found is not None:
+            return found.created_at
         now = self._clock()
         record = TenantRecord(slug, TenantStatus.LIVE, live=0, created_at=now, changed_at=now)
         event = act.event(EventKind.TENANT_ADDED, tenant=slug, at=now)
-        await self._store.add_tenant(record, event=event)  # False: somebody else made it meanwhile
+        return now if await self._store.add_tenant(record, event=event) else None
 
 
 _LIVE = frozenset({LinkState.NOT_OPENED, LinkState.OPENED})

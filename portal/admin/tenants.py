@@ -209,13 +209,13 @@ class TenantAdmin:
             tenant=slug,
             content=yaml.safe_dump({"name": name}, allow_unicode=True, width=10_000),
             format=FORMAT,
-            version=1,
+            version=round(record.created_at * 1000),  # not that of an earlier tenant's draft
             based_on=0,
             author=act.actor.as_json(),
             test="",
             changed_at=record.created_at,
         )
-        await self._store.put_draft(draft, replaces=None, event=None)
+        await self._store.put_draft(draft, replaces=None, event=None, made_at=record.created_at)
         return True
 
     async def _add(self, slug: str, act: Act) -> TenantRecord:
@@ -257,10 +257,12 @@ class TenantAdmin:
         )
         target = f"revision {number}" + (f", again {again}" if again is not None else "")
         event = act.event(kind, tenant=record.slug, target=target, at=now)
-        if not await self._store.publish(revision, replaces=record.live, draft=draft, event=event):
+        if not await self._store.publish(
+            revision, replaces=record.live, draft=draft, event=event, made_at=record.created_at
+        ):
             raise TenantChanged(record.slug)
         try:
-            await release_unstated(self._store, record.slug, act, clock=self._clock)
+            await release_unstated(self._store, self._worker, record.slug, act, clock=self._clock)
         except StoreUnavailable as error:  # it is published; `domain_upkeep` releases them
             _log.warning("domains_not_released", tenant=record.slug, code=error.code)
         return revision

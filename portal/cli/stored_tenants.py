@@ -72,7 +72,7 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
         if revision.number == 1 and file_of(settings, name) is None:  # of a removed tenant of this name
             await delete_all(database.tenant_logins, name, until=database.time())
         domains = await opened_domains(settings, database)
-        for claimed, owner in (await domains.approve_all(name, operator_act(reason))).items():
+        for claimed, owner in (await domains.approve_all(revision, operator_act(reason))).items():
             click.echo(f"{claimed} belongs to {owner} and does not count for {name}.", err=True)
         return revision.number
 

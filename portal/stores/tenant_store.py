@@ -5,6 +5,9 @@ stored once, however often the method is called with it. After StoreUnavailable,
 
 Records and arguments are checked by `portal.stores.record_checks`: a wrong type raises TypeError, a value
 that is too long or out of range ValueError. A record that cannot be read counts as missing.
+
+`made_at`: the `created_at` of the tenant that is to be changed. One that was removed and made again since
+counts as gone. None: whichever tenant has the slug.
 """
 
 from __future__ import annotations
@@ -45,7 +48,15 @@ class TenantStore(Protocol):
         False if there is no such tenant.
         """
 
-    async def publish(self, revision: Revision, *, replaces: int, draft: int | None, event: Event) -> bool:
+    async def publish(
+        self,
+        revision: Revision,
+        *,
+        replaces: int,
+        draft: int | None,
+        event: Event,
+        made_at: float | None = None,
+    ) -> bool:
         """Store a revision and make it live, if the live one is `replaces` (0: none).
 
         False if another is live, or the tenant is gone: then nothing is stored. `revision.number` is larger
@@ -63,7 +74,9 @@ class TenantStore(Protocol):
     async def get_draft(self, tenant: str) -> Draft | None:
         """Return the draft of a tenant, or None."""
 
-    async def put_draft(self, draft: Draft, *, replaces: int | None, event: Event | None) -> bool:
+    async def put_draft(
+        self, draft: Draft, *, replaces: int | None, event: Event | None, made_at: float | None = None
+    ) -> bool:
         """Store a draft if the stored one has the version `replaces` (None: if there is none).
 
         False if it has another, or the tenant is gone. `event`: None when only the test result changes.
@@ -73,7 +86,7 @@ class TenantStore(Protocol):
         """Delete the draft if it has this version; False if it does not."""
 
     # --- setup links
-    async def add_setup_link(self, link: SetupLink, *, event: Event) -> bool:
+    async def add_setup_link(self, link: SetupLink, *, event: Event, made_at: float | None = None) -> bool:
         """Store a setup link of an existing tenant; False if the tenant is gone, or the id is in use.
 
         A tenant has at most `record_checks.MOST_SETUP_LINKS`; with a further one, the oldest is deleted.
@@ -95,19 +108,39 @@ class TenantStore(Protocol):
     async def list_domains(self, tenant: str | None = None) -> list[DomainClaim]:
         """The claimed domains of one tenant, or of all, ordered by name."""
 
-    async def add_domain(self, claim: DomainClaim, *, event: Event) -> bool:
+    async def add_domain(self, claim: DomainClaim, *, event: Event, made_at: float | None = None) -> bool:
         """Store a claim of an existing tenant; False if the name is claimed, or the tenant is gone."""
 
     async def prove_domain(
-        self, name: str, *, tenant: str, proof: str, proven_at: float, checked_at: float, event: Event | None
+        self,
+        name: str,
+        *,
+        tenant: str,
+        proof: str,
+        proven_at: float,
+        checked_at: float,
+        event: Event | None,
+        replaces: DomainClaim | None = None,
     ) -> bool:
         """Set the proof of a claim of this tenant (`proven_at` 0: it was lost); False if it has none.
 
-        `event`: None when only `checked_at` is to be changed; a stored proof then stays as it is.
+        `event`: None when only `checked_at` is to be changed; a stored proof then stays as it is. `replaces`:
+        only a claim whose proof and times are still those of this one.
         """
 
-    async def delete_domain(self, name: str, *, tenant: str, event: Event, unproven: bool = False) -> bool:
-        """Delete a claim of this tenant; False if there is none. `unproven`: only one that does not count."""
+    async def delete_domain(
+        self,
+        name: str,
+        *,
+        tenant: str,
+        event: Event,
+        unproven: bool = False,
+        replaces: DomainClaim | None = None,
+    ) -> bool:
+        """Delete a claim of this tenant; False if there is none.
+
+        `unproven`: only one that does not count. `replaces`: as in `prove_domain`.
+        """
 
     # --- events
     async def add_events(self, events: Sequence[Event]) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from portal.admin import drafts as portal_drafts
 from portal.admin.actors import Actor, ActorType, actor_of
 from portal.admin.content_worker import ContentWorker
+from portal.admin.domains import Domains
 from portal.admin.drafts import DraftChanged, DraftOfLaterVersion, Drafts, NotPublishable, OpenDraft
 from portal.admin.events import Act
+from portal.admin.setup_link_errors import SetupLinkMissing
+from portal.admin.setup_links import SetupLinks
 from portal.admin.tenants import TenantAdmin, TenantChanged, TenantMissing
 from portal.errors import ConfigurationError
 from portal.keys.key_ring import KeyRing
@@ -24,6 +28,7 @@ from portal.stores.tenant_store import Database, TenantStore
 from portal.tenancy.presets import built_in
 from portal.tenancy.stored import FORMAT, ContentReader
 from tests.contract.entries import new_event, new_tenant
+from tests.kit.scripted_records import ScriptedRecords
 
 FIRST = """\
 name: Initech
@@ -49,6 +54,22 @@ class Office:
         """Seconds after the database's clock."""
         self.drafts, self.other = (self._drafts(each, vault) for each in (first, second))
         self.store: TenantStore = first.tenants
+        self.other_admin = TenantAdmin(second.tenants, ContentReader(vault, built_in()), clock=self.now)
+        self.links = SetupLinks(
+            first.tenants, public_url="https://p.example", file_of=lambda slug: None, clock=self.now
+        )
+        self.domains = Domains(
+            first.tenants,
+            first,
+            vault,
+            ScriptedRecords(),
+            contents=ContentWorker(ContentReader(vault, built_in())),
+            owner_of=self._owner_of,
+            clock=self.now,
+        )
+
+    async def _owner_of(self, name: str) -> str | None:
+        return None
 
     def _drafts(self, database: Database, vault: Vault) -> Drafts:
         reader = ContentReader(vault, built_in())
@@ -369,3 +390,44 @@ async def test_a_draft_of_a_removed_tenant_is_missing(office: Office) -> None:
             await act()  # type: ignore[misc]
     await office.store.add_tenant(TenantRecord("initech", TenantStatus.LIVE, 0, 1.0, 1.0), event=new_event())
     assert (await office.drafts.get("initech")).record is None
+
+
+@pytest.mark.parametrize("act", ["publish", "put_draft", "add_setup_link", "add_domain"])
+@pytest.mark.gen_test(timeout=60)
+async def test_T5_an_act_at_a_removed_tenant_is_not_one_at_the_next_tenant_of_its_slug(
+    office: Office, act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tenant is removed and made again when the act is about to be stored."""
+    assert await office.admin.make("initech", "Initech", OPERATOR)
+    draft = await office.drafts.get("initech")
+    valid = await office.drafts.save(
+        "initech", FIRST + "email_domains: [initech.example]\n", ADMIN, replaces=draft.version
+    )
+    assert valid.version is not None
+    version = valid.version
+    store = getattr(office.store, act)
+
+    async def store_late(*arguments: Any, **named: Any) -> Any:
+        await office.other_admin.remove("initech", OPERATOR)
+        assert await office.other_admin.make("initech", "Initrode", OPERATOR)
+        office.time += 1
+        monkeypatch.setattr(office.store, act, store)
+        return await store(*arguments, **named)
+
+    monkeypatch.setattr(office.store, act, store_late)
+    acts: dict[str, Callable[[], Awaitable[object]]] = {
+        "publish": lambda: office.drafts.publish("initech", OPERATOR, version=version, without_test=True),
+        "put_draft": lambda: office.drafts.save("initech", FIRST, ADMIN, replaces=version),
+        "add_setup_link": lambda: office.links.make("initech", OPERATOR),
+        "add_domain": lambda: office.domains.approve("initech", "initech.example", OPERATOR),
+    }
+    with pytest.raises((DraftChanged, TenantChanged, SetupLinkMissing)):
+        await acts[act]()
+    found = await office.store.get_tenant("initech")
+    assert found is not None
+    assert found.live == 0
+    assert await office.store.list_setup_links("initech") == []
+    assert await office.store.list_domains() == []
+    assert (await office.drafts.get("initech")).stored == "name: Initrode\n"
+    with pytest.raises(DraftChanged):
+        await office.drafts.publish("initech", OPERATOR, version=version, without_test=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -389,6 +390,56 @@ async def test_a_proof_is_set_lost_and_checked_again(tenants: TenantStore) -> No
     assert await kinds(tenants) == ["added", "claimed", "proven", "lost"]
 
 
+@pytest.mark.parametrize("changed", ["proof", "proven_at", "checked_at", "released", "of another"])
+@pytest.mark.gen_test
+async def test_a_claim_that_changed_since_it_was_read_stays(tenants: TenantStore, changed: str) -> None:
+    for slug in ("initech", "globex"):
+        await with_tenant(tenants, slug)
+    await tenants.add_domain(new_claim(), event=new_event("claimed"))
+    [read] = await tenants.list_domains()
+    name, by, again = read.name, read.tenant, new_event("again", 9)
+    proof = {"tenant": by, "proof": read.proof, "proven_at": read.proven_at, "checked_at": read.checked_at}
+    if changed == "released":
+        assert await tenants.delete_domain(name, tenant=by, event=new_event("released"))
+        await tenants.add_domain(replace(read, created_at=at(3)), event=new_event("claimed"))
+    elif changed != "of another":
+        new = {"proof": "operator", "proven_at": at(1), "checked_at": at(2)}[changed]
+        assert await tenants.prove_domain(name, **{**proof, changed: new}, event=new_event("changed"))  # type: ignore[arg-type]
+    else:
+        by = "globex"
+    [before], kinds_before = await tenants.list_domains(), await kinds(tenants)
+    for event in (again, None):
+        lost = {"tenant": by, "proof": "", "proven_at": 0.0, "checked_at": at(5)}
+        assert not await tenants.prove_domain(name, **lost, event=event, replaces=read)  # type: ignore[arg-type]
+    for unproven in (False, True):
+        assert not await tenants.delete_domain(name, tenant=by, event=again, unproven=unproven, replaces=read)
+    assert await tenants.list_domains() == [before]
+    assert await kinds(tenants) == kinds_before
+
+
+@pytest.mark.gen_test
+async def test_a_claim_that_is_as_it_was_read_can_be_changed_and_deleted(tenants: TenantStore) -> None:
+    await with_tenant(tenants, "initech")
+    await tenants.add_domain(new_claim(), event=new_event("claimed"))
+    for proof, event in (("dns", new_event("proven", 1)), ("", new_event("lost", 2)), ("", None)):
+        [read] = await tenants.list_domains()
+        assert await tenants.prove_domain(
+            read.name,
+            tenant=read.tenant,
+            proof=proof,
+            proven_at=at(1.123) if proof else 0.0,
+            checked_at=at(2.345),
+            event=event,
+            replaces=read,
+        )
+    [read] = await tenants.list_domains()
+    assert (read.proof, read.checked_at) == ("", at(2.345))
+    for event in (new_event("released", 3), new_event("again", 4)):
+        done = await tenants.delete_domain(read.name, tenant=read.tenant, event=event, replaces=read)
+        assert done == (event.kind == "released")
+    assert await kinds(tenants) == ["added", "claimed", "proven", "lost", "released"]
+
+
 @pytest.mark.gen_test
 async def test_a_claim_that_does_not_count_can_be_deleted_for_another_tenant(tenants: TenantStore) -> None:
     await with_tenant(tenants, "initech")
@@ -484,3 +535,36 @@ def test_the_order_of_event_ids_is_that_of_their_times() -> None:
     ids = [new_event(at=time).id for time in times]
     assert [earliest_event_id(time) for time in times] == sorted(earliest_event_id(time) for time in times)
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.gen_test
+async def test_a_change_of_a_removed_tenant_is_not_made_to_the_next_one_of_its_slug(
+    tenants: TenantStore,
+) -> None:
+    """A change that was under way while the tenant was removed and made again."""
+    await with_tenant(tenants)
+    await tenants.remove_tenant("initech", event=new_event("removed", 1))
+    assert await tenants.add_tenant(new_tenant(created_at=at(2)), event=new_event("again", 2))
+
+    async def changes(made_at: float) -> list[bool]:
+        link, claim, revision, event = new_link(), new_claim(), new_revision(), partial(new_event, seconds=3)
+        draft = partial(tenants.put_draft, event=None, made_at=made_at)
+        return [
+            await tenants.add_setup_link(link, event=event("late"), made_at=made_at),
+            await tenants.add_domain(claim, event=event("late"), made_at=made_at),
+            await draft(new_draft(1), replaces=None),
+            await draft(new_draft(2), replaces=1),
+            await tenants.publish(revision, replaces=0, draft=2, event=event("late"), made_at=made_at),
+        ]
+
+    assert await changes(new_tenant().created_at) == [False] * 5
+    assert await kinds(tenants) == ["added", "removed", "again"]
+    assert await tenants.put_draft(new_draft(1), replaces=None, event=None)
+    late = partial(tenants.put_draft, new_draft(2), replaces=1, event=None)
+    assert not await late(made_at=new_tenant().created_at)
+    assert await tenants.delete_draft("initech", version=1, event=new_event("discarded", 2.5))
+    assert await tenants.get_tenant("initech") == new_tenant(created_at=at(2))
+    assert await tenants.list_setup_links("initech") == []
+    assert await tenants.list_domains() == []
+    assert await changes(at(2)) == [True] * 5
+    assert await kinds(tenants) == ["added", "removed", "again", "discarded", "late", "late", "late"]

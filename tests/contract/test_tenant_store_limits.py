@@ -55,6 +55,7 @@ def every_operation(tenants: TenantStore) -> dict[str, Awaitable[object]]:
         "keys": [("initech", 1)],
         "link": new_link(),
         "link_id": "l",
+        "made_at": at(1),
         "most": 10,
         "name": "initech.example",
         "now": at(1),

@@ -192,9 +192,9 @@ async def test_a_setup_link_is_for_the_main_site_only(console: ConsoleWorld) -> 
     _, path = await invite(console)
     await console.publish(console.typed + "hosts: [globex.localhost]\n")
     await console.until_served(2)
-    found = await console.services.tenants.get("globex")
-    assert found.live == 2
-    assert await console.services.domains.approve_all("globex", ACT) == {}
+    revision = await console.services.tenants.revision("globex")
+    assert revision.number == 2
+    assert await console.services.domains.approve_all(revision, ACT) == {}
     registry = console.world.running.portal.registry
     await until(lambda: registry.by_host("globex.localhost"), "the host does not count")
     port = console.world.url.rpartition(":")[2]

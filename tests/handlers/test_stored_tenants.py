@@ -145,7 +145,8 @@ async def test_a_domain_counts_only_when_it_is_proven(world: World) -> None:
     office.typed = office.typed.replace("- acme.example", "- initech.example")
     await office.move()
     assert office.registry.search("somebody@initech.example", most=5) == []
-    assert await world.running.portal.admin.domains.approve_all("acme", ACT) == {}
+    revision = await office.admin.revision("acme")
+    assert await world.running.portal.admin.domains.approve_all(revision, ACT) == {}
     await until(
         lambda: office.registry.search("somebody@initech.example", most=5), "it does not count", seconds=SOON
     )

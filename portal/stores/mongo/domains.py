@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
@@ -32,12 +34,12 @@ class MongoDomains:
             query["tenant"] = tenant
         return await self._reader.list_by_id("domains", query, domain_of, DomainClaim)
 
-    async def add(self, claim: DomainClaim, *, event: Document) -> bool:
+    async def add(self, claim: DomainClaim, of_tenant: Document, *, event: Document) -> bool:
         """Insert the claim, and withdraw it if the tenant was removed meanwhile: its removal may have been
-        too early to delete it."""
+        too early to delete it. Parameters: of_tenant, finds the tenant."""
         domains = self._connection.collection("domains")
         for _ in range(_TRIES):
-            tenant = await self._tenant({"_id": claim.tenant})
+            tenant = await self._tenant(of_tenant)
             if tenant is None:
                 return False
             document = domain_document(claim, tenant_instance=str(tenant.get("instance")))
@@ -61,7 +63,7 @@ class MongoDomains:
         change: Document,
         *,
         event: Document | None,
-        expected: Document | None = None,
+        expected: Sequence[Document],
     ) -> bool:
         """Change a claim of this tenant, and store the event in its document; False if it has none.
 
@@ -71,7 +73,7 @@ class MongoDomains:
             change = {**change, "$push": {"events": event}}
         async with self._connection.operation():
             changed: Document | None = await self._connection.collection("domains").find_one_and_update(
-                {"_id": name, "tenant": tenant, **STORED, **(expected or {})},
+                {"_id": name, "tenant": tenant, **STORED, "$and": [*expected]},
                 change,
                 projection=OUTBOX,
                 return_document=ReturnDocument.AFTER,

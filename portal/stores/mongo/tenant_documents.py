@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from portal.stores.mongo.documents import Document
-from portal.stores.record_checks import TenantEntry, require_valid
+from portal.stores.record_checks import TenantEntry, require_times, require_valid
 from portal.stores.stored_entries import DamagedEntry, Entry, entry_from, stored_names
 from portal.stores.tenant_records import DomainClaim, Draft, Event, Revision, SetupLink, TenantRecord
 
@@ -47,6 +47,12 @@ def tenant_document(tenant: TenantRecord) -> Document:
 
 def tenant_of(document: Document) -> TenantRecord:
     return _entry(TenantRecord, document, {"slug": document["_id"]})
+
+
+def made_then(made_at: float | None) -> Document:
+    """The condition that a tenant was made at this time; None: at any. Raises as `require_times`."""
+    require_times(made_at=made_at or 0.0)
+    return {} if made_at is None else {"created_at": made_at}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,13 @@ def domain_document(claim: DomainClaim, *, tenant_instance: str) -> Document:
     """`tenant_instance`: the `instance` of the tenant's document."""
     own = {"_id": claim.name, "instance": secrets.token_hex(8), "tenant_instance": tenant_instance}
     return {**_document(claim), **own}
+
+
+def domain_proof(claim: DomainClaim | None) -> Document:
+    """The fields that a claim has until its proof changes; none for None."""
+    names = ("proof", "proven_at", "checked_at", "created_at")
+    stored = {} if claim is None else _document(claim)
+    return {name: value for name, value in stored.items() if name in names}
 
 
 def domain_of(document: Document) -> DomainClaim:

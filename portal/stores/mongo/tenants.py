@@ -112,8 +112,17 @@ class MongoTenants:
         change = {"$set": {"removed": True}, "$unset": {"draft": 1, "links": 1}}
         return await self._change(slug, {}, change, event=_counted(event))
 
-    async def publish(self, revision: Revision, *, replaces: int, draft: int | None, event: Event) -> bool:
+    async def publish(
+        self,
+        revision: Revision,
+        *,
+        replaces: int,
+        draft: int | None,
+        event: Event,
+        made_at: float | None = None,
+    ) -> bool:
         require_numbers(replaces=replaces, draft=draft or 0)
+        expected = {"live": replaces, **documents.made_then(made_at)}
         stored = documents.revision_document(revision)
         if revision.number <= replaces:
             raise ValueError("number is not larger than that of the live revision")
@@ -123,10 +132,10 @@ class MongoTenants:
             "$push": {"revisions": stored},
         }
         if draft is not None:
-            with_draft = {"live": replaces, "draft.version": draft}
+            with_draft = {**expected, "draft.version": draft}
             if await self._change(slug, with_draft, {**change, "$unset": {"draft": 1}}, event=reported):
                 return True
-        return await self._change(slug, {"live": replaces}, change, event=reported)
+        return await self._change(slug, expected, change, event=reported)
 
     async def read_revisions(self, keys: Collection[tuple[str, int]]) -> list[Revision]:
         return await self._reader.revisions(require_keys(keys))
@@ -153,9 +162,12 @@ class MongoTenants:
             return None
         return self._entries.read(documents.draft_of, found, kind=Draft)
 
-    async def put_draft(self, draft: Draft, *, replaces: int | None, event: Event | None) -> bool:
+    async def put_draft(
+        self, draft: Draft, *, replaces: int | None, event: Event | None, made_at: float | None = None
+    ) -> bool:
         require_numbers(replaces=replaces or 0)
-        expected: Document = {"draft": None} if replaces is None else {"draft.version": replaces}
+        expected = documents.made_then(made_at)
+        expected |= {"draft": None} if replaces is None else {"draft.version": replaces}
         change = {"$set": {"draft": documents.draft_document(draft)}}
         return await self._change(draft.tenant, expected, change, event=_uncounted(event))
 
@@ -166,12 +178,11 @@ class MongoTenants:
 
     # --- setup links
 
-    async def add_setup_link(self, link: SetupLink, *, event: Event) -> bool:
+    async def add_setup_link(self, link: SetupLink, *, event: Event, made_at: float | None = None) -> bool:
         added = {"$each": [documents.link_document(link)], "$slice": -MOST_SETUP_LINKS}
         change = {"$push": {"links": added}}
-        return await self._change(
-            link.tenant, {"links.id": {"$ne": link.id}}, change, event=_uncounted(event)
-        )
+        expected = {"links.id": {"$ne": link.id}, **documents.made_then(made_at)}
+        return await self._change(link.tenant, expected, change, event=_uncounted(event))
 
     async def find_setup_link(self, token_hash: str) -> SetupLink | None:
         require_short(token_hash=token_hash)
@@ -204,23 +215,40 @@ class MongoTenants:
     async def list_domains(self, tenant: str | None = None) -> list[DomainClaim]:
         return await self._domains.list(tenant)
 
-    async def add_domain(self, claim: DomainClaim, *, event: Event) -> bool:
-        return await self._domains.add(claim, event=_counted(event))
+    async def add_domain(self, claim: DomainClaim, *, event: Event, made_at: float | None = None) -> bool:
+        of_tenant = {"_id": claim.tenant, **documents.made_then(made_at)}
+        return await self._domains.add(claim, of_tenant, event=_counted(event))
 
     async def prove_domain(
-        self, name: str, *, tenant: str, proof: str, proven_at: float, checked_at: float, event: Event | None
+        self,
+        name: str,
+        *,
+        tenant: str,
+        proof: str,
+        proven_at: float,
+        checked_at: float,
+        event: Event | None,
+        replaces: DomainClaim | None = None,
     ) -> bool:
         require_short(name=name, tenant=tenant, proof=proof)
         require_times(proven_at=proven_at, checked_at=checked_at)
         values: Document = {"checked_at": checked_at}
         if event is not None:
             values |= {"proof": proof, "proven_at": proven_at}
-        reported = None if event is None else _counted(event)
-        return await self._domains.change(name, tenant, {"$set": values}, event=reported)
+        reported, expected = None if event is None else _counted(event), documents.domain_proof(replaces)
+        return await self._domains.change(name, tenant, {"$set": values}, event=reported, expected=[expected])
 
-    async def delete_domain(self, name: str, *, tenant: str, event: Event, unproven: bool = False) -> bool:
+    async def delete_domain(
+        self,
+        name: str,
+        *,
+        tenant: str,
+        event: Event,
+        unproven: bool = False,
+        replaces: DomainClaim | None = None,
+    ) -> bool:
         require_short(name=name, tenant=tenant)
-        expected: Document = {"proven_at": 0} if unproven else {}
+        expected: list[Document] = [{"proven_at": 0} if unproven else {}, documents.domain_proof(replaces)]
         change: Document = {"$set": {"removed": True}}
         return await self._domains.change(name, tenant, change, event=_counted(event), expected=expected)
 

@@ -50,7 +50,9 @@ def _named(model: type) -> str:
 _TENANT, _REVISION, _DRAFT, _LINK, _DOMAIN, _EVENT = (
     _columns(model) for model in (TenantRecord, Revision, Draft, SetupLink, DomainClaim, Event)
 )
-_OF_A_TENANT = "WHERE EXISTS (SELECT 1 FROM tenants WHERE slug = :tenant)"
+_MADE_THEN = "(:made_at IS NULL OR created_at = :made_at)"
+_HAS_TENANT = f"EXISTS (SELECT 1 FROM tenants WHERE slug = :tenant AND {_MADE_THEN})"
+_OF_A_TENANT = f"WHERE {_HAS_TENANT}"
 
 READ_VERSION = "SELECT CAST(value AS INTEGER) FROM meta WHERE id = 'tenants_version'"
 INCREMENT_VERSION = """INSERT INTO meta (id, value) VALUES ('tenants_version', '1')
@@ -65,8 +67,8 @@ REMOVE_TENANT = "DELETE FROM tenants WHERE slug = ?"
 REMOVE_REST = tuple(
     f"DELETE FROM {table} WHERE tenant = ?" for table in ("revisions", "drafts", "setup_links", "domains")
 )
-MAKE_LIVE = """UPDATE tenants SET live = :number, changed_at = :published_at
-    WHERE slug = :tenant AND live = :replaces"""
+MAKE_LIVE = f"""UPDATE tenants SET live = :number, changed_at = :published_at
+    WHERE slug = :tenant AND live = :replaces AND {_MADE_THEN}"""
 ADD_REVISION = f"INSERT INTO revisions ({_REVISION}) VALUES ({_named(Revision)})"
 GET_REVISION = f"SELECT {_REVISION} FROM revisions WHERE tenant = ? AND number = ?"
 LIST_REVISIONS = f"""SELECT {_REVISION} FROM revisions WHERE tenant = ? AND number < ?
@@ -75,7 +77,7 @@ LIST_REVISIONS = f"""SELECT {_REVISION} FROM revisions WHERE tenant = ? AND numb
 GET_DRAFT = f"SELECT {_DRAFT} FROM drafts WHERE tenant = ?"
 ADD_DRAFT = f"INSERT OR IGNORE INTO drafts ({_DRAFT}) SELECT {_named(Draft)} {_OF_A_TENANT}"
 SWAP_DRAFT = f"""UPDATE drafts SET ({_DRAFT}) = ({_named(Draft)})
-    WHERE tenant = :tenant AND version = :replaces"""
+    WHERE tenant = :tenant AND version = :replaces AND {_HAS_TENANT}"""
 DELETE_DRAFT = "DELETE FROM drafts WHERE tenant = ? AND version = ?"
 
 ADD_LINK = f"INSERT OR IGNORE INTO setup_links ({_LINK}) SELECT {_named(SetupLink)} {_OF_A_TENANT}"
@@ -93,8 +95,10 @@ ADD_DOMAIN = f"INSERT OR IGNORE INTO domains ({_DOMAIN}) SELECT {_named(DomainCl
 PROVE_DOMAIN = """UPDATE domains SET proof = :proof, proven_at = :proven_at, checked_at = :checked_at
     WHERE name = :name AND tenant = :tenant"""
 NOTE_CHECK = "UPDATE domains SET checked_at = :checked_at WHERE name = :name AND tenant = :tenant"
-DELETE_DOMAIN = "DELETE FROM domains WHERE name = ? AND tenant = ?"
-DELETE_UNPROVEN_DOMAIN = f"{DELETE_DOMAIN} AND proven_at = 0"
+DELETE_DOMAIN = "DELETE FROM domains WHERE name = :name AND tenant = :tenant"
+IF_UNPROVEN = " AND proven_at = 0"
+IF_UNCHANGED = """ AND proof = :old_proof AND proven_at = :old_proven_at
+    AND checked_at = :old_checked_at AND created_at = :old_created_at"""
 
 ADD_EVENT = f"INSERT OR IGNORE INTO events ({_EVENT}) VALUES ({_named(Event)})"
 LIST_EVENTS = f"SELECT {_EVENT} FROM events WHERE {{}} ORDER BY id DESC LIMIT :most"

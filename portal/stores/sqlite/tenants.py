@@ -79,8 +79,17 @@ class SQLiteTenants:
 
         return await self._change(sql.REMOVE_TENANT, (slug,), event=event, counted=True, then=remove_rest)
 
-    async def publish(self, revision: Revision, *, replaces: int, draft: int | None, event: Event) -> bool:
+    async def publish(
+        self,
+        revision: Revision,
+        *,
+        replaces: int,
+        draft: int | None,
+        event: Event,
+        made_at: float | None = None,
+    ) -> bool:
         require_numbers(replaces=replaces, draft=draft or 0)
+        require_times(made_at=made_at or 0.0)
         values = _values(revision)
         if revision.number <= replaces:
             raise ValueError("number is not larger than that of the live revision")
@@ -90,7 +99,7 @@ class SQLiteTenants:
             if draft is not None:
                 database.execute(sql.DELETE_DRAFT, (revision.tenant, draft))
 
-        parameters = {**values, "replaces": replaces}
+        parameters = {**values, "replaces": replaces, "made_at": made_at}
         return await self._change(sql.MAKE_LIVE, parameters, event=event, counted=True, then=store)
 
     async def read_revisions(self, keys: Collection[tuple[str, int]]) -> list[Revision]:
@@ -114,10 +123,13 @@ class SQLiteTenants:
         require_short(tenant=tenant)
         return await self._one(Draft, sql.GET_DRAFT, (tenant,))
 
-    async def put_draft(self, draft: Draft, *, replaces: int | None, event: Event | None) -> bool:
+    async def put_draft(
+        self, draft: Draft, *, replaces: int | None, event: Event | None, made_at: float | None = None
+    ) -> bool:
         require_numbers(replaces=replaces or 0)
         statement = sql.ADD_DRAFT if replaces is None else sql.SWAP_DRAFT
-        return await self._change(statement, {**_values(draft), "replaces": replaces}, event=event)
+        parameters = {**_of_tenant(draft, made_at), "replaces": replaces}
+        return await self._change(statement, parameters, event=event)
 
     async def delete_draft(self, tenant: str, *, version: int, event: Event) -> bool:
         require_short(tenant=tenant)
@@ -126,11 +138,11 @@ class SQLiteTenants:
 
     # --- setup links
 
-    async def add_setup_link(self, link: SetupLink, *, event: Event) -> bool:
+    async def add_setup_link(self, link: SetupLink, *, event: Event, made_at: float | None = None) -> bool:
         def drop_oldest(database: sqlite3.Connection) -> None:
             database.execute(sql.DROP_OLDEST_LINKS, (link.tenant, MOST_SETUP_LINKS))
 
-        return await self._change(sql.ADD_LINK, _values(link), event=event, then=drop_oldest)
+        return await self._change(sql.ADD_LINK, _of_tenant(link, made_at), event=event, then=drop_oldest)
 
     async def find_setup_link(self, token_hash: str) -> SetupLink | None:
         require_short(token_hash=token_hash)
@@ -159,24 +171,43 @@ class SQLiteTenants:
         require_short(tenant=tenant)
         return await self._list(DomainClaim, sql.LIST_DOMAINS_OF, (tenant,))
 
-    async def add_domain(self, claim: DomainClaim, *, event: Event) -> bool:
-        return await self._change(sql.ADD_DOMAIN, _values(claim), event=event, counted=True)
+    async def add_domain(self, claim: DomainClaim, *, event: Event, made_at: float | None = None) -> bool:
+        return await self._change(sql.ADD_DOMAIN, _of_tenant(claim, made_at), event=event, counted=True)
 
     async def prove_domain(
-        self, name: str, *, tenant: str, proof: str, proven_at: float, checked_at: float, event: Event | None
+        self,
+        name: str,
+        *,
+        tenant: str,
+        proof: str,
+        proven_at: float,
+        checked_at: float,
+        event: Event | None,
+        replaces: DomainClaim | None = None,
     ) -> bool:
         require_short(name=name, tenant=tenant, proof=proof)
         require_times(proven_at=proven_at, checked_at=checked_at)
-        parameters = {"name": name, "tenant": tenant, "checked_at": checked_at}
+        condition, parameters = _if_unchanged(replaces)
+        parameters |= {"name": name, "tenant": tenant, "checked_at": checked_at}
         if event is None:
-            return await self._change(sql.NOTE_CHECK, parameters, event=None)
+            return await self._change(sql.NOTE_CHECK + condition, parameters, event=None)
         parameters |= {"proof": proof, "proven_at": proven_at}
-        return await self._change(sql.PROVE_DOMAIN, parameters, event=event, counted=True)
+        return await self._change(sql.PROVE_DOMAIN + condition, parameters, event=event, counted=True)
 
-    async def delete_domain(self, name: str, *, tenant: str, event: Event, unproven: bool = False) -> bool:
+    async def delete_domain(
+        self,
+        name: str,
+        *,
+        tenant: str,
+        event: Event,
+        unproven: bool = False,
+        replaces: DomainClaim | None = None,
+    ) -> bool:
         require_short(name=name, tenant=tenant)
-        statement = sql.DELETE_UNPROVEN_DOMAIN if unproven else sql.DELETE_DOMAIN
-        return await self._change(statement, (name, tenant), event=event, counted=True)
+        condition, parameters = _if_unchanged(replaces)
+        statement = sql.DELETE_DOMAIN + condition + (sql.IF_UNPROVEN if unproven else "")
+        parameters |= {"name": name, "tenant": tenant}
+        return await self._change(statement, parameters, event=event, counted=True)
 
     # --- events
 
@@ -259,6 +290,21 @@ def _values(record: TenantEntry) -> dict[str, Any]:
     """The parameters that store a record. Raises as `require_valid`."""
     require_valid(record)
     return asdict(record)
+
+
+def _if_unchanged(claim: DomainClaim | None) -> tuple[str, dict[str, object]]:
+    """The condition that a stored claim is still this one, and its parameters. Raises as `require_valid`."""
+    if claim is None:
+        return "", {}
+    stored = _values(claim)
+    names = ("proof", "proven_at", "checked_at", "created_at")
+    return sql.IF_UNCHANGED, {f"old_{name}": stored[name] for name in names}
+
+
+def _of_tenant(record: Draft | SetupLink | DomainClaim, made_at: float | None) -> dict[str, Any]:
+    """The parameters that store a record of a tenant, if that was made at this time (None: at any)."""
+    require_times(made_at=made_at or 0.0)
+    return {**_values(record), "made_at": made_at}
 
 
 def _read_each(statement: str, keys: Sequence[Sequence[object]], database: sqlite3.Connection) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from portal.admin.actors import Actor, ActorType
+from portal.admin.content_worker import ContentWorker
 from portal.admin.domain_upkeep import MISSING_SECONDS, MOST_PER_ROUND, DomainUpkeep
 from portal.admin.domains import (
     CHECK_SECONDS,
@@ -25,13 +26,13 @@ from portal.admin.domains import (
 )
 from portal.admin.events import Act, EventKind
 from portal.admin.stated_names import names_in
-from portal.admin.tenants import TenantAdmin, TenantMissing
+from portal.admin.tenants import TenantAdmin, TenantChanged, TenantMissing
 from portal.errors import StoreUnavailable
 from portal.keys.key_ring import KeyRing
 from portal.keys.vault import Vault
 from portal.outbound.txt_records import Finding
 from portal.stores.sqlite.store import SQLiteStore
-from portal.stores.tenant_records import DomainClaim, Draft
+from portal.stores.tenant_records import DomainClaim, Draft, Revision
 from portal.tenancy.model import Tenant
 from portal.tenancy.presets import built_in
 from portal.tenancy.stored import ContentReader
@@ -93,6 +94,7 @@ class Office:
             self.store,
             self.vault,
             self.records,
+            contents=ContentWorker(ContentReader(self.vault, built_in())),
             owner_of=self.owner_of,
             clock=clock,
         )
@@ -106,6 +108,9 @@ class Office:
 
     async def publish(self, slug: str = "acme", **names: str) -> None:
         await self.admin.publish(slug, content(**names), ACT)
+
+    async def live_revision(self, slug: str = "acme") -> Revision:
+        return await self.admin.revision(slug)
 
     async def draft(self, slug: str, text: str) -> None:
         draft = Draft(slug, text, 1, 1, 1, "{}", "", self.clock())
@@ -292,7 +297,7 @@ def test_A4_a_name_that_another_tenant_holds_is_refused(office: Office) -> None:
             await at.domains.check("globex", NAME, ACT)
         with pytest.raises(DomainTaken):
             await at.domains.approve("globex", NAME, OPERATOR)
-        assert await at.domains.approve_all("globex", OPERATOR) == {NAME: "acme"}
+        assert await at.domains.approve_all(await at.live_revision("globex"), OPERATOR) == {NAME: "acme"}
         assert await at.claims() == {NAME: "acme"}
         assert await at.events("globex") == []
 
@@ -309,7 +314,35 @@ def test_A4_a_name_of_a_tenant_file_or_of_the_portal_is_refused(
         await at.set_record(name=name)
         with pytest.raises(DomainTaken):
             await at.domains.check("acme", name, ACT)
-        assert await at.domains.approve_all("acme", OPERATOR) == {name: owner or "the portal"}
+        revision = await at.live_revision()
+        assert await at.domains.approve_all(revision, OPERATOR) == {name: owner or "the portal"}
+        assert await at.claims() == {}
+
+    office.run(story)
+
+
+def test_an_import_approves_the_names_of_what_was_imported_and_no_others(office: Office) -> None:
+    """Not those of a revision that an admin of the tenant published right after it."""
+
+    async def story(at: Office) -> None:
+        await at.publish(domains=NAME)
+        imported = await at.live_revision()
+        await at.publish(domains="bank.example")
+        assert await at.domains.approve_all(imported, OPERATOR) == {}
+        assert await at.claims() == {NAME: "acme"}
+
+    office.run(story)
+
+
+def test_an_import_approves_nothing_for_a_tenant_that_was_made_again_since(office: Office) -> None:
+    async def story(at: Office) -> None:
+        await at.publish(domains=NAME)
+        imported = await at.live_revision()
+        await at.admin.remove("acme", OPERATOR)
+        at.clock.advance(1)
+        await at.publish(domains=NAME)
+        with pytest.raises(TenantChanged):
+            await at.domains.approve_all(imported, OPERATOR)
         assert await at.claims() == {}
 
     office.run(story)
@@ -388,6 +421,33 @@ def test_of_tenants_that_are_approved_at_once_one_holds_the_name(office: Office)
     office.run(story)
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_T5_a_check_of_a_removed_tenant_proves_nothing_for_the_next_one(office: Office, lost: bool) -> None:
+    """It is removed and made again during the check, also with a claim that has been lost."""
+
+    async def story(at: Office) -> None:
+        await at.publish(domains=NAME)
+        await at.set_record()
+        find = at.records.find
+
+        async def made_again_meanwhile(*arguments: Any, **options: Any) -> Any:
+            await at.admin.remove("acme", OPERATOR)
+            at.clock.advance(1)
+            await at.publish(domains=NAME)
+            if lost:
+                claim = DomainClaim(NAME, "acme", "email_domains", "", "", 0.0, at.clock(), at.clock())
+                event = ACT.event(EventKind.DOMAIN_PROOF_LOST, tenant="acme", target=NAME, at=at.clock())
+                assert await at.store.tenants.add_domain(claim, event=event)
+            return await find(*arguments, **options)
+
+        at.records.find = made_again_meanwhile  # type: ignore[method-assign]
+        with pytest.raises(TenantChanged):
+            await at.domains.check("acme", NAME, ACT)
+        assert await at.claims() == {}
+
+    office.run(story)
+
+
 def test_a_tenant_that_is_removed_during_a_check_holds_nothing(office: Office) -> None:
     async def story(at: Office) -> None:
         await at.publish(domains=NAME)
@@ -437,10 +497,11 @@ def test_all_names_of_the_live_revision_are_approved_and_the_contents_are_read_o
             reads.append(arguments)
             return await read(*arguments)
 
+        revision = await at.live_revision()
         monkeypatch.setattr(at.store.tenants, "read_revisions", counted)
-        assert await at.domains.approve_all("acme", OPERATOR) == {}
-        assert await at.domains.approve_all("acme", OPERATOR) == {}
-        assert len(reads) == 2
+        assert await at.domains.approve_all(revision, OPERATOR) == {}
+        assert await at.domains.approve_all(revision, OPERATOR) == {}
+        assert reads == []
         assert await at.claims() == dict.fromkeys([*names, HOST], "acme")
         assert await at.events() == ["domain_approved"] * 51
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from portal.admin.events import Act
+from portal.admin.tenants import TenantAdmin
 from portal.cli.main import main
 from portal.keys.key_ring import KeyRing
 from portal.stores.model import Login
 from portal.stores.sqlite.store import SQLiteStore
+from portal.stores.tenant_records import Revision
 from portal.tenancy.checks.files import check_files
+from portal.tenancy.loading import LoadedTenant
 from tests.kit.samples import sample_login, sample_session
 
 ACME = """\
@@ -128,6 +133,30 @@ def test_a_domain_of_another_tenant_is_reported(run: Run) -> None:
     run("import", "acme.yaml")
     again = run("import", "acme.yaml", "--slug", "globex")
     assert "acme.example belongs to acme and does not count for globex." in again
+
+
+def test_an_import_approves_its_own_domains_only(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An admin of the tenant publishes between the import and its approvals."""
+    publish = TenantAdmin.publish
+
+    async def publish_both(
+        self: TenantAdmin, slug: str, typed: str, act: Act, *, resolve: Callable[[str], str]
+    ) -> tuple[Revision, LoadedTenant]:
+        imported = await publish(self, slug, typed, act, resolve=resolve)
+        await publish(self, slug, typed.replace("acme.example]", "bank.example]"), act, resolve=resolve)
+        return imported
+
+    monkeypatch.setattr(TenantAdmin, "publish", publish_both)
+    run("import", "acme.yaml")
+    assert asyncio.run(_claims()) == ["acme.example"]
+
+
+async def _claims() -> list[str]:
+    store = SQLiteStore(Path("portal.db"))
+    await store.open()
+    claims = await store.tenants.list_domains()
+    await store.close()
+    return [claim.name for claim in claims]
 
 
 def test_a_domain_of_a_served_tenant_is_reported(run: Run) -> None:
