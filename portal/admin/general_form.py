@@ -18,10 +18,29 @@ from portal.admin.yaml_text import entry
 _EMAIL = "email"
 _VERIFIED = "email_verified"
 _DOTTED = re.compile(r"[A-Za-z0-9_:-]+(?:\.[A-Za-z0-9_:-]+)*")
+_ADDRESS = re.compile(r"[^@]+@[^@.]+(?:\.[^@.]+)+")
 _SPACES = re.compile(r"[\s,;]+")
 
 GENERAL_FIELDS = (
     Asked("name", "Name of the organisation", ("name",), example="Example Corporation", optional=False),
+    Asked(
+        "email-domains",
+        "E-mail domains",
+        ("email_domains",),
+        help="One a line, such as example.com. Who types an address there is sent to your sign-in. Each "
+        "counts when it is proven under Domains.",
+        lines=True,
+        listed=True,
+    ),
+    Asked(
+        "hosts",
+        "Host names of your own",
+        ("hosts",),
+        help="One a line, such as portal.example.com: at them the portal shows only your sign-in. Each counts "
+        "when it is proven under Domains.",
+        lines=True,
+        listed=True,
+    ),
     Asked("color", "Colour", ("branding", "color"), help="As #rrggbb.", example="#1f6feb"),
     Asked("claim-name", "Claim with the name", ("claims", "name"), help="Without a value: name."),
     Asked(
@@ -179,6 +198,11 @@ def admins_value(form: AdminsForm) -> object:
     if form.claim or _lines(form.values):
         rules.append(_contains_rule(form.claim, form.values))
     return rules or None
+
+
+def not_emails(typed: str) -> list[str]:
+    """Return what was typed as e-mail addresses and is none. Parameters: typed, with spaces between them."""
+    return [one for one in _SPACES.split(typed) if one and not _ADDRESS.fullmatch(one)]
 
 
 # --- rules

@@ -56,7 +56,7 @@ class Asked:
     more: bool = False
     """Whether few need it: it is folded away."""
     listed: bool = False
-    """Whether it is a list, typed with spaces between its values."""
+    """Whether it is a list, typed with spaces between its values, or one a line."""
     choices: tuple[tuple[str, str], ...] = ()
     """Values and their labels."""
     of_tenant: bool = False
@@ -192,7 +192,8 @@ def _as_text(one: Asked, value: object) -> str | None:
         return ""
     if one.listed:
         is_plain = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        return " ".join(value) if is_plain else None  # type: ignore[arg-type]
+        between = "\n" if one.lines else " "
+        return between.join(value) if is_plain else None  # type: ignore[arg-type]
     if isinstance(value, bool):
         return str(value).lower()
     text = str(value) if isinstance(value, str | int | float) else None
@@ -220,8 +221,16 @@ def changes(
             continue
         cut += [one.name] if text != typed[one.name] else []
         if one.secret or text != now.texts[one.name]:
-            made[keys_of(one, at)] = (text.split() if one.listed else text) if text else None
+            made[keys_of(one, at)] = ((_listed(one, text) or None) if one.listed else text) if text else None
     return made, tuple(cut)
+
+
+def _listed(one: Asked, text: str) -> list[str]:
+    """The values of a list that was typed; `@example.com` is what some type for an e-mail domain."""
+    if not one.lines:
+        return text.split()
+    found = [item for item in re.split(r"[\s,;]+", text) if item]
+    return [item.removeprefix("@") for item in found] if one.key == ("email_domains",) else found
 
 
 def _corrected(one: Asked, text: str) -> str:

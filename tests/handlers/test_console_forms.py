@@ -324,3 +324,67 @@ async def until_done(console: ConsoleWorld, slug: str = "globex") -> None:
             return
         await asyncio.sleep(0.1)
     raise AssertionError("the checks did not end")
+
+
+@pytest.mark.parametrize(
+    ("typed", "where", "sentence"),
+    [
+        (
+            {"endings": "@globex.example"},
+            "endings",
+            "You typed endings, but chose “As usual for the provider”",
+        ),
+        ({"who": "anyone", "claim": "roles"}, "claim", "Choose “Who has a value in a claim”, or empty"),
+        ({"who": "anyone", "values": "staff"}, "values", "You typed values"),
+        ({"contact": "help@globex.example"}, "contact", "You typed a contact"),
+        ({"admin-emails": "gina@globex.example\r\nmilton"}, "admin-emails", "not an e-mail address: milton"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_nothing_typed_is_dropped_silently(
+    console: ConsoleWorld, typed: dict[str, str], where: str, sentence: str
+) -> None:
+    page = await send(console, console.admin, GENERAL, typed)
+    assert page.status == 422
+    assert sentence in words(page), words(page)
+    assert html.escape(typed[where].splitlines()[-1]) in page.text
+    assert (await draft_of(console)).record is None
+
+
+@pytest.mark.gen_test
+async def test_another_choice_replaces_the_rule_that_was_there(console: ConsoleWorld) -> None:
+    typed = {"who": "email", "endings": "@globex.example", "contact": "help@globex.example"}
+    assert (await send(console, console.admin, GENERAL, typed)).status == 200
+    assert (await send(console, console.admin, GENERAL, {"who": "anyone"})).status == 200
+    assert values((await draft_of(console)).shown)["access"] == "anyone"
+
+
+@pytest.mark.gen_test
+async def test_rules_of_another_form_can_be_chosen_again_after_a_mistake(console: ConsoleWorld) -> None:
+    before = await draft_of(console)
+    text = f"{before.shown}\naccess: {{require: [{{claim: a, present: true}}, {{claim: b, equals: 1}}]}}\n"
+    await console.services.drafts.save("globex", text, ACT, replaces=before.version)
+    page = await send(console, console.admin, GENERAL, {"who": "claim", "claim": "roles"})
+    assert page.status == 422
+    assert 'value="other"' in page.text
+    saved = await console.admin.submit(post_form(page, GENERAL), {"who": "other", "claim": ""})
+    assert saved.status == 200
+    assert "present: true" in (await draft_of(console)).shown
+
+
+@pytest.mark.gen_test
+async def test_domains_and_hosts_are_typed_one_a_line(console: ConsoleWorld) -> None:
+    typed = {"email-domains": "@globex.example\r\nglobex.test, ", "hosts": "login.globex.example"}
+    page = await send(console, console.admin, GENERAL, typed)
+    assert page.status == 200, words(page)
+    root = values((await draft_of(console)).shown)
+    assert root["email_domains"] == ["globex.example", "globex.test"]
+    assert root["hosts"] == ["login.globex.example"]
+    assert "\nglobex.example\nglobex.test</textarea>" in page.text
+    wrong = await send(
+        console, console.admin, GENERAL, {"email-domains": "globex.example\r\nhttps://x.example"}
+    )
+    assert "host name alone" in error_of(wrong, "email-domains"), words(wrong)
+    none = await send(console, console.admin, GENERAL, {"email-domains": " \r\n", "hosts": ""})
+    assert none.status == 200
+    assert not {"email_domains", "hosts"} & values((await draft_of(console)).shown).keys()
