@@ -36,7 +36,7 @@ GENERAL_FIELDS = (
         "hosts",
         "Host names of your own",
         ("hosts",),
-        help="One a line, such as portal.example.com: at them the portal shows only your sign-in. Each counts "
+        help="One a line, such as portal.example.com: there, the portal shows only your sign-in. Each counts "
         "when it is proven under Domains.",
         lines=True,
         listed=True,

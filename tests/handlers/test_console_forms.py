@@ -82,7 +82,7 @@ async def test_a_provider_is_added_with_its_preset_and_the_content_keeps_its_com
     assert "At Auth0" in text
     assert console.at(f"/t/{EMPTY}/callback") in text
     assert console.at(f"/t/{EMPTY}/signed-out") in text
-    assert "What is not verified here" in text
+    assert "Not checked against the provider’s documentation" in text
     typed = {"domain": "initech.eu.auth0.com", "client_id": "abc", "client_secret": "s3cret-of-initech"}
     saved = await console.operator.submit(page.form("/providers/default"), typed)
     assert saved.status == 200
@@ -103,16 +103,22 @@ async def test_a_provider_is_added_with_its_preset_and_the_content_keeps_its_com
     ("preset", "typed", "field", "sentence"),
     [
         ("okta", {"domain": "acme-admin.okta.com"}, "domain", "Okta domain is Okta's Admin Console"),
-        ("entra", {"directory_id": "acme"}, "directory_id", "expected a value such as"),
+        ("entra", {"directory_id": "acme"}, "directory_id", "Directory (tenant) ID looks like "),
         ("auth0", {"domain": "a.eu.auth0.com", "client_id": "<the client id>"}, "client_id", "placeholder"),
-        ("keycloak", {"issuer": "http://login.example.com/realms/a"}, "issuer", "https"),
+        (
+            "keycloak",
+            {"issuer": "http://login.example.com/realms/a"},
+            "issuer",
+            "URL of the realm must begin with https://.",
+        ),
         (
             "keycloak",
             {"issuer": "https://l.example/realms/a", "more-scopes": "profile"},
             "more-scopes",
             "openid",
         ),
-        ("google", {"more-api": "ftp://x"}, "more-api", "http"),
+        ("google", {"more-api": "ftp://x"}, "more-api", "must begin with https://."),
+        ("google", {}, "hosted_domain", "Needed, unless you state in General settings who may sign in"),
     ],
 )
 @pytest.mark.gen_test
@@ -261,7 +267,9 @@ async def test_general_settings_and_rules_are_saved(console: ConsoleWorld) -> No
     assert wrong.status == 422
     assert "Type the name of the claim" in words(wrong)
     bad = await send(console, console.admin, GENERAL, {**typed, "color": "red"})
-    assert "#" in error_of(bad, "color")
+    assert error_of(bad, "color") == "Colour must be like #1f6feb."
+    assert "with 1 problem" in words(bad)
+    assert "A secret has to be typed again" not in words(wrong)
 
 
 @pytest.mark.gen_test
@@ -388,3 +396,61 @@ async def test_domains_and_hosts_are_typed_one_a_line(console: ConsoleWorld) -> 
     none = await send(console, console.admin, GENERAL, {"email-domains": " \r\n", "hosts": ""})
     assert none.status == 200
     assert not {"email_domains", "hosts"} & values((await draft_of(console)).shown).keys()
+
+
+@pytest.mark.gen_test
+async def test_an_issuer_with_a_path_that_is_typed_as_domain_is_kept(console: ConsoleWorld) -> None:
+    await add_tenant(console)
+    base = f"/admin/t/{EMPTY}/draft/providers"
+    page = await send(console, console.operator, f"{base}/new", {"preset": "okta"})
+    issuer = "https://acme.okta.com/oauth2/default"
+    typed = {"domain": issuer, "client_id": "portal", "client_secret": "s3cret"}
+    saved = await console.operator.submit(page.form("/providers/default"), typed)
+    root = values((await draft_of(console, EMPTY)).shown)
+    assert root["issuer"] == issuer
+    assert "domain" not in root
+    assert "that was a URL with a path, so it is now the Issuer" in words(saved)
+    plain = {"domain": "https://acme.okta.com/", "more-issuer": "", "client_secret": "s3cret"}
+    await console.operator.submit(saved.form("/providers/default"), plain)
+    root = values((await draft_of(console, EMPTY)).shown)
+    assert root["domain"] == "acme.okta.com"
+    assert "issuer" not in root
+
+
+@pytest.mark.gen_test
+async def test_another_kind_takes_the_place_of_a_provider(console: ConsoleWorld) -> None:
+    question = await console.get(console.admin, f"{NEW}?instead=default")
+    assert "Choose a different kind" in words(question)
+    assert "In place of “ Another provider ”" in words(question)
+    page = await console.admin.submit(post_form(question, NEW), {"preset": "auth0"})
+    assert page.url.endswith("/providers/default")
+    assert "At Auth0" in words(page)
+    root = values((await draft_of(console)).shown)
+    assert root["preset"] == "auth0"
+    assert not {"providers", "client", "issuer"} & root.keys()
+    steps = words(await console.get(console.admin, DRAFT))
+    assert "Choose a different kind" in steps
+    assert "Add a second provider" in steps
+    assert "lacks the key" not in steps
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("Okta", "This is Okta"),
+        ("microsoft", "This is Microsoft Entra ID"),
+        ("azure ad", "This is Microsoft Entra ID"),
+        ("nobody", "No provider is known by this name"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_a_provider_is_found_by_its_name(console: ConsoleWorld, typed: str, found: str) -> None:
+    await add_tenant(console)
+    new = f"/admin/t/{EMPTY}/draft/providers/new"
+    page = await console.get(console.operator, f"{new}?q={typed.replace(' ', '+')}")
+    assert found in words(page)
+    chosen = re.search(r'name="preset" value="(\w+)"', page.text)
+    assert chosen
+    await console.operator.submit(post_form(page, new), {"preset": chosen[1]})
+    root = values((await draft_of(console, EMPTY)).shown)
+    assert {*root} == {"name", "preset"}

@@ -18,6 +18,7 @@ from portal.admin.general_form import (
     not_emails,
     rule_changes,
 )
+from portal.admin.problem_words import states_no_access
 from portal.admin.provider_form import Values, changes, current_values, sort_problems
 from portal.display_text import display_text
 from portal.errors import ConfigurationError, Problem, StoreUnavailable
@@ -87,6 +88,8 @@ class GeneralPage:
     replaces: str
     has_secret: bool = False
     other_problems: int = 0
+    problems: int = 0
+    """Of the draft."""
     saved: bool = False
     conflict: bool = False
     refused: bool = False
@@ -191,6 +194,7 @@ class GeneralHandler(DraftFormHandler):
             hints={one.name: one.hint for one in _RULE_FIELDS},
             labels={one.name: one.label for one in _RULE_FIELDS},
             replaces=version_text(draft),
+            problems=len(problems),
             other_problems=len(problems) - len(found.beside) - len(_rule_errors(problems)),
         )
 
@@ -201,7 +205,11 @@ def _rule_errors(problems: Sequence[Problem]) -> dict[str, str]:
     for problem in problems:
         first = problem.keys[0] if problem.keys else None
         name = {"access": "who", "admins": "admin-emails"}.get(str(first))
-        if name is not None:
+        if states_no_access(problem):
+            made.setdefault(
+                "who", as_sentence(problem).replace("state in General settings who", "choose who")
+            )
+        elif name is not None:
             made.setdefault(name, as_sentence(problem))
     return made
 
