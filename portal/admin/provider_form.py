@@ -29,11 +29,11 @@ _IN_FORMS: Mapping[str, str] = {
 """Advice that is for tenant files, and what to do in a form instead."""
 _LACKS = re.compile(r' lacks (?:the key "(\w+)"|"(domain|issuer)"|the )')
 _AUTH_LABELS: Mapping[ClientAuth, str] = {
-    ClientAuth.CLIENT_SECRET_BASIC: "Secret in the header (client_secret_basic)",
-    ClientAuth.CLIENT_SECRET_POST: "Secret in the body (client_secret_post)",
-    ClientAuth.CLIENT_SECRET_JWT: "Assertion made with the secret (client_secret_jwt)",
-    ClientAuth.PRIVATE_KEY_JWT: "Assertion made with a key of the portal (private_key_jwt)",
-    ClientAuth.NONE: "None: a public client",
+    ClientAuth.CLIENT_SECRET_BASIC: "client_secret_basic (header)",
+    ClientAuth.CLIENT_SECRET_POST: "client_secret_post (body)",
+    ClientAuth.CLIENT_SECRET_JWT: "client_secret_jwt (assertion)",
+    ClientAuth.PRIVATE_KEY_JWT: "private_key_jwt (portal’s key)",
+    ClientAuth.NONE: "none (public client)",
 }
 
 
@@ -125,7 +125,7 @@ def _of_preset(preset: Preset, name: str, *, others: set[Keys]) -> Asked:
 
 def _further(preset: Preset, *, several: bool) -> tuple[Asked, ...]:
     standard = ClientAuth(preset.client_auth)
-    default = ("", f"As usual for this provider: {_AUTH_LABELS.get(standard, standard)}")
+    default = ("", f"As usual: {standard}")
     choices = (default, *((one.value, label) for one, label in _AUTH_LABELS.items()))
     return (
         Asked(
@@ -165,6 +165,8 @@ def _further(preset: Preset, *, several: bool) -> tuple[Asked, ...]:
             "more-auth",
             "How the portal authenticates",
             ("client", "auth"),
+            help="With the secret in the header or the body of requests, with an assertion that the secret "
+            "or a key of the portal signs, or not at all.",
             choices=choices,
             more=True,
         ),

@@ -153,6 +153,8 @@ class PublishPage:
     reason: FieldView
     can_publish: bool
     can_publish_untested: bool
+    no_admins: bool = False
+    """Whether nobody of the organisation can open the console after the publication."""
 
     @property
     def ready(self) -> bool:

@@ -194,4 +194,6 @@ def sentence(text: str, urls: Mapping[str, str]) -> Sentence:
             parts.append(Part(piece))
         else:
             parts.append(Part(urls.get(piece, f"{{{piece}}}"), _URL_LABELS.get(piece, "")))
+    if len(parts) > 1 and parts[-1].text == ".":
+        parts.pop()  # it would stand alone after the URL and its button
     return tuple(part for part in parts if part.text)

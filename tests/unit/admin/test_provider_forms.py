@@ -12,9 +12,11 @@ from portal.admin.general_form import (
     WhoMayIn,
     access_form,
     access_value,
+    admin_rule,
     admins_form,
     admins_value,
     rule_changes,
+    with_admin,
 )
 from portal.admin.problem_words import for_people
 from portal.admin.provider_entries import (
@@ -386,3 +388,17 @@ def test_general_fields_have_different_names_and_keys() -> None:
         == len(GENERAL_FIELDS)
     )
     assert admins_value(AdminsForm()) is None
+
+
+def test_another_admin_is_shown_by_the_form_if_it_can_be() -> None:
+    claims = {"sub": "1", "email": "b@c.d", "email_verified": True}
+    rule = admin_rule(claims, "default", several=False)
+    assert with_admin(None, rule) == [rule]
+    both = with_admin([{**rule, "equals": "a@c.d"}], rule)
+    assert admins_form(both) == AdminsForm("a@c.d\nb@c.d")
+    unverified = [{"claim": "email", "equals": "a@c.d"}]
+    assert with_admin(unverified, rule) == [*unverified, rule]
+    assert admin_rule(claims, "staff", several=True) == {**rule, "provider": "staff"}
+    subject = admin_rule({**claims, "email_verified": "true"}, "default", several=False)
+    assert subject == {"claim": "sub", "equals": "1", "provider": "default"}
+    assert with_admin([rule], subject) == [rule, subject]
