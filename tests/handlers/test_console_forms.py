@@ -18,6 +18,7 @@ from portal.errors import StoreUnavailable
 from portal.stores.tenant_records import TenantRecord, TenantStatus
 from portal.tenancy.checks.live.runner import run_live_checks
 from portal.tenancy.presets import built_in
+from portal.web.admin.provider_views import sentence
 from tests.contract.entries import new_event
 from tests.kit.browser import Browser, Form, Response
 from tests.kit.console import ACT, ConsoleWorld
@@ -70,6 +71,13 @@ def test_a_new_admin_fills_in_five_fields_at_most(name: str) -> None:
     assert 1 < len(asked) <= 5
 
 
+def test_no_full_stop_stands_alone_after_a_url() -> None:
+    parts = sentence("Under X, add {callback_url}.", {"callback_url": "https://a.example"})
+    assert [part.text for part in parts] == ["Under X, add ", "https://a.example"]
+    parts = sentence("Add {callback_url} to X.", {"callback_url": "https://a.example"})
+    assert [part.text for part in parts] == ["Add ", "https://a.example", " to X."]
+
+
 @pytest.mark.gen_test
 async def test_a_provider_is_added_with_its_preset_and_the_content_keeps_its_comment(
     console: ConsoleWorld,
@@ -80,8 +88,8 @@ async def test_a_provider_is_added_with_its_preset_and_the_content_keeps_its_com
     assert page.url.endswith(f"{base}/default")
     text = words(page)
     assert "At Auth0" in text
-    assert console.at(f"/t/{EMPTY}/callback") in text
-    assert console.at(f"/t/{EMPTY}/signed-out") in text
+    assert page.text.count(f'data-copy="{console.at(f"/t/{EMPTY}/callback")}"') == 1
+    assert page.text.count(f'data-copy="{console.at(f"/t/{EMPTY}/signed-out")}"') == 1, "not listed twice"
     assert "Not checked against the provider’s documentation" in text
     typed = {"domain": "initech.eu.auth0.com", "client_id": "abc", "client_secret": "s3cret-of-initech"}
     saved = await console.operator.submit(page.form("/providers/default"), typed)
@@ -165,13 +173,13 @@ async def test_a_second_provider_changes_the_callback_url_of_the_first(console: 
         post_form(bad, NEW), {"preset": "okta", "id": "partners", "first_id": "staff"}
     )
     assert page.url.endswith("/providers/partners")
-    assert console.at("/t/globex/callback/partners") in words(page)
+    assert console.at("/t/globex/callback/partners") in page.text
     draft = await draft_of(console)
     root = values(draft.shown)
     assert list(root["providers"]) == ["staff", "partners"]
     assert root["providers"]["staff"]["client"] == values(before.shown)["client"]
     first = await console.get(console.admin, f"{DRAFT}/providers/staff")
-    assert console.at("/t/globex/callback/staff") in words(first)
+    assert console.at("/t/globex/callback/staff") in first.text
     question = await console.get(console.admin, f"{DRAFT}/providers/partners/remove")
     assert "is the only one" in words(question)
     await console.admin.submit(question.form("/partners/remove"), {})
