@@ -107,6 +107,7 @@ class PublishHandler(AdminHandler):
             reason=form.views()["reason"],
             can_publish=self.viewer.may(Right.PUBLISH, draft.slug),
             can_publish_untested=self.viewer.operator,
+            no_admins=draft.loaded is not None and not draft.loaded.tenant.admins,
         )
 
 
