@@ -46,13 +46,16 @@ class LoginCompletionHandler(PageHandler):
     async def finished(self, login: Awaitable[FinishedLogin | InteractiveRetry]) -> None:
         """Wait for a login attempt and redirect the browser. Raises what the attempt raises."""
         try:
-            self.redirect_after_login(await login)
+            outcome = await login
         except SignInNotAllowed as error:
             url = await self.portal.logouts.logout_url_without_login(
                 self.path_kwargs["tenant"], error.provider, signed_out_url=self.site.signed_out_url
             )
             self._can_sign_out_at_provider = url is not None
             raise
+        if isinstance(outcome, FinishedLogin):
+            await self.portal.admin.file_sign_ins.record(outcome.login, outcome.provider)
+        self.redirect_after_login(outcome)
 
     async def test_viewer(self) -> Viewer:
         """Who finishes a test login in this browser."""

@@ -11,7 +11,7 @@ from portal.admin.actors import actor_of
 from portal.admin.tenants import RevisionOfLaterVersion, TenantMissing
 from portal.admin.viewers import Right
 from portal.display_text import display_text
-from portal.errors import ConfigurationError
+from portal.errors import BadRequest, ConfigurationError
 from portal.stores.tenant_records import Revision
 from portal.tenancy.stored import FORMAT
 from portal.web.admin.base import AdminHandler
@@ -104,7 +104,13 @@ class RevisionHandler(AdminHandler):
     async def show_revision(
         self, tenant: str, number: str, form: Form, *, problems: tuple[str, ...] = ()
     ) -> None:
-        """Show the page. Parameters: form, the reason for rolling back; problems, why that failed."""
+        """Show the page.
+
+        Parameters: form, the reason for rolling back; problems, why that failed. Raises BadRequest for who
+        may roll back, but not see the revisions.
+        """
+        if not self.viewer.may(Right.VIEW, tenant):
+            raise BadRequest("; ".join((*form.errors.values(), *problems)) or "not for this viewer")
         record = await self.services.tenants.get(tenant)
         wanted = required_number(tenant, number)
         revision = await self.services.tenants.revision(tenant, wanted)
