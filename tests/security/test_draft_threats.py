@@ -1,9 +1,10 @@
-"""THREATS A3, A4, A7 and S1: hostile texts in drafts, names of others, and rules that lock everybody out."""
+"""THREATS A3, A4, A7, S1 and T6: hostile texts in drafts, names and addresses of others, lock-outs."""
 
 from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -11,8 +12,11 @@ import pytest
 from portal.admin.actors import Actor, ActorType
 from portal.admin.content import text_difference
 from portal.admin.events import Act
-from tests.kit.console import ConsoleWorld
+from portal.errors import OutboundRefused
+from tests.kit.console import ACT, ConsoleWorld
 from tests.kit.draft_pages import DRAFT, PUBLISH, YAML, add_tests, press, save, textarea, words
+from tests.kit.world import World
+from tests.kit.world import world as make_world
 
 
 @pytest.mark.gen_test
@@ -86,6 +90,24 @@ async def test_A4_what_a_tenant_of_the_database_may_not_name_is_said_beside_the_
     assert "is used by another organisation here" in words(taken)
     assert "acme" not in words(taken).replace("acme.example", "").lower()
     assert "must be corrected first" in (await console.get(console.admin, PUBLISH)).text
+
+
+@pytest.mark.gen_test
+async def test_T6_a_tenant_that_was_never_published_reaches_no_private_address(tmp_path: Path) -> None:
+    """Only tenants of files may, where `allow_private_networks` is true."""
+
+    async def fetch(world: World, slug: str) -> int:
+        url = f"{world.acme.issuer}/.well-known/openid-configuration"
+        return (await world.running.portal.http.fetch("GET", url, tenant=slug)).status
+
+    async with make_world(tmp_path, public_url="https://portal.example") as world:
+        await world.running.portal.admin.tenants.make("initech", "Initech", ACT)
+        assert await fetch(world, "acme") == 200, "a tenant of a file"
+        requests = world.acme.requests["discovery"]
+        for slug in ("initech", "nobody"):
+            with pytest.raises(OutboundRefused, match="loopback"):
+                await fetch(world, slug)
+        assert world.acme.requests["discovery"] == requests
 
 
 @pytest.mark.gen_test
