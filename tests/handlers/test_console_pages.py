@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from portal.admin.events import EventKind
+from portal.admin.actors import Actor, ActorType
+from portal.admin.events import Act, EventKind, Outcome
 from portal.errors import StoreUnavailable
 from portal.stores.tenant_records import Event, TenantStatus
 from portal.tenancy.stored import FORMAT
@@ -210,6 +211,25 @@ async def test_events_are_told_in_words_with_pages(console: ConsoleWorld) -> Non
     assert "reason 59" not in page.text
 
 
+@pytest.mark.gen_test
+async def test_an_event_names_the_browser_and_blames_nobody_for_a_refused_link(console: ConsoleWorld) -> None:
+    device = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+    link = Act(Actor(ActorType.SETUP_LINK, "Ann (l1)"), client="192.0.2.0/24", device=device, request_id="r1")
+    system = Act(Actor(ActorType.SYSTEM, "demo"), device="curl/8.0")
+    now = console.world.clock()
+    await console.services.store.add_events(
+        [
+            link.event(EventKind.SETUP_LINK_REFUSED, tenant="globex", at=now, outcome=Outcome.REFUSED),
+            system.event(EventKind.TENANT_PUBLISHED, tenant="globex", at=now),
+        ]
+    )
+    page = await console.get(console.admin, "/admin/t/globex/events")
+    assert "<bdi>Somebody with setup link Ann (l1)</bdi>" in page.text
+    assert "<bdi>from 192.0.2.0/24 · Firefox on Linux</bdi>" in page.text
+    assert f'<p dir="auto">{device}</p>' in page.text
+    assert "<bdi>The portal (demo)</bdi> · <bdi>curl/8.0</bdi>" in page.text
+
+
 # --- revisions
 
 
@@ -226,6 +246,7 @@ async def test_an_admin_rolls_back_with_one_click_and_one_event(console: Console
     before = len(await events(console))
     done = await submitted(console.admin, first, "/rollback", reason="the name was right")
     assert "Revision 3 is live" in done.text
+    assert "Rolled back to revision 1" in done.text
     assert len(await events(console)) == before + 1
     assert (await kinds(console))[-1] == EventKind.TENANT_ROLLED_BACK
     await console.until_served(3)

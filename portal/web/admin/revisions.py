@@ -194,11 +194,14 @@ def row_of(revision: Revision, live: int) -> RevisionRow:
 
 
 def _test_in_words(test: str) -> str:
-    """Who tested it and when, as far as the record says."""
+    """Who tested it and when, or what it was rolled back to, as far as the record says."""
     if not test:
         return "No test login"
     try:
-        tests = json.loads(test)["tests"]
+        stored = json.loads(test)
+        if "again" in stored:
+            return f"Rolled back to revision {int(stored['again'])}"
+        tests = stored["tests"]
         latest = max(tests.values(), key=lambda one: one["at"])
         when = clock_text(float(latest["at"]), date=True)
         return f"Test login by {who_in_words(actor_of(latest['actor']))} on {when}"
