@@ -112,6 +112,18 @@ async def test_the_page_of_a_tenant_of_a_file_has_no_links_to_change_it(console:
         assert "Its settings are in the file tenants/acme.yaml" in refused.text
 
 
+@pytest.mark.gen_test
+async def test_a_tenant_of_a_file_without_admins_is_not_for_operators_to_change(
+    console: ConsoleWorld,
+) -> None:
+    path = console.world.parts.tenants_folder / "acme.yaml"
+    path.write_text(path.read_text().replace("admins: [", "# admins: ["))
+    await until(lambda: not console.registry.get("acme").admins, "it has admins")  # type: ignore[union-attr]
+    page = await console.get(console.operator, "/admin/t/acme/")
+    assert "Nobody: the file names no admins." in page.text
+    assert "can change this organisation" not in page.text
+
+
 # --- logins
 
 
@@ -129,6 +141,7 @@ async def test_an_admin_ends_one_login(console: ConsoleWorld) -> None:
     done = await console.admin.submit(forms[number])
     assert "The login has ended." in done.text
     assert "Hank" not in done.text
+    assert "End all" not in done.text, "one login is left"
     assert (await console.user.fetch(console.at("/t/globex/api/projects"))).status == 401
     assert (await console.admin.fetch(console.at("/t/globex/api/projects"))).status == 200
     (event,) = [event for event in await events(console) if event.kind == EventKind.LOGIN_ENDED]
@@ -238,6 +251,7 @@ async def test_an_admin_rolls_back_with_one_click_and_one_event(console: Console
     await console.publish(console.typed.replace("name: Globex", "name: Globex Ltd"))
     history = await console.get(console.admin, "/admin/t/globex/revisions")
     assert {"/admin/t/globex/revisions/1", "/admin/t/globex/revisions/2"} <= set(history.links)
+    assert "/admin/t/globex/revisions/2/rollback" not in history.text, "it is live"
     second = await console.get(console.admin, "/admin/t/globex/revisions/2")
     assert "name: Globex Ltd" in second.text
     assert 'removed: </span><code dir="auto">name: Globex</code>' in second.text
@@ -251,6 +265,8 @@ async def test_an_admin_rolls_back_with_one_click_and_one_event(console: Console
     assert (await kinds(console))[-1] == EventKind.TENANT_ROLLED_BACK
     await console.until_served(3)
     assert console.world.running.portal.registry.get("globex").name == "Globex"  # type: ignore[union-attr]
+    done = await submitted(console.admin, done, "/revisions/2/rollback")
+    assert "Revision 4 is live" in done.text, "the history has a button too"
 
 
 @pytest.mark.gen_test
@@ -305,9 +321,28 @@ async def test_an_operator_closes_suspends_and_opens_a_tenant(console: ConsoleWo
     assert (await console.get(console.operator, "/admin/t/globex/")).status == 200
     assert (await console.get(console.admin, "/admin/t/globex/")).status == 401, "the admin is signed out"
     again = await console.get(console.operator, "/admin/t/globex/status")
+    assert ">Resume</button>" in again.text
     await console.operator.submit(again.form("/status"), {"status": "live"})
     await until(lambda: registry.get("globex"), "it is not served", seconds=SOON)
     assert (await kinds(console))[-3:] == [EventKind.TENANT_STATUS_CHANGED] * 3
+
+
+@pytest.mark.gen_test
+async def test_the_status_of_an_organisation_without_logins_counts_none(console: ConsoleWorld) -> None:
+    await console.services.tenants.make("initech", "Initech", ACT)
+    page = await console.get(console.operator, "/admin/t/initech/status")
+    assert 'name="status"' not in page.text, "nothing is published that could be closed"
+    assert "0 login" not in page.text
+    removed = await submitted(console.operator, page, "/remove", confirm="initech")
+    assert "initech was removed." in removed.text
+    assert "0 login" not in removed.text
+    await console.services.closing.set_status("globex", TenantStatus.SUSPENDED, ACT)
+    await console.services.closing.set_status("globex", TenantStatus.LIVE, ACT)
+    page = await console.get(console.operator, "/admin/t/globex/status")
+    assert "Nobody is signed in now." in page.text
+    done = await console.operator.submit(page.form("/status"), {"status": "suspended"})
+    assert "Done. Every process follows within seconds." in done.text
+    assert "0 login" not in page.text + done.text
 
 
 @pytest.mark.gen_test

@@ -44,6 +44,7 @@ class RevisionsPage:
     """`GET /admin/t/{tenant}/revisions`."""
 
     rows: tuple[RevisionRow, ...]
+    may_roll_back: bool
     notice: str
     earlier_url: str | None
     later_url: str | None
@@ -81,6 +82,7 @@ class RevisionsHandler(AdminHandler):
         base = f"/admin/t/{tenant}/revisions"
         page = RevisionsPage(
             rows=tuple(row_of(one, record.live) for one in shown),
+            may_roll_back=self.viewer.may(Right.PUBLISH, tenant),
             notice=self._notice(),
             earlier_url=base if before is not None else None,
             later_url=f"{base}?before={shown[-1].number}" if len(found) > _AT_ONCE else None,
