@@ -31,6 +31,11 @@ async def submitted(browser: Browser, page: Response, action: str, **values: str
     return await browser.submit(page.form(action), values)
 
 
+def draft_links(page: Response) -> list[str]:
+    """The links of a page without those of its navigation."""
+    return [link for link in page.links if page.text.count(f'href="{link}"') > 1]
+
+
 # --- overview
 
 
@@ -388,6 +393,12 @@ async def test_an_operator_adds_a_tenant_with_a_draft(console: ConsoleWorld) -> 
     assert await kinds(console, "initech") == [EventKind.TENANT_ADDED]
     event = (await events(console, "initech"))[0]
     assert "acme-001" in event.actor
+    assert "/admin/t/initech/links" in draft_links(
+        await console.get(console.operator, "/admin/t/initech/draft")
+    )
+    assert "/admin/t/globex/links" not in draft_links(
+        await console.get(console.operator, "/admin/t/globex/draft")
+    )
     assert "Not published yet" in (await console.get(console.operator, "/admin/t/initech/")).text
 
 
