@@ -175,22 +175,25 @@ class Drafts:
                 return
         raise TenantChanged(slug)
 
-    async def record_test(self, slug: str, test: TestResult, *, version: int | None) -> None:
+    async def record_test(
+        self, slug: str, test: TestResult, *, version: int | None, event: Event | None = None
+    ) -> None:
         """Keep a test login with the draft; an earlier one at the same provider is replaced.
 
         Parameters: version, of the draft that was tested. Raises: DraftChanged when it is not the stored one,
         TestLoginTooLarge, TenantMissing, TenantChanged, StoreUnavailable, VaultError.
         """
-
         if version is None:
             raise DraftChanged(await self.get(slug))
 
         def with_test(state: StoredState) -> StoredState:
             return state.with_test(test, lambda plain: self._vault.seal(state_sealed_for(slug), plain))
 
-        await self._change_state(slug, with_test, version=version, event=None)
+        await self._change_state(slug, with_test, version=version, event=event)
 
-    async def record_failed_test(self, slug: str, test: FailedTest, *, version: int | None) -> None:
+    async def record_failed_test(
+        self, slug: str, test: FailedTest, *, version: int | None, event: Event | None = None
+    ) -> None:
         """Keep a test login that failed with the draft, as `record_test`."""
         if version is None:
             raise DraftChanged(await self.get(slug))
@@ -198,7 +201,7 @@ class Drafts:
         def with_test(state: StoredState) -> StoredState:
             return state.with_failed_test(test, lambda plain: self._vault.seal(state_sealed_for(slug), plain))
 
-        await self._change_state(slug, with_test, version=version, event=None)
+        await self._change_state(slug, with_test, version=version, event=event)
 
     async def propose(self, slug: str, act: Act, *, version: int) -> None:
         """Ask an admin or operator to publish the draft; every change of it withdraws that.

@@ -18,6 +18,7 @@ from portal.admin.actors import Actor
 from portal.admin.draft_reading import OpenDraft
 from portal.admin.draft_state import FailedTest, TestLoginTooLarge, TestResult, sign_in_fingerprint
 from portal.admin.drafts import DraftChanged, Drafts
+from portal.admin.events import Act, EventKind, Outcome
 from portal.admin.tenants import TenantMissing
 from portal.admin.test_redirect_uris import CallbackUrls, redirect_uri
 from portal.admin.viewers import Right, Viewer
@@ -156,7 +157,7 @@ class TestLogins:
         provider: str,
         *,
         bind: Callable[[Provider], str],
-        actor: Actor,
+        act: Act,
         options: AuthorizationOptions | None = None,
     ) -> BegunTest | FailedTest:
         """Begin a test login at a provider of the draft as it is now.
@@ -170,11 +171,11 @@ class TestLogins:
             raise TooManyTests(f"more than {_BURST} at once")
         binding = bind(planned.provider)
         try:
-            return await self._begin(planned, binding, actor, options or AuthorizationOptions())
+            return await self._begin(planned, binding, act.actor, options or AuthorizationOptions())
         except StoreUnavailable:
             raise
         except PortalError as error:
-            return await self._failed(draft, planned, actor, error)
+            return await self._failed(draft, planned, act, error)
 
     async def _begin(
         self, planned: PlannedTest, binding: str, actor: Actor, options: AuthorizationOptions
@@ -216,25 +217,37 @@ class TestLogins:
         return await self._attempts.store_posted(taken, response, planned.provider.response_mode)
 
     async def finish_posted(
-        self, slug: str, reference: str, *, binding: str | None, viewer: Viewer
+        self, slug: str, reference: str, *, binding: str | None, viewer: Viewer, request: Act
     ) -> BegunTest | TestResult | FailedTest:
         """As `finish`, with the posted response that was stored under a reference."""
         taken, response = await self._attempts.take_posted(slug, reference, binding=binding)
-        return await self._finish(slug, taken, response, binding, viewer, posted=True)
+        return await self._finish(
+            slug, taken, response, binding, _act(viewer, slug, taken, request), posted=True
+        )
 
     async def finish(
-        self, slug: str, response: Response, *, redirect_uri: str, binding: str | None, viewer: Viewer
+        self,
+        slug: str,
+        response: Response,
+        *,
+        redirect_uri: str,
+        binding: str | None,
+        viewer: Viewer,
+        request: Act,
     ) -> BegunTest | TestResult | FailedTest:
         """Validate an authorization response from the URL; keep what it says with the draft.
 
         Return the result, or what failed; or, as after a login that a provider cannot do without another
         page, where to send the browser again.
-        Parameters: redirect_uri, where the response arrived; viewer, who has the browser now.
+        Parameters: redirect_uri, where the response arrived; viewer, who has the browser now; request, for
+        the event, with any actor.
         Raises: ResponseMalformed, SignedResponseRejected, AttemptUnknown, TestLoginRefused, StoreUnavailable:
         the test login is not known, or not one of this browser, viewer and draft.
         """
         taken = await self._attempts.take(slug, response, redirect_uri=redirect_uri, binding=binding)
-        return await self._finish(slug, taken, response, binding, viewer, posted=False)
+        return await self._finish(
+            slug, taken, response, binding, _act(viewer, slug, taken, request), posted=False
+        )
 
     async def _finish(
         self,
@@ -242,11 +255,10 @@ class TestLogins:
         taken: TakenAttempt,
         response: Response,
         binding: str | None,
-        viewer: Viewer,
+        act: Act,
         *,
         posted: bool,
     ) -> BegunTest | TestResult | FailedTest:
-        actor = _actor(viewer, slug, taken)
         draft, planned = await self._draft_of(slug, taken)
         attempt = OpenAttempt.of(taken, planned.provider)
         try:
@@ -256,15 +268,16 @@ class TestLogins:
         except ProviderDenied as denial:
             options = attempt.retry(denial.error)
             if options is None or binding is None:
-                return await self._failed(draft, planned, actor, denial)
-            return await self._begin(planned, binding, actor, options)
+                return await self._failed(draft, planned, act, denial)
+            return await self._begin(planned, binding, act.actor, options)
         except PortalError as error:
-            return await self._failed(draft, planned, actor, error)
-        result = self._result(planned, authentication, actor)
+            return await self._failed(draft, planned, act, error)
+        result = self._result(planned, authentication, act.actor)
+        event = act.event(EventKind.TEST_LOGIN, tenant=slug, target=_target(planned), at=result.at)
         try:
-            await self._drafts.record_test(slug, result, version=draft.version)
+            await self._drafts.record_test(slug, result, version=draft.version, event=event)
         except TestLoginTooLarge as error:
-            return await self._failed(draft, planned, actor, error)
+            return await self._failed(draft, planned, act, error)
         except (DraftChanged, TenantMissing) as error:
             raise _changed() from error
         _log.info("test_login_succeeded", tenant=slug, provider=planned.provider.id)
@@ -321,13 +334,13 @@ class TestLogins:
         )
 
     async def _failed(
-        self, draft: OpenDraft, planned: PlannedTest, actor: Actor, error: PortalError
+        self, draft: OpenDraft, planned: PlannedTest, act: Act, error: PortalError
     ) -> FailedTest:
         failed = FailedTest(
             provider=planned.provider.id,
             registration=planned.fingerprint,
             at=self._clock(),
-            actor=actor.as_json(),
+            actor=act.actor.as_json(),
             code=error.code,
             title=error.title,
             explanation=display_text(error.explanation or "", _LONGEST_DETAIL),
@@ -340,20 +353,31 @@ class TestLogins:
             code=failed.code,
             detail=failed.detail,
         )
+        event = replace(act, reason=failed.title).event(
+            EventKind.TEST_LOGIN,
+            tenant=draft.slug,
+            target=_target(planned),
+            at=failed.at,
+            outcome=Outcome.REFUSED,
+        )
         try:
-            await self._drafts.record_failed_test(draft.slug, failed, version=draft.version)
+            await self._drafts.record_failed_test(draft.slug, failed, version=draft.version, event=event)
         except (DraftChanged, TenantMissing) as changed:
             raise _changed() from changed
         return failed
 
 
-def _actor(viewer: Viewer, slug: str, taken: TakenAttempt) -> Actor:
-    """Who tests, if that is still who began. Raises TestLoginRefused."""
+def _act(viewer: Viewer, slug: str, taken: TakenAttempt, request: Act) -> Act:
+    """A request as an act of who tests, if that is still who began. Raises TestLoginRefused."""
     if viewer.may(Right.DRAFT, slug):
         actor = viewer.actor_for(slug)
         if taken.sealed.test is not None and actor.as_json() == taken.sealed.test.actor:
-            return actor
+            return replace(request, actor=actor)
     raise _refused("You are not, or no longer, who began this test login.")
+
+
+def _target(planned: PlannedTest) -> str:
+    return f"provider {planned.provider.id}"
 
 
 def _warnings(provider: Provider, authentication: Authentication) -> Iterator[str]:

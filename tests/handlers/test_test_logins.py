@@ -41,7 +41,11 @@ async def test_the_result_shows_what_the_provider_said(console: ConsoleWorld) ->
     assert "would be an admin of this organisation" in said
     assert "Refresh token Yes" in said
     draft = await tester.open()
+    event = (await console.services.store.list_events(tenant="globex"))[0]
+    assert (event.kind, event.outcome, event.target) == (EventKind.TEST_LOGIN, "done", "provider default")
+    assert (event.client, event.request_id != "") == ("127.0.0.0/24", True)
     test = draft.state.tests["default"]
+    assert event.actor == test.actor
     assert test.claims["email"] == "gina@globex.example"
     assert (test.issuer, test.refresh_token, test.warnings) == (tester.provider.issuer, True, ())
     login = await console.world.login_of(console.admin, "globex")
@@ -119,6 +123,9 @@ async def test_the_error_of_the_provider_is_shown_to_the_admin(console: ConsoleW
     assert "not-the-secret-that-was-registered" not in page.text
     failed = (await tester.open()).state.failed["default"]
     assert failed.code == "token_request_rejected"
+    event = (await console.services.store.list_events(tenant="globex"))[0]
+    assert (event.kind, event.outcome, event.reason) == (EventKind.TEST_LOGIN, "refused", failed.title)
+    assert event.actor == failed.actor
     assert (await tester.open()).state.tests == {}
 
 

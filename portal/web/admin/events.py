@@ -12,6 +12,7 @@ from portal.admin.viewers import Right
 from portal.display_text import display_text
 from portal.stores.tenant_records import Event
 from portal.web.admin.base import AdminHandler
+from portal.web.admin.browser_name import browser_name
 from portal.web.cards import clock_text
 
 _AT_ONCE = 50
@@ -41,6 +42,8 @@ class EventRow:
     refused: bool
     where: str
     """The network and browser of the request."""
+    device: str
+    """The full name that the browser gives itself, if `where` has a shorter one."""
     request_id: str
 
 
@@ -92,19 +95,31 @@ class EventsHandler(AdminHandler):
 
 def who_in_words(actor: Actor) -> str:
     """Who acted: `Admin globex-7f3a`."""
+    if actor.type is ActorType.SYSTEM and actor.subject:
+        return f"The portal ({display_text(actor.subject, limit=120)})"
     return f"{_ROLES[actor.type]} {display_text(actor.subject, limit=120)}".rstrip()
+
+
+def _who(event: Event) -> str:
+    """Who acted. Whoever tried a link that was refused need not be whom it was made for."""
+    actor = actor_of(event.actor)
+    if event.kind == EventKind.SETUP_LINK_REFUSED and actor.type is ActorType.SETUP_LINK:
+        return f"Somebody with setup link {display_text(actor.subject, limit=120)}".rstrip()
+    return who_in_words(actor)
 
 
 def _row(event: Event) -> EventRow:
     network = f"from {display_text(event.client, limit=64)}" if event.client else ""
     device = display_text(event.device, limit=120)
+    browser = browser_name(device)
     return EventRow(
         at=clock_text(event.at, date=True),
         what=display_text(event.kind.replace("_", " "), limit=64).capitalize(),
         target=display_text(event.target, limit=300),
-        who=who_in_words(actor_of(event.actor)),
+        who=_who(event),
         reason=display_text(event.reason, limit=1_000),
         refused=event.outcome != "done",
-        where=" · ".join(part for part in (network, device) if part),
+        where=" · ".join(part for part in (network, browser or device) if part),
+        device=device if browser else "",
         request_id=display_text(event.request_id, limit=128),
     )

@@ -44,6 +44,7 @@ class RevisionsPage:
     """`GET /admin/t/{tenant}/revisions`."""
 
     rows: tuple[RevisionRow, ...]
+    may_roll_back: bool
     notice: str
     earlier_url: str | None
     later_url: str | None
@@ -81,6 +82,7 @@ class RevisionsHandler(AdminHandler):
         base = f"/admin/t/{tenant}/revisions"
         page = RevisionsPage(
             rows=tuple(row_of(one, record.live) for one in shown),
+            may_roll_back=self.viewer.may(Right.PUBLISH, tenant),
             notice=self._notice(),
             earlier_url=base if before is not None else None,
             later_url=f"{base}?before={shown[-1].number}" if len(found) > _AT_ONCE else None,
@@ -200,11 +202,14 @@ def row_of(revision: Revision, live: int) -> RevisionRow:
 
 
 def _test_in_words(test: str) -> str:
-    """Who tested it and when, as far as the record says."""
+    """Who tested it and when, or what it was rolled back to, as far as the record says."""
     if not test:
         return "No test login"
     try:
-        tests = json.loads(test)["tests"]
+        stored = json.loads(test)
+        if "again" in stored:
+            return f"Rolled back to revision {int(stored['again'])}"
+        tests = stored["tests"]
         latest = max(tests.values(), key=lambda one: one["at"])
         when = clock_text(float(latest["at"]), date=True)
         return f"Test login by {who_in_words(actor_of(latest['actor']))} on {when}"

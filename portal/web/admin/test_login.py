@@ -105,7 +105,7 @@ class TestResultHandler(TestLoginHandler):
             tenant,
             provider,
             bind=self.bind_attempt,
-            actor=self.viewer.actor_for(tenant),
+            act=self.act(),
             options=AuthorizationOptions(prompt="login" if form["again"] == "1" else None),
         )
         self.redirect(self.result_url(provider) if isinstance(begun, FailedTest) else begun.url, status=303)

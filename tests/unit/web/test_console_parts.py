@@ -6,6 +6,7 @@ import pytest
 
 from portal.admin.actors import Actor, ActorType
 from portal.admin.viewers import BoundSetupLink, Viewer
+from portal.web.admin.browser_name import browser_name
 from portal.web.admin.diff import DiffLine, diff_lines
 from portal.web.admin.navigation import pages_of
 from portal.web.admin.revisions import revision_number
@@ -28,6 +29,34 @@ OPERATOR = Viewer(Actor(ActorType.OPERATOR))
 )
 def test_records_have_the_network_of_a_client_and_not_its_address(address: str, network: str) -> None:
     assert client_network(address) == network
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", "Firefox on Linux"),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+            "Chrome/128.0.0.0 Safari/537.36",
+            "Chrome on Windows",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+            "Chrome/128.0.0.0 Safari/537.36 Edg/128",
+            "Edge on Windows",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+            "Version/17.5 Mo…",
+            "Safari on iPhone",
+        ),
+        ("Firefox/1", "Firefox"),
+        ("curl/8.0", ""),
+        ("", ""),
+    ],
+)
+def test_the_name_of_a_browser(device: str, name: str) -> None:
+    assert browser_name(device) == name
 
 
 def test_a_diff_is_shown_line_by_line_without_its_header() -> None:
