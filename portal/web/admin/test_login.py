@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from portal.admin.draft_state import FailedTest
 from portal.admin.drafts import DraftChanged, OpenDraft
 from portal.admin.editing import set_values
@@ -143,7 +141,9 @@ class TestClaimsHandler(TestLoginHandler):
         }
         try:
             if changes:
-                content = await asyncio.to_thread(set_values, draft.shown, changes, draft.slug)
+                content = await self.services.contents.run(
+                    draft.slug, set_values, draft.shown, changes, draft.slug
+                )
                 await self.services.drafts.save(
                     draft.slug, content, self.act(), replaces=int(form["version"])
                 )
