@@ -213,14 +213,28 @@ def test_a_content_that_cannot_be_read_is_shown_without_sealed_values() -> None:
     assert shown_safely(content, "acme") == shown(content, "acme")
 
 
-def test_a_difference_of_very_many_lines_is_made_without_searching() -> None:
-    before = "".join(f"- {number}\n" for number in range(1_500))
-    after = before.replace("- 700\n", "- x\n- y\n")
+def test_a_difference_in_many_lines_has_the_lines_around_it() -> None:
+    before = "".join(f"- {number}\n" for number in range(9_000))
+    after = before.replace("- 7000\n", "- x\n- y\n")
     assert text_difference(before, after).splitlines() == [
-        "--- live", "+++ new", "@@ -701,1 +701,2 @@", "-- 700", "+- x", "+- y",
+        "--- live", "+++ new", "@@ -6998,7 +6998,8 @@", " - 6997", " - 6998", " - 6999",
+        "-- 7000", "+- x", "+- y", " - 7001", " - 7002", " - 7003",
     ]  # fmt: skip
     assert text_difference(before, before) == ""
-    assert text_difference(before, before + "- more\n").splitlines()[3:] == ["+- more"]
+    assert text_difference(before, before + "- more\n").splitlines()[-1] == "+- more"
+
+
+def test_a_difference_of_very_many_lines_is_made_without_searching() -> None:
+    before = "".join(f"- {number}\n" for number in range(9_000))
+    after = before.replace("8\n", "x\n")
+    lines = text_difference("- a\n" + before, "- a\n" + after).splitlines()
+    assert lines[2:4] == ["@@ -10,8991 +10,8991 @@", "-- 8"]
+    assert len(lines) == 3 + 2 * 8_991
+
+
+def test_a_difference_shows_every_character_that_changed() -> None:
+    assert text_difference("a: b\u2028c\n", "a: b\nc\n").splitlines()[-2:] == ["+a: b", "+c"]
+    assert text_difference("a: b\r\n", "a: b\n") == ""
 
 
 # --- two client secrets
