@@ -15,6 +15,7 @@ from portal.admin.publication import (
     admin_warning,
     counted_tests,
     missing_tests,
+    short_session,
     tested_providers,
 )
 from portal.clock import Clock
@@ -241,4 +242,6 @@ def _blocking(draft: OpenDraft) -> tuple[str, ...]:
     if draft.problems:
         count = len(draft.problems)
         return (f"The draft has {count} problem{'s' if count > 1 else ''} that must be corrected first.",)
+    if draft.loaded is not None and (sentence := short_session(draft.loaded.tenant)):
+        return (sentence,)
     return ()

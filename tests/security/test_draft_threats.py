@@ -13,6 +13,7 @@ import pytest
 
 from portal.admin.actors import Actor, ActorType
 from portal.admin.content import shown, stored, text_difference
+from portal.admin.drafts import NotPublishable
 from portal.admin.events import Act
 from portal.errors import ConfigurationError
 from tests.kit.console import ConsoleWorld
@@ -67,6 +68,19 @@ async def test_A7_an_admin_who_locks_themselves_out_is_warned(console: ConsoleWo
     await add_tests(console, actor=draft.record.author)
     assert "you would no longer be an admin" in words(await console.get(console.admin, PUBLISH))
     assert "no longer be an admin" not in words(await console.get(console.operator, PUBLISH))
+
+
+@pytest.mark.gen_test
+async def test_A7_a_session_that_ends_at_once_is_not_published_by_an_operator_either(
+    console: ConsoleWorld,
+) -> None:
+    await save(console, console.admin, add="session: {idle: 1s}\n")
+    assert "Logins must last at least 5 minutes" in words(await console.get(console.operator, PUBLISH))
+    drafts = console.services.drafts
+    version = (await drafts.get("globex")).version or 0
+    with pytest.raises(NotPublishable):
+        act = Act(Actor(ActorType.OPERATOR, "root"))
+        await drafts.publish("globex", act, version=version, without_test=True)
 
 
 @pytest.mark.gen_test
