@@ -77,8 +77,10 @@ def missing_tests(
     if missing:
         return missing
     concerned = [one for one in providers if one.rules_differ]
-    if not concerned and live is not None and (
-        tenant.admins != live.admins or live.providers.keys() - tenant.providers.keys()
+    if (
+        not concerned
+        and live is not None
+        and (tenant.admins != live.admins or live.providers.keys() - tenant.providers.keys())
     ):
         concerned = list(providers)
     if not concerned or any(not one.missing for one in concerned):

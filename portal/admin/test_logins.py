@@ -146,9 +146,20 @@ class TestLogins:
         tested = tenant.providers.get(provider)
         if tested is None:
             raise _refused("The draft has no such provider.")
-        uri = redirect_uri(tenant, tested, self._tenants.get(draft.slug), self._callbacks)
+        uri = redirect_uri(tenant, tested, self._live(draft), self._callbacks)
         separate = uri != self._callbacks.callback_url(tenant, provider)
         return PlannedTest(tested, sign_in_fingerprint(tenant, provider), uri, separate)
+
+    def _live(self, draft: OpenDraft) -> list[Tenant] | None:
+        """What is live of the tenant of a draft, as `redirect_uri` needs it.
+
+        That is the live revision, also of a suspended tenant, whose client is still registered; and what this
+        process serves, which may be the one before.
+        """
+        if draft.live is not None and draft.live_tenant is None:
+            return None
+        both = (draft.live_tenant, self._tenants.get(draft.slug))
+        return [one for one in both if one is not None]
 
     async def begin(
         self,

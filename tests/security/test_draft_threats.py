@@ -78,8 +78,8 @@ async def test_A7_a_session_that_ends_at_once_is_not_published_by_an_operator_ei
     assert "Logins must last at least 5 minutes" in words(await console.get(console.operator, PUBLISH))
     drafts = console.services.drafts
     version = (await drafts.get("globex")).version or 0
+    act = Act(Actor(ActorType.OPERATOR, "root"))
     with pytest.raises(NotPublishable):
-        act = Act(Actor(ActorType.OPERATOR, "root"))
         await drafts.publish("globex", act, version=version, without_test=True)
 
 
