@@ -35,6 +35,7 @@ _CONTEXT = 3
 """Lines of a difference before and after a change."""
 _PLACE = re.compile(r"(?m)^@@ -([0-9]+)(.*?) \+([0-9]+)(.*?) @@$")
 _SEALED_VALUE = re.compile(rf"{SEALED}[A-Za-z0-9_.-]+")
+_SHOWN_VALUE = re.compile(rf"{SEALED}[0-9a-f]{{{_SHOWN_CHARACTERS}}}")
 _LIKE_A_SECRET = re.compile(r"(?i)secret|password|private")
 
 
@@ -159,8 +160,17 @@ def _recipient(root: Mapping[str, object], path: KeyPath) -> object:
     if path[0] == "providers":
         several = root.get("providers")
         provider = several.get(path[1]) if isinstance(several, Mapping) else None
-    of_provider = [provider.get(key) for key in _ADDRESSES] if isinstance(provider, Mapping) else None
-    return of_provider, root.get("api") if path[-1] in _CERTIFICATE else None
+    addresses = [provider.get(key) for key in _ADDRESSES] if isinstance(provider, Mapping) else []
+    return [_as_shown_value(one) for one in addresses], root.get("api") if path[-1] in _CERTIFICATE else None
+
+
+def _as_shown_value(value: object) -> object:
+    """A value, or a mapping such as `fields`, with its secrets as the shown form has them."""
+    if isinstance(value, Mapping):
+        return {key: _as_shown_value(one) for key, one in value.items()}
+    if isinstance(value, str) and value.startswith(SEALED) and not _SHOWN_VALUE.fullmatch(value):
+        return _shown(value)
+    return value
 
 
 def shown(content: str, name: str) -> str:
@@ -320,7 +330,8 @@ def _is_secret(model_of: _ModelOf, path: KeyPath) -> bool:
         if field is not None and _holds_secret(field.annotation):
             return not _is_beside_secret(model_of, path, depth + 1)
         is_unknown = is_unknown or (holder is not None and field is None)
-        if is_unknown and _LIKE_A_SECRET.search(str(key)):
+        is_chosen = holder is None and isinstance(key, str) and model_of(path[: depth + 1]) is None
+        if (is_unknown or is_chosen) and _LIKE_A_SECRET.search(str(key)):
             return True
     return False
 

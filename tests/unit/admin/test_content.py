@@ -237,6 +237,29 @@ def test_a_difference_shows_every_character_that_changed() -> None:
     assert text_difference("a: b\r\n", "a: b\n") == ""
 
 
+def test_what_is_only_named_like_a_secret_keeps_working() -> None:
+    """A preset may ask for such a field, and a provider may be named so."""
+    typed = (
+        TYPED + "fields: {private_realm: one}\nauthorize_params: {no_password: two, prompt: login}\n"
+        "requested_claims: {userinfo: {is_private_email: {essential: true}}}\n"
+    )
+    content = as_stored(typed)
+    assert "private_realm: sealed:eno" in content
+    assert "is_private_email: {essential: true}" in content
+    again = as_stored(shown(content, "acme").replace("Acme", "Other"), before=content)
+    assert again == content.replace("Acme", "Other")
+    sealed = as_stored("providers: {private-idp: {issuer: a, client: {id: b}}}\n")
+    assert "sealed" not in sealed
+    params = (
+        read_stored_tenant(
+            "acme", content.replace("fields: {private_realm: sealed:eno}\n", ""), open_sealed=open_sealed
+        )
+        .tenant.providers["default"]
+        .authorize_params
+    )
+    assert dict(params) == {"no_password": "two", "prompt": "login"}
+
+
 # --- two client secrets
 
 TWO = "client: {id: a, secret: [{value: first, expires_at: 2027-01-31}, {value: second}]}\n"
@@ -255,6 +278,9 @@ def test_each_of_two_client_secrets_is_sealed() -> None:
         "client: {secret: {valeu: hunter2}}\n",
         "client: {secret: [{value: {a: hunter2}}]}\n",
         "clinet: {secret: hunter2}\n",
+        "fields: {client_secret: hunter2}\n",
+        "authorize_params: {Password: hunter2}\n",
+        "providers: {a: {fields: {private_key: [hunter2]}}}\n",
     ],
 )
 def test_a_secret_in_a_form_that_is_not_accepted_is_sealed_too(typed: str) -> None:
