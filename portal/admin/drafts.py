@@ -213,7 +213,10 @@ class Drafts:
         if review.obstacles:
             raise NotPublishable(review.obstacles)
         now = self._clock()
-        event = act.event(EventKind.DRAFT_PROPOSED, tenant=slug, target="draft", at=now)
+        before = review.draft.state.proposal
+        event = None
+        if before is None or before.actor != act.actor:  # one event, however often the button is pressed
+            event = act.event(EventKind.DRAFT_PROPOSED, tenant=slug, target="draft", at=now)
 
         proposal = Proposal(act.actor, act.reason, now)
         await self._change_state(

@@ -20,6 +20,7 @@ from portal.admin.draft_state import FailedTest, TestLoginTooLarge, TestResult, 
 from portal.admin.drafts import DraftChanged, Drafts
 from portal.admin.events import Act, EventKind, Outcome
 from portal.admin.tenants import TenantMissing
+from portal.admin.test_login_errors import TooManyTests, changed_meanwhile, refused
 from portal.admin.test_redirect_uris import CallbackUrls, redirect_uri
 from portal.admin.viewers import Right, Viewer
 from portal.clock import Clock
@@ -54,25 +55,6 @@ _REFILL_SECONDS = 6.0
 """A tenant can begin ten test logins at once, and then one every six seconds."""
 _LONGEST_DETAIL = 1_000
 _LONGEST_SCOPES = 300
-
-
-class TestLoginRefused(PortalError):
-    """A test login cannot begin, or what came back is not accepted; `explanation` says why."""
-
-    __test__ = False  # not a class of tests
-    status = 409
-    code = "test_login_refused"
-    title = "This test login is not possible"
-    advice = "Nothing was changed. Open the draft and test it from there."
-
-
-class TooManyTests(TestLoginRefused):
-    """A tenant begins more test logins than a person would."""
-
-    status = 429
-    code = "too_many_test_logins"
-    title = "Too many test logins"
-    advice = "Wait a few seconds, then test again."
 
 
 class LiveTenants(Protocol):
@@ -138,18 +120,29 @@ class TestLogins:
     def plan(self, draft: OpenDraft, provider: str) -> PlannedTest:
         """Return the test login at a provider of a draft. Raises TestLoginRefused."""
         if self._tenants.file_of(draft.slug) is not None:
-            raise _refused("The settings of this organisation are in a file. It has no draft.")
+            raise refused("The settings of this organisation are in a file. It has no draft.")
         if draft.record is None:
-            raise _refused("There is no draft: what is live has not been changed.")
+            raise refused("There is no draft: what is live has not been changed.")
         if draft.loaded is None or draft.problems:
-            raise _refused("The draft has problems. Correct them before the test login.")
+            raise refused("The draft has problems. Correct them before the test login.")
         tenant = draft.loaded.tenant
         tested = tenant.providers.get(provider)
         if tested is None:
-            raise _refused("The draft has no such provider.")
-        uri = redirect_uri(tenant, tested, self._tenants.get(draft.slug), self._callbacks)
+            raise refused("The draft has no such provider.")
+        uri = redirect_uri(tenant, tested, self._live(draft), self._callbacks)
         separate = uri != self._callbacks.callback_url(tenant, provider)
         return PlannedTest(tested, sign_in_fingerprint(tenant, provider), uri, separate)
+
+    def _live(self, draft: OpenDraft) -> list[Tenant] | None:
+        """What is live of the tenant of a draft, as `redirect_uri` needs it.
+
+        That is the live revision, also of a suspended tenant, whose client is still registered; and what this
+        process serves, which may be the one before.
+        """
+        if draft.live is not None and draft.live_tenant is None:
+            return None
+        both = (draft.live_tenant, self._tenants.get(draft.slug))
+        return [one for one in both if one is not None]
 
     async def begin(
         self,
@@ -279,7 +272,7 @@ class TestLogins:
         except TestLoginTooLarge as error:
             return await self._failed(draft, planned, act, error)
         except (DraftChanged, TenantMissing) as error:
-            raise _changed() from error
+            raise changed_meanwhile() from error
         _log.info("test_login_succeeded", tenant=slug, provider=planned.provider.id)
         return result
 
@@ -309,12 +302,12 @@ class TestLogins:
         try:
             draft = await self._drafts.get(slug)
         except TenantMissing as error:
-            raise _changed() from error
+            raise changed_meanwhile() from error
         planned = self.plan(draft, taken.attempt.provider)
         if tested is None or planned.fingerprint != tested.fingerprint:
-            raise _changed()
+            raise changed_meanwhile()
         if planned.redirect_uri != taken.attempt.redirect_uri:  # what is live has changed
-            raise _changed()
+            raise changed_meanwhile()
         return draft, planned
 
     # --- what is kept
@@ -363,7 +356,7 @@ class TestLogins:
         try:
             await self._drafts.record_failed_test(draft.slug, failed, version=draft.version, event=event)
         except (DraftChanged, TenantMissing) as changed:
-            raise _changed() from changed
+            raise changed_meanwhile() from changed
         return failed
 
 
@@ -373,7 +366,7 @@ def _act(viewer: Viewer, slug: str, taken: TakenAttempt, request: Act) -> Act:
         actor = viewer.actor_for(slug)
         if taken.sealed.test is not None and actor.as_json() == taken.sealed.test.actor:
             return replace(request, actor=actor)
-    raise _refused("You are not, or no longer, who began this test login.")
+    raise refused("You are not, or no longer, who began this test login.")
 
 
 def _target(planned: PlannedTest) -> str:
@@ -387,11 +380,3 @@ def _warnings(provider: Provider, authentication: Authentication) -> Iterator[st
     if missing:
         names = display_text(", ".join(missing), _LONGEST_SCOPES)
         yield f"the provider did not grant these scopes: {names}"
-
-
-def _changed() -> TestLoginRefused:
-    return _refused("The draft, or what is live, has changed since this test login began.")
-
-
-def _refused(explanation: str) -> TestLoginRefused:
-    return TestLoginRefused(explanation, explanation=explanation)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
 
@@ -118,8 +117,8 @@ class RevisionHandler(AdminHandler):
         revision = await self.services.tenants.revision(tenant, wanted)
         earlier = await self.services.store.list_revisions(tenant, before=wanted, most=1)
         live = await self._live(tenant, record.live, wanted)
-        content, changes, against_live = await asyncio.to_thread(
-            _compared, revision, earlier[0] if earlier else None, live
+        content, changes, against_live = await self.services.contents.run(
+            tenant, _compared, revision, earlier[0] if earlier else None, live
         )
         row = row_of(revision, record.live)
         page = RevisionPage(
@@ -220,7 +219,7 @@ def _test_in_words(test: str) -> str:
 def _compared(
     revision: Revision, earlier: Revision | None, live: Revision | None
 ) -> tuple[str, tuple[DiffLine, ...] | None, tuple[DiffLine, ...] | None]:
-    """The shown form of a revision, and its differences; run it in a thread."""
+    """The shown form of a revision, and its differences. It may take long: call it in a thread."""
     if revision.format > FORMAT:
         return "", None, None
     try:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from portal.admin.draft_state import FailedTest
 from portal.admin.drafts import DraftChanged, OpenDraft
 from portal.admin.editing import set_values, values
 from portal.admin.general_form import admin_rule, with_admin
-from portal.admin.test_logins import PlannedTest, TestLoginRefused
+from portal.admin.test_login_errors import TestLoginRefused
+from portal.admin.test_logins import PlannedTest
 from portal.admin.test_report import LONGEST_NAME
 from portal.admin.viewers import Right
 from portal.errors import BadRequest, NotFound, PortalError
@@ -145,7 +144,9 @@ class TestClaimsHandler(TestLoginHandler):
         }
         try:
             if changes:
-                content = await asyncio.to_thread(set_values, draft.shown, changes, draft.slug)
+                content = await self.services.contents.run(
+                    draft.slug, set_values, draft.shown, changes, draft.slug
+                )
                 await self.services.drafts.save(
                     draft.slug, content, self.act(), replaces=int(form["version"])
                 )
@@ -181,7 +182,7 @@ class TestAdminHandler(TestLoginHandler):
         if form.errors:
             raise BadRequest("the version of the draft is not a number")
         try:
-            content = await asyncio.to_thread(_with_admin, draft, provider)
+            content = await self.services.contents.run(tenant, _with_admin, draft, provider)
             await self.services.drafts.save(tenant, content, self.act(), replaces=int(form["version"]))
         except DraftChanged as changed:
             found, planned = self.planned(changed.theirs, provider)

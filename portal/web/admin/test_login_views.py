@@ -9,7 +9,8 @@ from portal.admin.actors import actor_of
 from portal.admin.draft_state import FailedTest, TestResult
 from portal.admin.drafts import OpenDraft
 from portal.admin.general_form import admin_rule
-from portal.admin.test_logins import PlannedTest, TestLoginRefused, TestLogins
+from portal.admin.test_login_errors import TestLoginRefused
+from portal.admin.test_logins import PlannedTest, TestLogins
 from portal.admin.test_report import Choice, TestReport, chosen, report
 from portal.display_text import display_text
 from portal.oidc.provider import Provider
