@@ -18,7 +18,7 @@ from portal.time_slices import in_slices
 _log = structlog.get_logger("portal.tenants")
 
 MOST_MEASURED = 100
-"""How many registrations the metric has: those whose credentials expire first."""
+"""How many registrations the metric has: of each tenant the one that expires first, then the others."""
 _LOOK_SECONDS = 60.0
 _AGAIN_SECONDS = 3600.0
 """How often notices are looked for while no tenant changes."""
@@ -58,17 +58,29 @@ class SecretWatch:
             return
         self._looked_at, self._looked = tenants, now
         notices: list[Notice] = []
-        expiries: list[tuple[str, str, float]] = []
+        expiries: list[tuple[int, float, str, str]] = []
         async for tenant in in_slices(tenants):
-            for provider in tenant.providers.values():
-                if provider.expiries:
-                    expiries.append((tenant.slug, provider.id, min(one.at for one in provider.expiries)))
+            expiries += _expiries(tenant)
             notices += secret_notices(tenant, now)
-        self._measure(heapq.nsmallest(MOST_MEASURED, expiries, key=lambda one: one[2]))
+        first = heapq.nsmallest(MOST_MEASURED, expiries)
+        self._measure([(slug, provider, at) for _, at, slug, provider in first])
         for notice in notices:
             if notice not in self._logged:
                 _report(notice, now)
         self._logged = frozenset(notices)
+
+
+def _expiries(tenant: Tenant) -> list[tuple[int, float, str, str]]:
+    """The place of each registration among those of its tenant, its next expiry, and tenant and provider.
+
+    Sorted by them, no tenant hides the others with many registrations.
+    """
+    times = sorted(
+        (min(one.at for one in provider.expiries), provider.id)
+        for provider in tenant.providers.values()
+        if provider.expiries
+    )
+    return [(place, at, tenant.slug, provider) for place, (at, provider) in enumerate(times)]
 
 
 def _report(notice: Notice, now: float) -> None:

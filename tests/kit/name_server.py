@@ -58,7 +58,7 @@ class NameServerForTests:
         return truncated.to_wire()
 
     def _from_records(self, query: dns.message.Message, name: str) -> bytes:
-        response = dns.message.make_response(query)
+        response = dns.message.make_response(query, recursion_available=True)
         if self.rcode is not None:
             response.set_rcode(self.rcode)
             return response.to_wire()

@@ -24,7 +24,7 @@ from portal.config.secret_references import SecretValue, secret_value
 from portal.config.validation import FileModel
 
 MOST_SECRETS = 2
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2})?Z)?", re.ASCII)
+_TIME = re.compile(r"[2-9]\d{3}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2})?Z)?", re.ASCII)
 
 
 def _expiry(text: object) -> float:
@@ -43,7 +43,7 @@ ExpiryTime = Annotated[
         {
             "type": "string",
             "title": "date or time in UTC",
-            "pattern": r"^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2})?Z)?$",
+            "pattern": r"^[2-9]\d{3}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2})?Z)?$",
             "examples": ["2027-01-31"],
         }
     ),

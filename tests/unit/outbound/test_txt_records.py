@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import struct
 import time
 
 import dns.flags
@@ -88,7 +90,7 @@ async def test_A5_a_record_of_another_name_does_not_count(at: str) -> None:
 @pytest.mark.gen_test
 async def test_A5_a_record_of_another_name_in_the_response_does_not_count() -> None:
     def respond(query: dns.message.Message, number: int) -> bytes:
-        response = dns.message.make_response(query)
+        response = dns.message.make_response(query, recursion_available=True)
         for name in ("example", "other.example", "www.acme.example"):
             add_texts(response, name, [RECORD])
         response.additional.append(dns.rrset.from_text(f"{NAME}.", 60, "IN", "TXT", f'"{RECORD}"'))
@@ -278,6 +280,117 @@ def test_what_is_not_the_response_is_refused(wire: bytes, problem: str) -> None:
     with pytest.raises(LookupFailed) as caught:
         read_response(wire, QUERY)
     assert problem in str(caught.value)
+
+
+LONG = b"".join(b"\x01a" for _ in range(120)) + b"\0"
+QUESTION = (QUERY.question[0].name.to_wire() or b"") + b"\0\x10\0\x01"
+
+
+def record(kind: int, data: bytes, name: bytes = b"\xc0\x0c", *, ttl: int = 60) -> bytes:
+    return name + struct.pack("!HHIH", kind, 1, ttl, len(data)) + data
+
+
+def message(
+    *sections: list[bytes], flags: int = 0x8180, question: bytes = QUESTION, questions: int = 1
+) -> bytes:
+    counts = [len(section) for section in (*sections, [], [], [])][:3]
+    header = struct.pack("!6H", QUERY.id, flags, questions, *counts)
+    return header + question + b"".join(one for section in sections for one in section)
+
+
+def named(kind: int) -> list[bytes]:
+    """Many records whose data is a name of 120 labels."""
+    first = 12 + len(QUESTION) + 12
+    pointer = struct.pack("!H", 0xC000 + first)
+    return [record(kind, LONG), *(record(kind, b"\x03%03d" % number + pointer) for number in range(190))]
+
+
+OWN = record(16, bytes([len(RECORD)]) + RECORD.encode())
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        message(named(2)),
+        message([], named(2)),
+        message([], [], named(15)),
+        message(named(5)),
+        message(named(46)),
+        message([record(16, b"\x01a", LONG), *[record(16, b"\x01b", b"\xc0\x2b")] * 190]),
+        message([record(16, b"\x01a")] * 190, question=LONG + b"\0\x10\0\x01"),
+        message(question=LONG + b"\0\x10\0\x01" + b"\xc0\x0c\0\x10\0\x01" * 190, questions=191),
+        message([record(42, b"\0\x01\0\0" * 3900)]),
+    ],
+    ids=["NS", "authority", "additional", "CNAME", "RRSIG", "owners", "question", "questions", "APL"],
+)
+def test_D1_names_of_many_labels_do_not_take_long(wire: bytes) -> None:
+    assert len(wire) <= MOST_BYTES
+    taken = []
+    for _ in range(3):
+        begun = time.thread_time()
+        with contextlib.suppress(LookupFailed):
+            assert read_response(wire, QUERY).texts == frozenset()
+        taken.append(time.thread_time() - begun)
+    assert min(taken) < 0.05
+
+
+def test_D1_a_long_name_may_have_fewer_records() -> None:
+    query = dns.message.make_query(f"{'a.' * 100}example", "TXT")
+    response = dns.message.make_response(query, recursion_available=True)
+    name = query.question[0].name.to_text()[:-1]
+    add_texts(response, name, [RECORD])
+    assert read_response(response.to_wire(), query).texts == {RECORD}
+    add_texts(response, name, [f"{number}" for number in range(100)])
+    with pytest.raises(LookupFailed) as caught:
+        read_response(response.to_wire(), query)
+    assert caught.value.finding == Finding.TOO_LARGE
+
+
+def test_a_record_counts_whatever_the_other_sections_have() -> None:
+    wire = message([OWN], [record(2, LONG)], [record(6, b"no data of an SOA record")])
+    assert read_response(wire, QUERY).texts == {RECORD}
+    assert read_response(message([], [OWN], [OWN]), QUERY).texts == frozenset()
+    for cut in (wire[:-1], wire + b"\0"):
+        with pytest.raises(LookupFailed, match="not a DNS message"):
+            read_response(cut, QUERY)
+
+
+@pytest.mark.parametrize(
+    ("wire", "finding"),
+    [
+        (message(flags=0x8100), Finding.ERROR),
+        (message([], [record(2, LONG)], flags=0x8100), Finding.ERROR),
+        (message(flags=0x8103), Finding.ERROR),
+        (message(flags=0x8380), Finding.UNREADABLE),
+        (message([OWN], flags=0x8380), Finding.UNREADABLE),
+        (message([], [], [record(41, b"", b"\0", ttl=1 << 24)]), Finding.ERROR),
+    ],
+    ids=["no recursion", "referral", "NXDOMAIN of nobody", "truncated", "truncated with a record", "BADVERS"],
+)
+def test_A5_what_tells_nothing_of_the_records_is_not_a_missing_record(wire: bytes, finding: Finding) -> None:
+    with pytest.raises(LookupFailed) as caught:
+        read_response(wire, QUERY)
+    assert caught.value.finding == finding
+    assert TxtSearch(finding).outcome == Outcome.UNKNOWN
+
+
+def test_an_authoritative_name_server_tells_that_there_is_no_record() -> None:
+    for flags in (0x8400, 0x8403, 0x8180, 0x8183):
+        assert read_response(message(flags=flags), QUERY).texts == frozenset()
+    assert read_response(message([OWN], flags=0x8100), QUERY).texts == {RECORD}, "it has looked"
+
+
+@pytest.mark.gen_test
+async def test_A5_a_truncated_response_over_tcp_is_not_a_missing_record() -> None:
+    def respond(query: dns.message.Message, number: int) -> bytes:
+        response = dns.message.make_response(query, recursion_available=True)
+        response.flags |= dns.flags.TC
+        return response.to_wire()
+
+    async with name_server() as server:
+        server.respond = respond
+        assert await outcome(server) == Outcome.UNKNOWN
+        assert server.by_tcp > 0
 
 
 @pytest.mark.gen_test

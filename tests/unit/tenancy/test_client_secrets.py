@@ -61,6 +61,7 @@ def test_a_change_of_the_second_secret_is_a_change_of_the_tenant(tmp_path: Path)
         ("{value: a1, expires: 1}", '5:23: unknown key in client.secret; did you mean "expires_at"?'),
         ("{value: a1, expires_at: 2027-02-30}", "5:35: client.secret.expires_at must be a date such as"),
         ("{value: a1, expires_at: '31.1.2027'}", "5:35: client.secret.expires_at must be a date such as"),
+        ("{value: a1, expires_at: 1027-01-31}", "5:35: client.secret.expires_at must be a date such as"),
         ("[{value: '${NONE}'}]", "5:20: client.secret[1].value needs the environment variable NONE"),
     ],
 )

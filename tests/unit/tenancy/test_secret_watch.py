@@ -97,3 +97,20 @@ async def test_the_metric_is_bounded() -> None:
     await watched.watch.look()
     times = sorted(float(line.split(" ")[1]) for line in watched.metric())
     assert times == [NOW + number * DAY for number in range(1, MOST_MEASURED + 1)]
+
+
+@pytest.mark.gen_test
+async def test_D1_no_tenant_hides_the_others_with_many_registrations() -> None:
+    def crowd(slug: str) -> Tenant:
+        made = expiring(slug, NOW - DAY)
+        provider = made.default_provider
+        many = {f"p{n}": replace(provider, id=f"p{n}") for n in range(30)}
+        return replace(made, providers=many)
+
+    crowds = [crowd(f"crowd{number}") for number in range(5)]
+    watched = Watched(*crowds, expiring("acme", NOW + DAY), expiring("globex", NOW + 2 * DAY))
+    await watched.watch.look()
+    lines = watched.metric()
+    assert len(lines) == MOST_MEASURED
+    for slug in ("acme", "globex", "crowd0", "crowd4"):
+        assert any(f'tenant="{slug}"' in line for line in lines), slug
