@@ -280,7 +280,7 @@ class Domains:
             proven_at=proven_at,
             checked_at=now,
             event=event,
-            replaces=claim,
+            unchanged=claim,
         )
 
     async def _hold(
@@ -307,7 +307,7 @@ class Domains:
                 proven_at=now,
                 checked_at=now,
                 event=event,
-                replaces=stored,
+                unchanged=stored,
             ):
                 return
             if stored is None and await self.store.add_domain(new, event=event, made_at=made_at):

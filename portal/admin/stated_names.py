@@ -74,7 +74,7 @@ async def release_unstated(
         if _versions(await store.get_draft(slug), await store.get_tenant(slug)) != versions:
             break
         event = act.event(EventKind.DOMAIN_RELEASED, tenant=slug, target=claim.name, at=clock())
-        if await store.delete_domain(claim.name, tenant=slug, event=event, replaces=claim):
+        if await store.delete_domain(claim.name, tenant=slug, event=event, unchanged=claim):
             released.append(claim.name)
     return released
 

@@ -120,12 +120,12 @@ class TenantStore(Protocol):
         proven_at: float,
         checked_at: float,
         event: Event | None,
-        replaces: DomainClaim | None = None,
+        unchanged: DomainClaim | None = None,
     ) -> bool:
         """Set the proof of a claim of this tenant (`proven_at` 0: it was lost); False if it has none.
 
-        `event`: None when only `checked_at` is to be changed; a stored proof then stays as it is. `replaces`:
-        only a claim whose proof and times are still those of this one.
+        `event`: None when only `checked_at` is to be changed; a stored proof then stays as it is.
+        `unchanged`: only a claim whose proof and times are still those of this one.
         """
 
     async def delete_domain(
@@ -135,11 +135,11 @@ class TenantStore(Protocol):
         tenant: str,
         event: Event,
         unproven: bool = False,
-        replaces: DomainClaim | None = None,
+        unchanged: DomainClaim | None = None,
     ) -> bool:
         """Delete a claim of this tenant; False if there is none.
 
-        `unproven`: only one that does not count. `replaces`: as in `prove_domain`.
+        `unproven`: only one that does not count. `unchanged`: as in `prove_domain`.
         """
 
     # --- events

@@ -410,9 +410,11 @@ async def test_a_claim_that_changed_since_it_was_read_stays(tenants: TenantStore
     [before], kinds_before = await tenants.list_domains(), await kinds(tenants)
     for event in (again, None):
         lost = {"tenant": by, "proof": "", "proven_at": 0.0, "checked_at": at(5)}
-        assert not await tenants.prove_domain(name, **lost, event=event, replaces=read)  # type: ignore[arg-type]
+        assert not await tenants.prove_domain(name, **lost, event=event, unchanged=read)  # type: ignore[arg-type]
     for unproven in (False, True):
-        assert not await tenants.delete_domain(name, tenant=by, event=again, unproven=unproven, replaces=read)
+        assert not await tenants.delete_domain(
+            name, tenant=by, event=again, unproven=unproven, unchanged=read
+        )
     assert await tenants.list_domains() == [before]
     assert await kinds(tenants) == kinds_before
 
@@ -430,12 +432,12 @@ async def test_a_claim_that_is_as_it_was_read_can_be_changed_and_deleted(tenants
             proven_at=at(1.123) if proof else 0.0,
             checked_at=at(2.345),
             event=event,
-            replaces=read,
+            unchanged=read,
         )
     [read] = await tenants.list_domains()
     assert (read.proof, read.checked_at) == ("", at(2.345))
     for event in (new_event("released", 3), new_event("again", 4)):
-        done = await tenants.delete_domain(read.name, tenant=read.tenant, event=event, replaces=read)
+        done = await tenants.delete_domain(read.name, tenant=read.tenant, event=event, unchanged=read)
         assert done == (event.kind == "released")
     assert await kinds(tenants) == ["added", "claimed", "proven", "lost", "released"]
 

@@ -68,6 +68,7 @@ def every_operation(tenants: TenantStore) -> dict[str, Awaitable[object]]:
         "status": "suspended",
         "tenant": "initech",
         "token_hash": "t",
+        "unchanged": new_claim(),
         "unproven": False,
         "version": 1,
     }

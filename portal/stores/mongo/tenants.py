@@ -228,14 +228,14 @@ class MongoTenants:
         proven_at: float,
         checked_at: float,
         event: Event | None,
-        replaces: DomainClaim | None = None,
+        unchanged: DomainClaim | None = None,
     ) -> bool:
         require_short(name=name, tenant=tenant, proof=proof)
         require_times(proven_at=proven_at, checked_at=checked_at)
         values: Document = {"checked_at": checked_at}
         if event is not None:
             values |= {"proof": proof, "proven_at": proven_at}
-        reported, expected = None if event is None else _counted(event), documents.domain_proof(replaces)
+        reported, expected = None if event is None else _counted(event), documents.domain_proof(unchanged)
         return await self._domains.change(name, tenant, {"$set": values}, event=reported, expected=[expected])
 
     async def delete_domain(
@@ -245,10 +245,10 @@ class MongoTenants:
         tenant: str,
         event: Event,
         unproven: bool = False,
-        replaces: DomainClaim | None = None,
+        unchanged: DomainClaim | None = None,
     ) -> bool:
         require_short(name=name, tenant=tenant)
-        expected: list[Document] = [{"proven_at": 0} if unproven else {}, documents.domain_proof(replaces)]
+        expected: list[Document] = [{"proven_at": 0} if unproven else {}, documents.domain_proof(unchanged)]
         change: Document = {"$set": {"removed": True}}
         return await self._domains.change(name, tenant, change, event=_counted(event), expected=expected)
 

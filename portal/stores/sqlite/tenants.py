@@ -183,11 +183,11 @@ class SQLiteTenants:
         proven_at: float,
         checked_at: float,
         event: Event | None,
-        replaces: DomainClaim | None = None,
+        unchanged: DomainClaim | None = None,
     ) -> bool:
         require_short(name=name, tenant=tenant, proof=proof)
         require_times(proven_at=proven_at, checked_at=checked_at)
-        condition, parameters = _if_unchanged(replaces)
+        condition, parameters = _if_unchanged(unchanged)
         parameters |= {"name": name, "tenant": tenant, "checked_at": checked_at}
         if event is None:
             return await self._change(sql.NOTE_CHECK + condition, parameters, event=None)
@@ -201,10 +201,10 @@ class SQLiteTenants:
         tenant: str,
         event: Event,
         unproven: bool = False,
-        replaces: DomainClaim | None = None,
+        unchanged: DomainClaim | None = None,
     ) -> bool:
         require_short(name=name, tenant=tenant)
-        condition, parameters = _if_unchanged(replaces)
+        condition, parameters = _if_unchanged(unchanged)
         statement = sql.DELETE_DOMAIN + condition + (sql.IF_UNPROVEN if unproven else "")
         parameters |= {"name": name, "tenant": tenant}
         return await self._change(statement, parameters, event=event, counted=True)
