@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from portal.admin.change_limit import ChangeLimit
 from portal.admin.check_runs import CheckRuns
 from portal.admin.closing import Closing
 from portal.admin.content_worker import ContentWorker
@@ -39,6 +40,7 @@ class AdminServices:
     tenants: TenantAdmin
     viewers: Viewers
     file_sign_ins: FileSignIns
+    changes: ChangeLimit
     drafts: Drafts
     contents: ContentWorker
     """Reads contents in its thread."""
@@ -92,6 +94,7 @@ def admin_services(
             find_setup_link=setup_links.bound,
         ),
         file_sign_ins=file_sign_ins,
+        changes=ChangeLimit(clock),
         drafts=drafts,
         contents=in_thread,
         checks=CheckRuns(database, clock=clock),

@@ -18,7 +18,7 @@ from portal.admin.content_worker import Conflicts, ContentWorker, no_conflicts
 from portal.admin.events import Act, EventKind
 from portal.admin.stated_names import release_unstated
 from portal.clock import Clock
-from portal.errors import ConfigurationError, PortalError, StoreUnavailable
+from portal.errors import ConfigurationError, PortalError, Problem, StoreUnavailable
 from portal.stores.tenant_records import Draft, Revision, TenantRecord, TenantStatus
 from portal.stores.tenant_store import TenantStore
 from portal.tenancy.loading import LoadedTenant
@@ -167,9 +167,12 @@ class TenantAdmin:
         """Publish an earlier revision again, as the next one.
 
         Raises: TenantMissing, TenantChanged, RevisionOfLaterVersion, ConfigurationError when this version
-        cannot read it for another reason or another tenant has one of its names, StoreUnavailable.
+        cannot read it for another reason, another tenant has one of its names or it is what is live already,
+        StoreUnavailable.
         """
         record, earlier = await self.get(slug), await self.revision(slug, number)
+        if record.live and (await self.revision(slug, record.live)).content == earlier.content:
+            raise ConfigurationError([Problem(slug, f"revision {number} is the same as the live revision")])
         if earlier.format > FORMAT:
             raise RevisionOfLaterVersion(f"revision {number} of {slug} has format {earlier.format}")
         loaded = await self._worker.run(slug, self._worker.reader.read, slug, earlier.content)

@@ -25,6 +25,8 @@ TenantEntry = TenantRecord | Revision | Draft | SetupLink | DomainClaim | Event
 MAX_CONTENT_BYTES = 256 * 1024
 """Of the content of a revision or draft, in UTF-8."""
 MAX_REASON_CHARACTERS = 1000
+MOST_REVISIONS = 1000
+"""Revisions of one tenant; with a further one, the oldest is deleted."""
 MOST_SETUP_LINKS = 500
 """Of one tenant; with a further one, the oldest is deleted."""
 _MOST_CHARACTERS = {

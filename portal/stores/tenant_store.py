@@ -61,7 +61,8 @@ class TenantStore(Protocol):
 
         False if another is live, or the tenant is gone: then nothing is stored. `revision.number` is larger
         than `replaces`, and so than every earlier one. `draft`: the version of the draft that was published,
-        which is deleted unless it has changed meanwhile; None: the draft stays.
+        which is deleted unless it has changed meanwhile; None: the draft stays. Of a tenant's revisions, the
+        latest MOST_REVISIONS stay stored.
         """
 
     async def read_revisions(self, keys: Collection[tuple[str, int]]) -> list[Revision]:

@@ -196,6 +196,25 @@ async def test_revisions_are_listed_newest_first_in_pages(tenants: TenantStore) 
 
 
 @pytest.mark.gen_test
+async def test_the_latest_revisions_of_a_tenant_stay_stored(
+    tenants: TenantStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("portal.stores.sqlite.tenants", "portal.stores.mongo.outbox"):
+        monkeypatch.setattr(f"{module}.MOST_REVISIONS", 3)
+    for slug in ("initech", "globex"):
+        await with_tenant(tenants, slug)
+    other = new_revision(1, "globex")
+    assert await tenants.publish(other, replaces=0, draft=None, event=new_event(tenant="globex"))
+    for number in range(1, 6):
+        assert await publish(tenants, number, event=new_event())
+    found = await tenants.list_revisions("initech", before=None, most=10)
+    assert [each.number for each in found] == [5, 4, 3]
+    keys = [("initech", number) for number in range(1, 6)]
+    assert [each.number for each in await tenants.read_revisions(keys)] == [3, 4, 5]
+    assert await tenants.list_revisions("globex", before=None, most=10) == [other]
+
+
+@pytest.mark.gen_test
 async def test_more_revisions_than_one_query_reads_are_returned_in_order(tenants: TenantStore) -> None:
     slugs = [f"t{number:03}" for number in range(130)]
     for slug in slugs:

@@ -20,6 +20,7 @@ import pytest
 
 from portal.access.accounts import AccountRule, Operator
 from portal.access.rules import Comparison, Rule
+from portal.admin.change_limit import BURST
 from portal.admin.events import EventKind
 from portal.admin.viewers import BoundSetupLink
 from portal.web.admin.reference import Kind, kinds, methods_of, refusal
@@ -446,6 +447,28 @@ async def test_T5_the_admin_of_a_file_sees_nothing_of_a_stored_tenant_with_its_s
         assert "the secret merger" not in text
         assert ("of the file" in text) is (query == "" or "ffff" in query)
     assert "the secret merger" in (await console.get(console.operator, events)).text
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_D5_admins_and_links_cannot_fill_the_database(console: ConsoleWorld) -> None:
+    services = console.services
+    address = "/admin/t/globex/revisions/1/rollback"
+    refused = await console.post(console.admin, address, reason="")
+    assert refused.status == 409
+    assert "the same as the live revision" in refused.text
+    await services.logins.end_all("globex", ACT)
+    before = await services.store.list_events(tenant="globex", most=500)
+    assert await services.logins.end_all("globex", ACT) == 0
+    assert await services.store.list_events(tenant="globex", most=500) == before
+    await console.world.sign_in(console.admin, "globex", "gina")
+    statuses = [(await console.post(console.admin, address, reason="")).status for _ in range(BURST + 20)]
+    assert set(statuses) == {409, 429}
+    assert statuses.count(409) < BURST + 10
+    response = await console.post(console.admin, "/admin/t/globex/draft/yaml", content="", version="")
+    assert response.status == 429
+    assert response.headers["Retry-After"] == "60"
+    assert (await console.get(console.admin, "/admin/t/globex/draft/yaml")).status == 200
+    assert (await console.post(console.operator, address, reason="")).status == 409
 
 
 async def let_another_organisation_have_globex(console: ConsoleWorld) -> None:

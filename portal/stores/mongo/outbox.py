@@ -16,6 +16,7 @@ from portal.errors import StoreUnavailable
 from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection
 from portal.stores.mongo.documents import Document
 from portal.stores.mongo.tenant_documents import OUTBOX, revision_id, undelivered
+from portal.stores.record_checks import MOST_REVISIONS
 
 _log = structlog.get_logger("portal.store")
 
@@ -56,6 +57,8 @@ class Outbox:
         """
         events, revisions = undelivered(document, "events"), undelivered(document, "revisions")
         await self.insert("revisions", [_separate(each, document) for each in revisions])
+        if revisions:
+            await self._delete_early(document, newest=max(each["number"] for each in revisions))
         await self.insert("events", [_without_mark(each) for each in events])
         if document.get("removed"):
             await self._finish_removal(collection, document)
@@ -78,6 +81,16 @@ class Outbox:
             except BulkWriteError as error:
                 if not _only_duplicates(error.details):
                     raise
+
+    async def _delete_early(self, document: Document, *, newest: int) -> None:
+        """Keep the latest MOST_REVISIONS of a tenant."""
+        early = {
+            "tenant": document["_id"],
+            "instance": document.get("instance"),
+            "number": {"$lte": newest - MOST_REVISIONS},
+        }
+        async with self._connection.operation():
+            await self._connection.collection("revisions").delete_many(early)
 
     async def _finish_removal(self, collection: str, document: Document) -> None:
         if collection == "tenants":

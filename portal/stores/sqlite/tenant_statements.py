@@ -70,6 +70,7 @@ REMOVE_REST = tuple(
 MAKE_LIVE = f"""UPDATE tenants SET live = :number, changed_at = :published_at
     WHERE slug = :tenant AND live = :replaces AND {_MADE_THEN}"""
 ADD_REVISION = f"INSERT INTO revisions ({_REVISION}) VALUES ({_named(Revision)})"
+DROP_EARLY_REVISIONS = "DELETE FROM revisions WHERE tenant = ? AND number <= ?"
 GET_REVISION = f"SELECT {_REVISION} FROM revisions WHERE tenant = ? AND number = ?"
 LIST_REVISIONS = f"""SELECT {_REVISION} FROM revisions WHERE tenant = ? AND number < ?
     ORDER BY number DESC LIMIT ?"""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from portal.stores.record_checks import (
+    MOST_REVISIONS,
     MOST_SETUP_LINKS,
     TenantEntry,
     require_keys,
@@ -96,6 +97,7 @@ class SQLiteTenants:
 
         def store(database: sqlite3.Connection) -> None:
             database.execute(sql.ADD_REVISION, values)
+            database.execute(sql.DROP_EARLY_REVISIONS, (revision.tenant, revision.number - MOST_REVISIONS))
             if draft is not None:
                 database.execute(sql.DELETE_DRAFT, (revision.tenant, draft))
 

@@ -72,6 +72,8 @@ class AdminHandler(PageHandler):
         self._allowed = True
         if slug is not None:
             structlog.contextvars.bind_contextvars(tenant=slug)
+            if self.request.method == "POST" and not self.viewer.operator:
+                self.services.changes.count(slug)
             if self.of_database:
                 self.require_database(slug)
 
