@@ -194,7 +194,7 @@ async def test_a_new_tenant_is_set_up_in_five_steps(console: ConsoleWorld) -> No
     await console.services.store.add_tenant(record, event=new_event())
     page = await console.get(console.operator, "/admin/t/hooli/draft")
     text = words(page)
-    assert "Set up hooli" in text
+    assert "Set up Hooli" in text
     assert text.index("Choose your provider Next") < text.index("Enter its values Later")
     assert text.index("Test the login") < text.index("Publish Later")
     content = textarea(await console.get(console.admin, YAML)).replace("Globex", "Hooli")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -19,9 +20,9 @@ from tests.kit.test_logins import PAGE, Tester
 RULES = "access: {require: [{claim: email, equals: gina@globex.example}, {claim: team, equals: red}]}\n"
 
 
-def text(html: str) -> str:
+def text(page: str) -> str:
     """The visible text of a page."""
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
 
 
 @pytest.mark.gen_test
@@ -31,13 +32,17 @@ async def test_the_result_shows_what_the_provider_said(console: ConsoleWorld) ->
     page = await tester.test()
     assert (page.status, urlsplit(page.url).path) == (200, f"{PAGE}/default"), page.text
     said = text(page.text)
-    assert "The test login succeeded" in said
+    assert "Signed in at the provider, but your rules refuse this account" in said
+    assert "The test login succeeded" not in said
+    assert "Change who may sign in" in said
+    assert "Go on to publishing" not in said
     assert "gina@globex.example" in said
     assert "email_verified boolean true" in said
     assert "Met: email must be &quot;gina@globex.example&quot;" in said
     assert "Not met: team must be &quot;red&quot; Found no such claim." in said
     assert "This account may not sign in" in said
-    assert "would be an admin of this organisation" in said
+    assert "An account that may not sign in is no admin" in said
+    assert "would be an admin" not in said
     assert "Refresh token Yes" in said
     draft = await tester.open()
     test = draft.state.tests["default"]
@@ -118,6 +123,14 @@ async def test_the_error_of_the_provider_is_shown_to_the_admin(console: ConsoleW
     assert "not-the-secret-that-was-registered" not in page.text
     failed = (await tester.open()).state.failed["default"]
     assert failed.code == "token_request_rejected"
+    steps = text((await console.get(console.admin, "/admin/t/globex/draft")).text)
+    assert "Test the login Failed" in steps
+    assert f"the last test login failed: {failed.title}" in html.unescape(steps)
+    assert re.search(r"The test login at \S+ failed on \d+ \w+ \d{4}, ", steps)
+    assert "See what went wrong" in steps
+    assert "nobody has made a test login" not in steps
+    review = text((await console.get(console.admin, "/admin/t/globex/draft/publish")).text)
+    assert "The test login failed." in review
     assert (await tester.open()).state.tests == {}
 
 

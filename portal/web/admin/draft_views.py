@@ -9,7 +9,7 @@ from portal.admin.actors import Actor, actor_of
 from portal.admin.check_runs import CheckReport, RunState
 from portal.admin.draft_reading import OpenDraft, Review
 from portal.admin.organisation_name import organisation_name
-from portal.admin.publication import ONE_OF_SEVERAL, TestedProvider
+from portal.admin.publication import ONE_OF_SEVERAL, Tested, TestedProvider
 from portal.config.source_lines import SourceLine, lines_of, source_line
 from portal.display_text import display_text
 from portal.errors import Problem
@@ -45,6 +45,15 @@ _STATES = {
     "advised": "Advised",
     "failed": "Failed",
     "idle": "Not needed",
+}
+
+
+_TEST_STATES = {
+    "good": "Tested",
+    "missing": "Missing",
+    "failed": "Failed",
+    "refused": "Refused by the rules",
+    "not needed": "Not needed",
 }
 
 
@@ -126,8 +135,15 @@ class TestedView:
 
     name: str
     state: str
-    """`good`, `missing`, or `not needed`."""
+    """`good`, `missing`, `failed`, `refused` or `not needed`."""
     text: str
+    url: str = ""
+    """The page of the test login, if there was one."""
+
+    @property
+    def words(self) -> str:
+        """The state in words."""
+        return _TEST_STATES[self.state]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +172,16 @@ class PublishPage:
     @property
     def ready(self) -> bool:
         return not self.blocking and not self.missing_tests
+
+    @property
+    def failed(self) -> bool:
+        """Whether a test login failed."""
+        return any(one.state == "failed" for one in self.tests)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the access rules refuse the account of a test login."""
+        return any(one.state == "refused" for one in self.tests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +230,7 @@ def draft_name(draft: OpenDraft) -> str:
 
 def tested_views(review: Review) -> tuple[TestedView, ...]:
     """The test logins of a draft."""
-    return tuple(_tested_view(one) for one in review.providers)
+    return tuple(_tested_view(one, review.draft.slug) for one in review.providers)
 
 
 def tests_note(review: Review) -> str:
@@ -222,14 +248,47 @@ def _provider_name(id_: str) -> str:
     return "the provider" if id_ == ONLY_PROVIDER else f"provider {display_text(id_, limit=63)}"
 
 
-def _tested_view(one: TestedProvider) -> TestedView:
-    name = display_text(one.name, limit=100)
+def _tested_view(one: TestedProvider, slug: str) -> TestedView:
+    name, page = display_text(one.name, limit=100), f"/admin/t/{slug}/draft/test/{one.id}"
     if one.test is not None and not one.missing:
         who = who_in_words(actor_of(one.test.actor))
         return TestedView(name, "good", f"Tested by {who} on {clock_text(one.test.at, date=True)}.")
+    if one.failed is not None and one.state is Tested.FAILED:
+        when = clock_text(one.failed.at, date=True)
+        return TestedView(name, "failed", f"{when}: {_bounded(one.failed.title)}.", page)
     if one.differs or one.rules_differ:
-        return TestedView(name, "missing", one.missing[:1].upper() + one.missing[1:])
+        url = page if one.test is not None else ""
+        return TestedView(name, one.state.value, _bounded(one.missing[:1].upper() + one.missing[1:]), url)
     return TestedView(name, "not needed", "It has not changed.")
+
+
+def _bounded(text: str) -> str:
+    return display_text(text, limit=500)
+
+
+def _test_notes(review: Review) -> tuple[str, ...]:
+    """What is missing of the test logins, and when those that failed were made."""
+    failed = (one for one in review.providers if one.state is Tested.FAILED and one.failed is not None)
+    times = (
+        f"The test login at {display_text(one.name, limit=100)} failed on "
+        f"{clock_text(one.failed.at, date=True)}."
+        for one in failed
+        if one.failed is not None
+    )
+    return (*review.missing_tests, *times)
+
+
+def _test_links(review: Review) -> tuple[Link, ...]:
+    """To the test, or to what went wrong with it."""
+    base = f"/admin/t/{review.draft.slug}/draft"
+    again = Link(f"{base}/test", "Test the login")
+    for one in review.providers:
+        page = f"{base}/test/{one.id}"
+        if one.state is Tested.FAILED:
+            return Link(page, "See what went wrong"), again
+        if one.state is Tested.REFUSED:
+            return Link(f"{base}/general", "Change who may sign in"), Link(page, "See the test login")
+    return (again,)
 
 
 def _state_of_checks(checks: CheckReport | None, draft: OpenDraft) -> str:
@@ -248,11 +307,16 @@ def steps_of(review: Review, checks: CheckReport | None, *, can_publish: bool) -
     base = f"/admin/t/{draft.slug}/draft"
     chosen, valid = bool(draft.providers), draft.loaded is not None and not draft.problems
     tested = valid and not review.missing_tests
+    checked = _state_of_checks(checks, draft) if valid else "later"
     done = [chosen, valid, tested, False]
     now = done.index(False)
     states = ["done" if one else "now" if index == now else "later" for index, one in enumerate(done)]
     if tested and not review.test:
         states[2] = "idle"
+    if valid and not tested and {one.state for one in review.providers} & {Tested.FAILED, Tested.REFUSED}:
+        states[2] = "failed"
+    elif checked == "failed" and not tested:
+        states[2] = "later"
     change = tuple(
         Link(f"{base}/providers/{id_}", f"Change {_provider_name(id_)}") for id_ in draft.providers
     )
@@ -275,7 +339,7 @@ def steps_of(review: Review, checks: CheckReport | None, *, can_publish: bool) -
         Step(
             "Run the checks",
             "The portal asks the provider about each value. It takes a few seconds, and nobody is signed in.",
-            _state_of_checks(checks, draft) if valid else "later",
+            checked,
             links=(Link(f"{base}/checks", "Run the checks"),) if valid else (),
         ),
         Step(
@@ -283,8 +347,8 @@ def steps_of(review: Review, checks: CheckReport | None, *, can_publish: bool) -
             "Sign in with your own account. It changes nothing for your users, and shows what the provider "
             "says about you.",
             states[2],
-            review.missing_tests if valid else (),
-            (Link(f"{base}/test", "Test the login"),) if valid else (),
+            _test_notes(review) if valid else (),
+            _test_links(review) if valid else (),
         ),
         Step(
             "Publish" if can_publish else "Propose",

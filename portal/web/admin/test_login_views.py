@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from portal.access.rules import sign_in_refusal
 from portal.admin.actors import actor_of
 from portal.admin.draft_state import FailedTest, TestResult
 from portal.admin.drafts import OpenDraft
@@ -31,7 +32,7 @@ class ProviderView:
     separate: bool
     """Whether only test logins use this redirect URI."""
     state: str
-    """`passed`, `changed` (since the test login), `failed` (the last one) or `untested`."""
+    """`passed`, `refused` (by the access rules), `changed` (since), `failed` (the last one) or `untested`."""
     at: str
     """When the last test login was; empty before the first."""
 
@@ -40,6 +41,7 @@ class ProviderView:
         """The state in words."""
         return {
             "passed": "The test login succeeded",
+            "refused": "Signed in at the provider, but your rules refuse this account",
             "changed": "Changed since the test login",
             "failed": "The last test login failed",
             "untested": "Not tested yet",
@@ -149,7 +151,7 @@ def provider_view(draft: OpenDraft, planned: PlannedTest) -> ProviderView:
     test, failed = draft.state.tests.get(id_), draft.state.failed.get(id_)
     state, last = "untested", 0.0
     if test is not None:
-        state, last = "passed" if test.registration == planned.fingerprint else "changed", test.at
+        state, last = _state(draft, planned, test), test.at
     if failed is not None and (test is None or failed.at > test.at):
         state, last = "failed", failed.at
     return ProviderView(
@@ -194,6 +196,14 @@ def result_page(
         choices=_claim_choices(test, found, tenant, typed, errors or {}) if test and found and own else (),
         notice=notice,
     )
+
+
+def _state(draft: OpenDraft, planned: PlannedTest, test: TestResult) -> str:
+    """Of a provider whose last test login succeeded."""
+    if test.registration != planned.fingerprint:
+        return "changed"
+    access = draft.loaded.tenant.access.get(planned.provider.id, ()) if draft.loaded is not None else ()
+    return "passed" if sign_in_refusal(access, test.claims) is None else "refused"
 
 
 def _label(provider: Provider) -> str:
