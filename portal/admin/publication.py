@@ -63,7 +63,7 @@ def tested_providers(
     live: Tenant | None,
     tests: Mapping[str, TestResult],
     *,
-    failed: Mapping[str, FailedTest] | None = None,
+    failed: Mapping[str, FailedTest],
     now: float,
 ) -> tuple[TestedProvider, ...]:
     """What the test logins of a draft are worth.
@@ -72,8 +72,7 @@ def tested_providers(
     read; tests, and those that failed last, by the id of the provider; now, seconds, UTC.
     """
     return tuple(
-        _tested(tenant, live, id_, tests.get(id_), (failed or {}).get(id_), now=now)
-        for id_ in tenant.providers
+        _tested(tenant, live, id_, tests.get(id_), failed.get(id_), now=now) for id_ in tenant.providers
     )
 
 

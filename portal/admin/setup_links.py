@@ -199,7 +199,7 @@ class SetupLinks:
         link = await self._store.find_setup_link(own.token_hash)
         if link is None or self.state(link) is not LinkState.OPENED or not own.is_bound(link.browser_hash):
             return None
-        return BoundSetupLink(link.tenant, link_actor(link).subject)
+        return BoundSetupLink(link.tenant, link_actor(link).subject, link.expires_at)
 
     async def organisation(self, slug: str) -> str:
         """The name of a tenant in its draft, or one like its slug. Raises StoreUnavailable."""

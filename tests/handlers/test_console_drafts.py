@@ -153,7 +153,7 @@ def setup_link(console: ConsoleWorld, browser: Browser, *, publishes: bool = Fal
     viewers = console.services.viewers
 
     async def find(cookie: str) -> BoundSetupLink | None:
-        return BoundSetupLink("globex", "Peter") if cookie == "secret" else None
+        return BoundSetupLink("globex", "Peter", 1_796_000_000.0) if cookie == "secret" else None
 
     browser.cookies.setdefault("localhost", {})["portal-setup"] = "secret"
     with mock.patch.multiple(viewers, _find_setup_link=find, _link_publishes=publishes):
@@ -183,8 +183,35 @@ async def test_a_setup_link_publishes_where_the_operator_allows_it(console: Cons
     with setup_link(console, console.stranger, publishes=True):
         await save(console, console.stranger, add="session: {idle: 12m}\n")
         done = await press(console, console.stranger, "publish")
-    assert "Published as revision 2" in done.text
+        assert "Published as revision 2" in done.text
+        assert "Globex is live" in words(done)
+        assert "There is no draft" not in done.text
+        assert f"Your users sign in here: {console.at('/t/globex/')}" in words(done)
+        assert "it works in this browser until 30 November 2026, 00:53 UTC" in words(done)
+        assert "The admins that its settings name" in words(done)
     assert '"setup_link"' in (await console.services.tenants.revision("globex")).author
+
+
+@pytest.mark.gen_test
+async def test_who_locks_themselves_out_confirms_it_and_reads_the_result(console: ConsoleWorld) -> None:
+    typed = textarea(await console.get(console.admin, YAML)).replace("equals: gina@", "equals: hank@")
+    await save(console, console.admin, typed)
+    login = await console.world.login_of(console.admin, "globex")
+    assert login is not None
+    await add_tests(console, actor=Actor(ActorType.ADMIN, login.subject, login.issuer).as_json())
+    review = await console.get(console.admin, PUBLISH)
+    assert "you would no longer be an admin" in review.text
+    refused = await press(console, console.admin, "publish")
+    assert refused.status == 422
+    assert "Tick this to give up your own access" in words(refused)
+    assert (await console.services.tenants.get("globex")).live == 1
+    done = await press(console, console.admin, "publish", {"give-up": "1"})
+    assert done.status == 200
+    assert "Globex is live" in words(done)
+    assert "You are no longer an admin of this organisation" in words(done)
+    assert "/admin/" not in done.text[done.text.index("<main") :]
+    await console.until_served(2)
+    assert (await console.get(console.admin, DRAFT)).status in {401, 404}
 
 
 @pytest.mark.gen_test
@@ -195,6 +222,7 @@ async def test_a_new_tenant_is_set_up_in_five_steps(console: ConsoleWorld) -> No
     page = await console.get(console.operator, "/admin/t/hooli/draft")
     text = words(page)
     assert "Set up Hooli" in text
+    assert "You can leave and come back to this page." in text
     assert text.index("Choose your provider Next") < text.index("Enter its values Later")
     assert text.index("Test the login") < text.index("Publish Later")
     content = textarea(await console.get(console.admin, YAML)).replace("Globex", "Hooli")

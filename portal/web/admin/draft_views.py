@@ -10,6 +10,7 @@ from portal.admin.check_runs import CheckReport, RunState
 from portal.admin.draft_reading import OpenDraft, Review
 from portal.admin.organisation_name import organisation_name
 from portal.admin.publication import ONE_OF_SEVERAL, Tested, TestedProvider
+from portal.admin.viewers import BoundSetupLink
 from portal.config.source_lines import SourceLine, lines_of, source_line
 from portal.display_text import display_text
 from portal.errors import Problem
@@ -79,6 +80,22 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """What was just published, and who can change it now. Also the page for who may open no other one."""
+
+    slug: str
+    name: str
+    revision: int
+    url: str
+    """For users."""
+    has_admins: bool
+    link_until: str
+    """Until when the setup link of who asks works; empty without one."""
+    lost: bool = False
+    """Whether who published it is not an admin any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class DraftPage:
     """`GET /admin/t/{tenant}/draft`."""
 
@@ -86,7 +103,7 @@ class DraftPage:
     name: str
     live: int
     """The number of the live revision; 0 before the first."""
-    published: int | None
+    published: Published | None
     """The revision that was just published with this draft."""
     saved: Change | None
     """The last change; None without a draft."""
@@ -95,6 +112,8 @@ class DraftPage:
     can_publish: bool
     steps: tuple[Step, ...]
     edits: tuple[Link, ...]
+    link_until: str = ""
+    """Until when the setup link of who asks works; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +187,9 @@ class PublishPage:
     reason: FieldView
     can_publish: bool
     can_publish_untested: bool
+    loses_access: bool = False
+    """Whether who asks would not be an admin any more."""
+    give_up_error: str = ""
 
     @property
     def ready(self) -> bool:
@@ -193,6 +215,30 @@ class DiscardPage:
     live: int
     saved: Change | None
     notice: str = ""
+
+
+def published_view(
+    draft: OpenDraft, revision: int, *, origin: str, link: BoundSetupLink | None, lost: bool = False
+) -> Published:
+    """Say what was published.
+
+    Parameters: draft, what is live now or the draft that it was made of; origin, of the portal; link, of who
+    asks; lost, whether they may not open the console any more.
+    """
+    return Published(
+        slug=draft.slug,
+        name=draft_name(draft),
+        revision=revision,
+        url=f"{origin}/t/{draft.slug}/",
+        has_admins=draft.loaded is not None and bool(draft.loaded.tenant.admins),
+        link_until=link_until(link),
+        lost=lost,
+    )
+
+
+def link_until(link: BoundSetupLink | None) -> str:
+    """Until when a setup link works, for people; empty without one."""
+    return clock_text(link.expires_at, date=True) if link is not None and link.expires_at else ""
 
 
 def problem_views(problems: Iterable[Problem], text: str) -> tuple[ProblemView, ...]:

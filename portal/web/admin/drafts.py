@@ -13,8 +13,10 @@ from portal.web.admin.draft_views import (
     Link,
     draft_name,
     last_change,
+    link_until,
     proposal_of,
     provider_links,
+    published_view,
     steps_of,
 )
 from portal.web.admin.form import TextField
@@ -49,13 +51,18 @@ class DraftHandler(AdminHandler):
         can_publish = self.viewer.may(Right.PUBLISH, tenant)
         checks = await self.services.checks.report(tenant)
         base = f"/admin/t/{tenant}/draft"
+        link = self.viewer.link
+        live = draft.tenant.live
         self.show(
             "admin/draft.html",
             DraftPage(
                 slug=tenant,
                 name=draft_name(draft),
-                live=draft.tenant.live,
-                published=published if published == draft.tenant.live else None,
+                live=live,
+                published=published_view(draft, live, origin=self.portal.sites.main.origin, link=link)
+                if published == live and draft.record is None
+                else None,
+                link_until=link_until(link),
                 saved=last_change(draft),
                 proposal=proposal_of(draft),
                 of_later_version=draft.of_later_version,

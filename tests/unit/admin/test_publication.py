@@ -44,7 +44,7 @@ def missing(new: Tenant, live: Tenant | None, *tested: str, **claims: object) ->
         )
         for id_ in tested
     }
-    providers = publication.tested_providers(new, live, tests, now=NOW)
+    providers = publication.tested_providers(new, live, tests, failed={}, now=NOW)
     return publication.missing_tests(providers, new, live)
 
 
@@ -157,10 +157,10 @@ def test_a_test_login_at_another_configuration_does_not_count() -> None:
     test = draft_state.TestResult(
         "staff", draft_state.sign_in_fingerprint(old, "staff"), NOW, ACTOR, {}, "ada", "https://staff.example"
     )
-    [staff, _] = publication.tested_providers(new, old, {"staff": test}, now=NOW)
+    [staff, _] = publication.tested_providers(new, old, {"staff": test}, failed={}, now=NOW)
     assert staff.missing == "it has changed since the test login; test it again."
     assert publication.counted_tests([staff]) == ""
-    [staff, _] = publication.tested_providers(old, old, {"staff": test}, now=NOW)
+    [staff, _] = publication.tested_providers(old, old, {"staff": test}, failed={}, now=NOW)
     assert staff.missing == ""
     assert publication.counted_tests([staff]).startswith('{"tests": {"staff": {"at": 1800000000.0')
 
