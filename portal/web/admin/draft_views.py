@@ -16,6 +16,7 @@ from portal.display_text import display_text
 from portal.errors import Problem
 from portal.tenancy.checks.live.model import Status
 from portal.tenancy.schema.tenant import ONLY_PROVIDER
+from portal.web.admin.check_titles import check_title
 from portal.web.admin.diff import DiffLine
 from portal.web.admin.events import who_in_words
 from portal.web.admin.form import FieldView
@@ -62,6 +63,8 @@ _TEST_STATES = {
 class Link:
     url: str
     label: str
+    begins: bool = False
+    """Whether it begins something: a form that is posted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +347,21 @@ def _state_of_checks(checks: CheckReport | None, draft: OpenDraft) -> str:
     return "failed" if checks.count(Status.FAIL) else "done"
 
 
+def _failed_checks(checks: CheckReport) -> tuple[str, ...]:
+    """Which checks failed."""
+    failed = [one for one in checks.results if one.status is Status.FAIL]
+    names = dict.fromkeys(check_title(one.check) for one in failed)
+    return (f"{len(failed)} failed: {', '.join(names)}",)
+
+
+def _check_links(draft: OpenDraft, checks: CheckReport | None) -> tuple[Link, ...]:
+    """To the results, where there are some, and to begin a run."""
+    page = f"/admin/t/{draft.slug}/draft/checks"
+    if checks is None:
+        return (Link(page, "Run the checks", begins=True),)
+    return Link(page, "See the results"), Link(page, "Run the checks again", begins=True)
+
+
 def steps_of(review: Review, checks: CheckReport | None, *, can_publish: bool) -> tuple[Step, ...]:
     """The steps to a publication, each with its state and what is missing.
 
@@ -386,7 +404,8 @@ def steps_of(review: Review, checks: CheckReport | None, *, can_publish: bool) -
             "Run the checks",
             "The portal asks the provider about each value. It takes a few seconds, and nobody is signed in.",
             checked,
-            links=(Link(f"{base}/checks", "Run the checks"),) if valid else (),
+            _failed_checks(checks) if checks is not None and checked == "failed" else (),
+            _check_links(draft, checks) if valid else (),
         ),
         Step(
             "Test the login",

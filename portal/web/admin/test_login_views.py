@@ -218,7 +218,7 @@ def _failure(failed: FailedTest) -> FailureView:
     return FailureView(
         title=failed.title,
         explanation=failed.explanation,
-        detail=failed.detail,
+        detail=failed.detail.replace(".; ", ". "),
         code=failed.code,
         at=clock_text(failed.at, date=True),
         actor=_who(failed.actor),
