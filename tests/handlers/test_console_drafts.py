@@ -102,6 +102,29 @@ async def test_the_second_of_two_admins_sees_the_first_change_and_loses_nothing(
 
 
 @pytest.mark.gen_test
+async def test_a_stale_tab_does_not_blame_somebody_else(console: ConsoleWorld) -> None:
+    yaml, general = (
+        await console.get(console.admin, YAML),
+        await console.get(console.admin, f"{DRAFT}/general"),
+    )
+    provider = await console.get(console.admin, f"{DRAFT}/providers/default")
+    typed = textarea(yaml) + "max_age: 1h\n"
+    await save(console, console.admin, add="session: {idle: 11m}\n")
+    mine = "You changed this draft in another tab"
+    conflict = await save(console, console.admin, typed, page=yaml)
+    assert (conflict.status, mine in words(conflict)) == (409, True)
+    for page, path in ((general, "/draft/general"), (provider, "/providers/default")):
+        console.admin.page = page
+        conflict = await console.admin.submit(page.form(path), {})
+        assert (conflict.status, mine in words(conflict)) == (409, True)
+        assert "Somebody else" not in conflict.text
+    await save(console, console.operator, add="userinfo: true\n")
+    console.admin.page = general
+    conflict = await console.admin.submit(general.form("/draft/general"), {})
+    assert "Somebody else changed this draft meanwhile" in words(conflict)
+
+
+@pytest.mark.gen_test
 async def test_publishing_an_old_page_changes_nothing_and_says_so(console: ConsoleWorld) -> None:
     await save(console, console.admin, add="session: {idle: 12m}\n")
     page = await console.get(console.admin, PUBLISH)
@@ -223,6 +246,11 @@ async def test_a_new_tenant_is_set_up_in_five_steps(console: ConsoleWorld) -> No
     text = words(page)
     assert "Set up Hooli" in text
     assert "You can leave and come back to this page." in text
+    page = await console.get(console.operator, "/admin/t/hooli/draft/yaml")
+    await save(console, console.operator, "name: Hooli Inc.\n", page=page)
+    for path in ("draft", "draft/yaml", "draft/publish", "draft/checks", "draft/test", "draft/discard"):
+        page = await console.get(console.operator, f"/admin/t/hooli/{path}")
+        assert '<bdi class="strong">Hooli Inc.</bdi>' in page.text, path
     assert text.index("Choose your provider Next") < text.index("Enter its values Later")
     assert text.index("Test the login") < text.index("Publish Later")
     content = textarea(await console.get(console.admin, YAML)).replace("Globex", "Hooli")

@@ -216,6 +216,10 @@ async def test_the_claims_of_name_and_roles_are_chosen_after_a_test(console: Con
     assert (draft.loaded.tenant.claims.name, draft.loaded.tenant.claims.email) == ("email", "email")
     assert "# changed" in draft.shown
     assert "The test login succeeded" in saved.text, "the choice needs no second test"
+    assert "Saved in the draft." in text(saved.text)
+    options = set(re.findall(r'<option value="([^"]*)"', page.text))
+    assert {"email", "sub"} <= options
+    assert not options & {"nonce", "at_hash", "sid", "iss"}, "claims about the token name nobody"
 
 
 @pytest.mark.gen_test

@@ -46,7 +46,7 @@ class DraftHandler(AdminHandler):
 
     async def get(self, tenant: str) -> None:
         review = await self.services.drafts.review(tenant, self.viewer.actor_for(tenant))
-        draft = review.draft
+        draft = self.note_draft(review.draft)
         published = number_of(self.get_query_argument("published", ""))
         can_publish = self.viewer.may(Right.PUBLISH, tenant)
         checks = await self.services.checks.report(tenant)
@@ -101,6 +101,6 @@ class DiscardHandler(AdminHandler):
         self.redirect(f"/admin/t/{tenant}/draft", status=303)
 
     async def _ask(self, tenant: str, notice: str = "") -> None:
-        draft = await self.services.drafts.get(tenant)
+        draft = await self.stored_draft(tenant)
         page = DiscardPage(tenant, draft.version, draft.tenant.live, last_change(draft), notice)
         self.show("admin/discard.html", page)

@@ -146,6 +146,7 @@ class GeneralHandler(DraftFormHandler):
     def _show_conflict(self, theirs: OpenDraft, opened: _Opened, form: Form) -> None:
         page = self._page(theirs, opened, (), form)
         differs = page.access != opened.access, page.admins != opened.admins
+        self.note_draft(theirs)
         self.set_status(409)
         self.show(
             _TEMPLATE,

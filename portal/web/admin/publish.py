@@ -110,6 +110,7 @@ class PublishHandler(AdminHandler):
 
     async def _show(self, tenant: str, form: Form, notice: str = "") -> None:
         review = await self.services.drafts.review(tenant, self.viewer.actor_for(tenant))
+        self.note_draft(review.draft)
         self.show("admin/publish.html", self._page(review, form, notice))
 
     def _page(self, review: Review, form: Form, notice: str) -> PublishPage:

@@ -130,6 +130,8 @@ class TestResultPage:
     report: TestReport | None
     choices: tuple[ClaimChoice, ...]
     notice: str = ""
+    saved: bool = False
+    """Whether claims were just chosen."""
 
 
 def provider_views(draft: OpenDraft, logins: TestLogins) -> tuple[tuple[ProviderView, ...], str]:
