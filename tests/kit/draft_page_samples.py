@@ -16,10 +16,10 @@ from portal.web.admin.draft_views import (
     Published,
     PublishPage,
     Step,
-    TestedView,
     YamlPage,
 )
 from portal.web.admin.form import FieldView
+from portal.web.admin.tested_views import TestedView
 from portal.web.views import Chrome
 
 GINA = Change("admin gina", "22 November 2026, 11:00 UTC")

@@ -9,7 +9,7 @@ from portal.admin.actors import Actor, actor_of
 from portal.admin.check_runs import CheckReport, RunState
 from portal.admin.draft_reading import OpenDraft, Review
 from portal.admin.organisation_name import organisation_name
-from portal.admin.publication import ONE_OF_SEVERAL, Tested, TestedProvider
+from portal.admin.publication import Tested
 from portal.admin.viewers import BoundSetupLink
 from portal.config.source_lines import SourceLine, lines_of, source_line
 from portal.display_text import display_text
@@ -18,8 +18,8 @@ from portal.tenancy.checks.live.model import Status
 from portal.tenancy.schema.tenant import ONLY_PROVIDER
 from portal.web.admin.check_titles import check_title
 from portal.web.admin.diff import DiffLine
-from portal.web.admin.events import who_in_words
 from portal.web.admin.form import FieldView
+from portal.web.admin.tested_views import TestedView
 from portal.web.cards import clock_text
 
 
@@ -47,15 +47,6 @@ _STATES = {
     "advised": "Advised",
     "failed": "Failed",
     "idle": "Not needed",
-}
-
-
-_TEST_STATES = {
-    "good": "Tested",
-    "missing": "Missing",
-    "failed": "Failed",
-    "refused": "Refused by the rules",
-    "not needed": "Not needed",
 }
 
 
@@ -149,23 +140,6 @@ class YamlPage:
     of_later_version: bool = False
     longest: int = 0
     """Bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class TestedView:
-    """A test login at a provider, for the page of the publication."""
-
-    name: str
-    state: str
-    """`good`, `missing`, `failed`, `refused` or `not needed`."""
-    text: str
-    url: str = ""
-    """The page of the test login, if there was one."""
-
-    @property
-    def words(self) -> str:
-        """The state in words."""
-        return _TEST_STATES[self.state]
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,16 +251,6 @@ def draft_name(draft: OpenDraft) -> str:
     return organisation_name(draft.slug, draft.stored)
 
 
-def tested_views(review: Review) -> tuple[TestedView, ...]:
-    """The test logins of a draft."""
-    return tuple(_tested_view(one, review.draft.slug) for one in review.providers)
-
-
-def tests_note(review: Review) -> str:
-    """What the test logins do not say each by itself."""
-    return ONE_OF_SEVERAL if ONE_OF_SEVERAL in review.missing_tests else ""
-
-
 def provider_links(draft: OpenDraft) -> tuple[Link, ...]:
     """The forms of the providers of a draft."""
     base = f"/admin/t/{draft.slug}/draft/providers"
@@ -295,24 +259,6 @@ def provider_links(draft: OpenDraft) -> tuple[Link, ...]:
 
 def _provider_name(id_: str) -> str:
     return "the provider" if id_ == ONLY_PROVIDER else f"provider {display_text(id_, limit=63)}"
-
-
-def _tested_view(one: TestedProvider, slug: str) -> TestedView:
-    name, page = display_text(one.name, limit=100), f"/admin/t/{slug}/draft/test/{one.id}"
-    if one.test is not None and not one.missing:
-        who = who_in_words(actor_of(one.test.actor))
-        return TestedView(name, "good", f"Tested by {who} on {clock_text(one.test.at, date=True)}.")
-    if one.failed is not None and one.state is Tested.FAILED:
-        when = clock_text(one.failed.at, date=True)
-        return TestedView(name, "failed", f"{when}: {_bounded(one.failed.title)}.", page)
-    if one.differs or one.rules_differ:
-        url = page if one.test is not None else ""
-        return TestedView(name, one.state.value, _bounded(one.missing[:1].upper() + one.missing[1:]), url)
-    return TestedView(name, "not needed", "It has not changed.")
-
-
-def _bounded(text: str) -> str:
-    return display_text(text, limit=500)
 
 
 def _test_notes(review: Review) -> tuple[str, ...]:

@@ -15,13 +15,12 @@ from portal.web.admin.draft_views import (
     last_change,
     proposal_of,
     published_view,
-    tested_views,
-    tests_note,
 )
 from portal.web.admin.drafts import VERSION_FIELD, number_of
 from portal.web.admin.fields import REASON_FIELD
 from portal.web.admin.form import Form, TextField, empty_form
 from portal.web.admin.navigation import ConsoleChrome
+from portal.web.admin.tested_views import tested_views, tests_note
 
 _LIVE_FIELD = TextField(
     name="live",
