@@ -180,8 +180,17 @@ def _key(slug: str) -> str:
 
 
 def _bounded(result: CheckResult) -> CheckResult:
-    seen, advice, where = (text[:_LONGEST_TEXT] for text in (result.seen, result.advice, result.where))
+    seen, advice, where = (_shortened(text) for text in (result.seen, result.advice, result.where))
     return replace(result, seen=seen, advice=advice, where=where)
+
+
+def _shortened(text: str) -> str:
+    """A text that ends with a whole word; what follows a sentence is one of its own."""
+    text = text.replace(".; ", ". ")
+    if len(text) <= _LONGEST_TEXT:
+        return text
+    kept = text[: _LONGEST_TEXT - 2]
+    return f"{kept.rpartition(' ')[0] or kept} …"
 
 
 def _read(text: str | None) -> CheckReport | None:

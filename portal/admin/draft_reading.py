@@ -214,7 +214,10 @@ class DraftReader:
     def _tested(self, draft: OpenDraft, live: Tenant | None) -> tuple[TestedProvider, ...]:
         if draft.loaded is None:
             return ()
-        return tested_providers(draft.loaded.tenant, live, draft.state.tests, now=self._clock())
+        state = draft.state
+        return tested_providers(
+            draft.loaded.tenant, live, state.tests, failed=state.failed, now=self._clock()
+        )
 
     def obstacles(self, draft: OpenDraft, live: Tenant | None) -> tuple[str, ...]:
         """Why a draft cannot be published yet, in sentences. Parameters: live, the live revision, if any."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from portal.access.accounts import is_listed
 from portal.access.rules import Rule, sign_in_refusal
 from portal.admin.actors import Actor, ActorType, actor_of
-from portal.admin.draft_state import TestResult, sign_in_fingerprint
+from portal.admin.draft_state import FailedTest, TestResult, sign_in_fingerprint
 from portal.tenancy.model import Tenant
 
 LONGEST_VALIDITY = 24 * 3600.0
@@ -27,6 +28,17 @@ ONE_OF_SEVERAL = (
     "Who may sign in, or who is an admin, has changed: a test login at one of the providers must show that "
     "somebody still may."
 )
+
+
+class Tested(StrEnum):
+    """What the last test login at a provider is worth."""
+
+    GOOD = "good"
+    MISSING = "missing"
+    """There is none, or it does not count any more."""
+    FAILED = "failed"
+    REFUSED = "refused"
+    """It succeeded, but the access rules of the draft refuse its account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +55,26 @@ class TestedProvider:
     """The last test login at it, whether it counts or not."""
     missing: str
     """Why there is no test login that counts, as a sentence; empty when there is one."""
+    state: Tested = Tested.GOOD
+    failed: FailedTest | None = None
+    """The last test login, if it failed and none counts."""
 
 
 def tested_providers(
-    tenant: Tenant, live: Tenant | None, tests: Mapping[str, TestResult], *, now: float
+    tenant: Tenant,
+    live: Tenant | None,
+    tests: Mapping[str, TestResult],
+    *,
+    failed: Mapping[str, FailedTest],
+    now: float,
 ) -> tuple[TestedProvider, ...]:
     """What the test logins of a draft are worth.
 
     Parameters: tenant, of the draft; live, of the live revision, None if there is none that this version can
-    read; tests, by the id of the provider; now, seconds, UTC.
+    read; tests, and those that failed last, by the id of the provider; now, seconds, UTC.
     """
     return tuple(
-        TestedProvider(
-            id=id_,
-            name=provider.label or provider.issuer,
-            differs=live is None
-            or id_ not in live.providers
-            or sign_in_fingerprint(tenant, id_) != sign_in_fingerprint(live, id_),
-            rules_differ=live is None or _sign_in_rules(tenant, id_) != _sign_in_rules(live, id_),
-            test=tests.get(id_),
-            missing=_missing(tenant, id_, tests.get(id_), now=now),
-        )
-        for id_, provider in tenant.providers.items()
+        _tested(tenant, live, id_, tests.get(id_), failed.get(id_), now=now) for id_ in tenant.providers
     )
 
 
@@ -137,17 +147,67 @@ def _title(provider: TestedProvider) -> str:
     return f"{provider.name} ({provider.id})"
 
 
-def _missing(tenant: Tenant, id_: str, test: TestResult | None, *, now: float) -> str:
+def _tested(
+    tenant: Tenant,
+    live: Tenant | None,
+    id_: str,
+    test: TestResult | None,
+    failed: FailedTest | None,
+    *,
+    now: float,
+) -> TestedProvider:
+    provider, new = tenant.providers[id_], live is None or id_ not in live.providers
+    fingerprint = sign_in_fingerprint(tenant, id_)
+    differs = live is None or new or fingerprint != sign_in_fingerprint(live, id_)
+    rules_differ = live is None or _sign_in_rules(tenant, id_) != _sign_in_rules(live, id_)
+    state, missing = _worth(tenant, id_, test, fingerprint, now=now)
+    if failed is not None and (not missing or (test is not None and test.at > failed.at)):
+        failed = None
+    if failed is not None and failed.registration == fingerprint:
+        state, missing = Tested.FAILED, f"the last test login failed: {failed.title}."
+    elif failed is not None:
+        state, missing = Tested.MISSING, "it has changed since the test login that failed; test it again."
+        failed = None
+    elif test is None:
+        rules = rules_differ or live is None or tenant.admins != live.admins
+        missing = _never_tested(new=new, differs=differs, rules_differ=rules)
+    return TestedProvider(
+        id=id_,
+        name=provider.label or provider.issuer,
+        differs=differs,
+        rules_differ=rules_differ,
+        test=test,
+        missing=missing,
+        state=state,
+        failed=failed,
+    )
+
+
+def _worth(
+    tenant: Tenant, id_: str, test: TestResult | None, fingerprint: str, *, now: float
+) -> tuple[Tested, str]:
+    """What a test login that succeeded is worth, and why it does not count."""
     if test is None:
-        return "nobody has made a test login yet."
-    if test.registration != sign_in_fingerprint(tenant, id_):
-        return "it has changed since the test login; test it again."
+        return Tested.MISSING, "nobody has made a test login yet."
+    if test.registration != fingerprint:
+        return Tested.MISSING, "it has changed since the test login; test it again."
     if test.at + LONGEST_VALIDITY <= now:
-        return "the test login is older than 24 hours; test it again."
+        return Tested.MISSING, "the test login is older than 24 hours; test it again."
     refusal = sign_in_refusal(tenant.access.get(id_, ()), test.claims)
     if refusal is not None:
-        return f"the account of the test login may not sign in: {refusal}."
-    return ""
+        return Tested.REFUSED, f"the account of the test login may not sign in: {refusal}."
+    return Tested.GOOD, ""
+
+
+def _never_tested(*, new: bool, differs: bool, rules_differ: bool) -> str:
+    """Why a test login is needed that nobody has made."""
+    if new:
+        return "nobody has made a test login yet."
+    if differs:
+        return "it has changed since it was published; test it again."
+    if rules_differ:
+        return "who may sign in, or who is an admin, has changed; test it again."
+    return "nobody has tested this draft."
 
 
 def _sign_in_rules(tenant: Tenant, id_: str) -> list[Rule]:

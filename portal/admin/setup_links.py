@@ -203,7 +203,7 @@ class SetupLinks:
         tenant = await self._store.get_tenant(link.tenant)
         if tenant is None or tenant.status == TenantStatus.SUSPENDED:
             return None
-        return BoundSetupLink(link.tenant, link_actor(link).subject)
+        return BoundSetupLink(link.tenant, link_actor(link).subject, link.expires_at)
 
     async def organisation(self, slug: str) -> str:
         """The name of a tenant in its draft, or one like its slug. Raises StoreUnavailable."""

@@ -133,7 +133,7 @@ def _choices(
     return tuple(
         Choice(name, _preview(claims[name]))
         for name in names
-        if isinstance(claims[name], types) and _can_be_chosen(name)
+        if isinstance(claims[name], types) and name not in PROTOCOL_CLAIMS and _can_be_chosen(name)
     )
 
 

@@ -44,6 +44,8 @@ class BoundSetupLink:
 
     tenant: str
     subject: str
+    expires_at: float = 0.0
+    """Seconds, UTC."""
 
 
 SetupLookup = Callable[[str], Awaitable[BoundSetupLink | None]]

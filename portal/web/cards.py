@@ -25,7 +25,8 @@ def tenant_card(tenant: Tenant, login: Login | None, *, logo_url: str = "") -> T
     """
     name, letters, color = _look(tenant.slug, tenant.name, tenant.branding.color)
     user = user_name(tenant, login) if login else ""
-    return TenantCard(tenant.slug, name, letters, color, login is not None, user, logo_url)
+    closed = not tenant.accepts_logins
+    return TenantCard(tenant.slug, name, letters, color, login is not None, user, logo_url, closed)
 
 
 @lru_cache(maxsize=_MOST_LOOKS)

@@ -196,7 +196,10 @@ class TenantHomeHandler(PageHandler):
             )
             for provider in tenant.providers.values()
         )
-        self.show("sign_in.html", SignInPage(self.card(tenant), providers=choices, notice=notice))
+        self.show(
+            "sign_in.html",
+            SignInPage(self.card(tenant), choices, notice=notice, closed=not tenant.accepts_logins),
+        )
 
     async def _show_home(self, tenant: Tenant, login: Login, explorer: Explorer) -> None:
         provider = tenant.providers[login.provider]

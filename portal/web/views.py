@@ -31,6 +31,8 @@ class TenantCard(NamedTuple):
     """The name of the signed-in user; empty when not signed in."""
     logo_url: str = ""
     """Where the portal serves the tenant's logo; empty when there is none yet."""
+    closed: bool = False
+    """Whether the tenant accepts no new logins."""
 
     @property
     def home_url(self) -> str:
@@ -215,6 +217,8 @@ class SignInPage:
     tenant: TenantCard
     providers: tuple[ProviderChoice, ...]
     notice: str = ""
+    closed: bool = False
+    """Whether the tenant accepts no new logins."""
 
 
 @dataclass(frozen=True, slots=True)

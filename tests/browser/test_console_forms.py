@@ -85,7 +85,6 @@ def test_a_generic_provider_is_added_with_the_form(stage: Stage, new_visitor: Ne
     assert root["issuer"] == issuer
     assert root["client"]["id"] == "portal"
     assert root["scopes"] == ["openid", "email"]
-    page.get_by_role("link", name="Run the checks").click()
     page.get_by_role("button", name="Run the checks").click()
     expect(page.get_by_role("button", name="Run the checks again")).to_be_visible(timeout=20_000)
     expect(page.get_by_text("In order").first).to_be_visible()

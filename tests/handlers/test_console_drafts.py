@@ -102,6 +102,29 @@ async def test_the_second_of_two_admins_sees_the_first_change_and_loses_nothing(
 
 
 @pytest.mark.gen_test
+async def test_a_stale_tab_does_not_blame_somebody_else(console: ConsoleWorld) -> None:
+    yaml, general = (
+        await console.get(console.admin, YAML),
+        await console.get(console.admin, f"{DRAFT}/general"),
+    )
+    provider = await console.get(console.admin, f"{DRAFT}/providers/default")
+    typed = textarea(yaml) + "max_age: 1h\n"
+    await save(console, console.admin, add="session: {idle: 11m}\n")
+    mine = "You changed this draft in another tab"
+    conflict = await save(console, console.admin, typed, page=yaml)
+    assert (conflict.status, mine in words(conflict)) == (409, True)
+    for page, path in ((general, "/draft/general"), (provider, "/providers/default")):
+        console.admin.page = page
+        conflict = await console.admin.submit(page.form(path), {})
+        assert (conflict.status, mine in words(conflict)) == (409, True)
+        assert "Somebody else" not in conflict.text
+    await save(console, console.operator, add="userinfo: true\n")
+    console.admin.page = general
+    conflict = await console.admin.submit(general.form("/draft/general"), {})
+    assert "Somebody else changed this draft meanwhile" in words(conflict)
+
+
+@pytest.mark.gen_test
 async def test_publishing_an_old_page_changes_nothing_and_says_so(console: ConsoleWorld) -> None:
     await save(console, console.admin, add="session: {idle: 12m}\n")
     page = await console.get(console.admin, PUBLISH)
@@ -153,7 +176,7 @@ def setup_link(console: ConsoleWorld, browser: Browser, *, publishes: bool = Fal
     viewers = console.services.viewers
 
     async def find(cookie: str) -> BoundSetupLink | None:
-        return BoundSetupLink("globex", "Peter") if cookie == "secret" else None
+        return BoundSetupLink("globex", "Peter", 1_796_000_000.0) if cookie == "secret" else None
 
     browser.cookies.setdefault("localhost", {})["portal-setup"] = "secret"
     with mock.patch.multiple(viewers, _find_setup_link=find, _link_publishes=publishes):
@@ -183,8 +206,35 @@ async def test_a_setup_link_publishes_where_the_operator_allows_it(console: Cons
     with setup_link(console, console.stranger, publishes=True):
         await save(console, console.stranger, add="session: {idle: 12m}\n")
         done = await press(console, console.stranger, "publish")
-    assert "Published as revision 2" in done.text
+        assert "Published as revision 2" in done.text
+        assert "Globex is live" in words(done)
+        assert "There is no draft" not in done.text
+        assert f"Your users sign in here: {console.at('/t/globex/')}" in words(done)
+        assert "it works in this browser until 30 November 2026, 00:53 UTC" in words(done)
+        assert "The admins that its settings name" in words(done)
     assert '"setup_link"' in (await console.services.tenants.revision("globex")).author
+
+
+@pytest.mark.gen_test
+async def test_who_locks_themselves_out_confirms_it_and_reads_the_result(console: ConsoleWorld) -> None:
+    typed = textarea(await console.get(console.admin, YAML)).replace("equals: gina@", "equals: hank@")
+    await save(console, console.admin, typed)
+    login = await console.world.login_of(console.admin, "globex")
+    assert login is not None
+    await add_tests(console, actor=Actor(ActorType.ADMIN, login.subject, login.issuer).as_json())
+    review = await console.get(console.admin, PUBLISH)
+    assert "you would no longer be an admin" in review.text
+    refused = await press(console, console.admin, "publish")
+    assert refused.status == 422
+    assert "Tick this to give up your own access" in words(refused)
+    assert (await console.services.tenants.get("globex")).live == 1
+    done = await press(console, console.admin, "publish", {"give-up": "1"})
+    assert done.status == 200
+    assert "Globex is live" in words(done)
+    assert "You are no longer an admin of this organisation" in words(done)
+    assert "/admin/" not in done.text[done.text.index("<main") :]
+    await console.until_served(2)
+    assert (await console.get(console.admin, DRAFT)).status in {401, 404}
 
 
 @pytest.mark.gen_test
@@ -194,7 +244,13 @@ async def test_a_new_tenant_is_set_up_in_five_steps(console: ConsoleWorld) -> No
     await console.services.store.add_tenant(record, event=new_event())
     page = await console.get(console.operator, "/admin/t/hooli/draft")
     text = words(page)
-    assert "Set up hooli" in text
+    assert "Set up Hooli" in text
+    assert "You can leave and come back to this page." in text
+    page = await console.get(console.operator, "/admin/t/hooli/draft/yaml")
+    await save(console, console.operator, "name: Hooli Inc.\n", page=page)
+    for path in ("draft", "draft/yaml", "draft/publish", "draft/checks", "draft/test", "draft/discard"):
+        page = await console.get(console.operator, f"/admin/t/hooli/{path}")
+        assert '<bdi class="strong">Hooli Inc.</bdi>' in page.text, path
     assert text.index("Choose your provider Next") < text.index("Enter its values Later")
     assert text.index("Test the login") < text.index("Publish Later")
     content = textarea(await console.get(console.admin, YAML)).replace("Globex", "Hooli")

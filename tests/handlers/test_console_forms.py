@@ -16,6 +16,7 @@ from portal.admin.editing import values
 from portal.admin.provider_form import asked_fields
 from portal.errors import StoreUnavailable
 from portal.stores.tenant_records import TenantRecord, TenantStatus
+from portal.tenancy.checks.live.model import CheckResult, Status
 from portal.tenancy.checks.live.runner import run_live_checks
 from portal.tenancy.presets import built_in
 from portal.web.admin.provider_views import sentence
@@ -331,6 +332,49 @@ async def test_checks_run_in_the_background_and_show_their_results(console: Cons
     assert again.status == 429
     assert again.headers["Retry-After"]
     assert "Test a sign-in" in text
+
+
+@pytest.mark.gen_test
+async def test_a_check_that_failed_is_named_and_leads_to_its_form(console: ConsoleWorld) -> None:
+    async def failing(*_: Any, **__: Any) -> list[CheckResult]:
+        skipped = [
+            CheckResult("globex", "default", name, Status.SKIPPED, "the metadata is not known: see discovery")
+            for name in ("jwks", "scopes", "clock")
+        ]
+        return [
+            CheckResult(
+                "globex", "default", "discovery", Status.FAIL, "It failed.; The words " + "long words " * 60
+            ),
+            *skipped,
+        ]
+
+    await edit(console)
+    page = await console.get(console.admin, DRAFT)
+    with mock.patch.object(check_runs, "run_live_checks", failing):
+        begun = await console.admin.submit(page.form("/draft/checks"), {})
+        assert begun.trail[-1].endswith(CHECKS), "one press begins the run"
+        await until_done(console)
+    done = await console.get(console.admin, CHECKS)
+    text = words(done)
+    assert "3 more checks could not be made; most wait for this one" in text
+    assert done.text.index("<details") < done.text.index("Keys of the provider")
+    assert re.search(r"(words|long) … ", text), "no word is cut"
+    assert "It failed. The words" in text
+    assert f'href="{DRAFT}/providers/default">Change the provider' in done.text
+    steps = words(await console.get(console.admin, DRAFT))
+    assert "Run the checks Failed" in steps
+    assert "1 failed: Metadata" in steps
+    assert "See the results" in steps
+    assert "Test the login Later" in steps
+    test = await console.get(console.admin, f"{DRAFT}/test")
+    assert "does not send you back, return here and run the checks" in words(test)
+
+
+async def edit(console: ConsoleWorld) -> None:
+    """Begin a draft that needs a test login."""
+    drafts = console.services.drafts
+    now = await drafts.get("globex")
+    await drafts.save("globex", now.shown + "max_age: 1h\n", console.act, replaces=now.version)
 
 
 async def until_done(console: ConsoleWorld, slug: str = "globex") -> None:

@@ -81,6 +81,10 @@ async def test_a_tenant_of_the_database_is_served_changed_closed_and_removed(wor
     assert await office.call(browser) == 200
     refused = await world.browser().fetch(world.at("/t/acme/login"))
     assert (refused.status, "Sign-in is closed" in refused.text) == (403, True)
+    page = await world.browser().fetch(world.at("/t/acme/"))
+    assert (page.status, "Sign-in is closed" in page.text) == (200, True)
+    assert "/t/acme/login" not in page.text
+    assert "Sign-in is closed" in (await world.browser().fetch(world.at("/"))).text
 
     await office.set_status(TenantStatus.SUSPENDED)
     await until(lambda: office.registry.get("acme") is None, "it is still served", seconds=SOON)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -20,9 +21,9 @@ from tests.kit.test_logins import PAGE, Tester
 RULES = "access: {require: [{claim: email, equals: gina@globex.example}, {claim: team, equals: red}]}\n"
 
 
-def text(html: str) -> str:
+def text(page: str) -> str:
     """The visible text of a page."""
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
 
 
 @pytest.mark.gen_test
@@ -32,13 +33,17 @@ async def test_the_result_shows_what_the_provider_said(console: ConsoleWorld) ->
     page = await tester.test()
     assert (page.status, urlsplit(page.url).path) == (200, f"{PAGE}/default"), page.text
     said = text(page.text)
-    assert "The test login succeeded" in said
+    assert "Signed in at the provider, but your rules refuse this account" in said
+    assert "The test login succeeded" not in said
+    assert "Change who may sign in" in said
+    assert "Go on to publishing" not in said
     assert "gina@globex.example" in said
     assert "email_verified boolean true" in said
     assert "Met: email must be &quot;gina@globex.example&quot;" in said
     assert "Not met: team must be &quot;red&quot; Found no such claim." in said
     assert "This account may not sign in" in said
-    assert "would be an admin of this organisation" in said
+    assert "An account that may not sign in is no admin" in said
+    assert "would be an admin" not in said
     assert "Refresh token Yes" in said
     draft = await tester.open()
     event = (await console.services.store.list_events(tenant="globex"))[0]
@@ -126,6 +131,14 @@ async def test_the_error_of_the_provider_is_shown_to_the_admin(console: ConsoleW
     event = (await console.services.store.list_events(tenant="globex"))[0]
     assert (event.kind, event.outcome, event.reason) == (EventKind.TEST_LOGIN, "refused", failed.title)
     assert event.actor == failed.actor
+    steps = text((await console.get(console.admin, "/admin/t/globex/draft")).text)
+    assert "Test the login Failed" in steps
+    assert f"the last test login failed: {failed.title}" in html.unescape(steps)
+    assert re.search(r"The test login at \S+ failed on \d+ \w+ \d{4}, ", steps)
+    assert "See what went wrong" in steps
+    assert "nobody has made a test login" not in steps
+    review = text((await console.get(console.admin, "/admin/t/globex/draft/publish")).text)
+    assert "The test login failed." in review
     assert (await tester.open()).state.tests == {}
 
 
@@ -211,6 +224,10 @@ async def test_the_claims_of_name_and_roles_are_chosen_after_a_test(console: Con
     assert (draft.loaded.tenant.claims.name, draft.loaded.tenant.claims.email) == ("email", "email")
     assert "# changed" in draft.shown
     assert "The test login succeeded" in saved.text, "the choice needs no second test"
+    assert "Saved in the draft." in text(saved.text)
+    options = set(re.findall(r'<option value="([^"]*)"', page.text))
+    assert {"email", "sub"} <= options
+    assert not options & {"nonce", "at_hash", "sid", "iss"}, "claims about the token name nobody"
 
 
 @pytest.mark.gen_test

@@ -13,12 +13,13 @@ from portal.web.admin.draft_views import (
     DraftPage,
     Link,
     ProblemView,
+    Published,
     PublishPage,
     Step,
-    TestedView,
     YamlPage,
 )
 from portal.web.admin.form import FieldView
+from portal.web.admin.tested_views import TestedView
 from portal.web.views import Chrome
 
 GINA = Change("admin gina", "22 November 2026, 11:00 UTC")
@@ -48,6 +49,7 @@ PUBLISH = PublishPage(
     can_publish=True,
     can_publish_untested=False,
 )
+PUBLISHED = Published("acme", "Acme", 3, "https://portal.example/t/acme/", True, "29 November 2026")
 PROBLEM = ProblemView("is not known", SourceLine(3, "nmae: Acme", 1))
 
 
@@ -60,8 +62,13 @@ def usual_pages(chrome: Chrome) -> dict[str, Sample]:
     yaml = YamlPage("acme", "name: Acme\n", "7", 1, GINA, (PROBLEM,), (PROBLEM,))
     pages = {
         "draft": ("draft", DRAFT),
-        "no draft": ("draft", DraftPage("acme", "Acme", 3, 3, None, None, True, False, (), edits)),
+        "no draft": ("draft", DraftPage("acme", "Acme", 3, PUBLISHED, None, None, True, False, (), edits)),
         "publish": ("publish", PUBLISH),
+        "published, and no admin any more": ("published", replace(PUBLISHED, lost=True, has_admins=False)),
+        "publish and lose access": (
+            "publish",
+            replace(PUBLISH, loses_access=True, give_up_error="Tick this.", warnings=("You lose it.",)),
+        ),
         "discard": ("discard", DiscardPage("acme", 7, 1, GINA)),
         "nothing to discard": ("discard", DiscardPage("acme", None, 0, None)),
         "yaml": ("draft_yaml", yaml),
@@ -98,6 +105,7 @@ def hostile_pages(hostile: str, chrome: Chrome) -> dict[str, Sample]:
         "hostile yaml": ("draft_yaml", yaml),
         "hostile conflict": ("draft_yaml", replace(yaml, conflict=Conflict(evil, lines))),
         "hostile publish": ("publish", publish),
+        "hostile published": ("published", replace(PUBLISHED, name=hostile)),
         "hostile discard": ("discard", DiscardPage("evil", 7, 1, evil)),
     }
     return {name: (f"admin/{template}.html", page, chrome) for name, (template, page) in pages.items()}

@@ -27,7 +27,7 @@ async def test_A7_a_change_of_the_provider_needs_a_test_login(console: ConsoleWo
     page = await console.get(console.admin, YAML)
     await save(console, console.admin, textarea(page) + "max_age: 1h\n")
     review = await console.get(console.admin, PUBLISH)
-    assert "Nobody has made a test login yet" in words(review)
+    assert "It has changed since it was published; test it again" in words(review)
     assert "Publish without a test login" not in review.text
     forced = await press(console, console.admin, "publish-without-test")
     assert (forced.status, "Nothing was published" in forced.text) == (409, True)

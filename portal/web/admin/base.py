@@ -11,7 +11,9 @@ from typing import ClassVar, cast
 
 import structlog
 
+from portal.admin.drafts import OpenDraft
 from portal.admin.events import Act
+from portal.admin.organisation_name import organisation_name
 from portal.admin.services import AdminServices
 from portal.admin.tenants import TenantInFile
 from portal.admin.viewers import NOBODY, Right
@@ -40,6 +42,8 @@ class AdminHandler(PageHandler):
     of_database: ClassVar[bool] = False
     """Whether it is for tenants of the database only; for those of a file the response is 409."""
     _allowed = False
+    _draft_name = ""
+    _own_draft = False
 
     @property
     def services(self) -> AdminServices:
@@ -76,6 +80,17 @@ class AdminHandler(PageHandler):
                 self.services.changes.count(slug)
             if self.of_database:
                 self.require_database(slug)
+
+    async def stored_draft(self, slug: str) -> OpenDraft:
+        """Return the draft that the page is about. Raises as `Drafts.get`."""
+        return self.note_draft(await self.services.drafts.get(slug))
+
+    def note_draft(self, draft: OpenDraft) -> OpenDraft:
+        """Show the name of a draft in the navigation, and who changed it last."""
+        self._draft_name = organisation_name(draft.slug, draft.stored)
+        me = self.viewer.actor_for(draft.slug).as_json()
+        self._own_draft = draft.record is not None and draft.record.author == me
+        return draft
 
     def require_database(self, slug: str) -> None:
         """Raise TenantInFile when the slug belongs to a file."""
@@ -136,7 +151,8 @@ class AdminHandler(PageHandler):
         return ConsoleChrome(
             operator=self.viewer.operator,
             opens_console=self.viewer.opens_console,
-            tenant=self.card(live) if live else unknown_tenant_card(slug),
+            tenant=self.card(live) if live else unknown_tenant_card(slug, self._draft_name),
+            own_draft=self._own_draft,
             pages=pages_of(slug, self.viewer, path=self.request.path, in_file=in_file),
         )
 

@@ -11,6 +11,7 @@ from portal.tenancy.checks.live.model import CheckResult, Context, Status
 from portal.tenancy.checks.preset_guide import guide_of
 from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.presets.pages import preset_urls
+from portal.web.admin.check_titles import check_title
 from portal.web.admin.draft_forms import DraftFormHandler, version_text
 from portal.web.cards import clock_text
 
@@ -21,26 +22,6 @@ _WORDS = {
     Status.SKIPPED: ("not possible here", "Not possible here"),
 }
 """How the verdicts are called, in counts and beside a result; the most important first."""
-_TITLES = {
-    "dns": "Name of the host",
-    "tls": "Connection and certificate",
-    "discovery": "Metadata",
-    "endpoints": "Endpoints",
-    "algorithms": "Signatures of ID tokens",
-    "pkce": "PKCE",
-    "response_mode": "Response mode",
-    "request_protection": "Protected requests",
-    "client_auth": "Authentication of the client",
-    "jwks": "Keys of the provider",
-    "redirect_uri": "Redirect URI",
-    "authorization_request": "Authorization request",
-    "scopes": "Scopes",
-    "client_credentials": "Client id and secret",
-    "clock": "Clock",
-    "deliveries": "Notifications of the provider",
-    "api": "API",
-}
-"""The checks for people; one that is not listed is shown by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +30,18 @@ class CheckGroup:
 
     title: str
     results: tuple[CheckResult, ...]
+    waiting: tuple[CheckResult, ...] = ()
+    """Those that were not possible, if something else failed."""
+    form_url: str = ""
+    """The form with the values, if one of them may be wrong."""
+
+    @property
+    def waiting_text(self) -> str:
+        """How many wait for what."""
+        count = len(self.waiting)
+        failed = sum(one.status is Status.FAIL for one in self.results)
+        checks, for_what = "checks" if count > 1 else "check", "this one" if failed == 1 else "these"
+        return f"{count} more {checks} could not be made; most wait for {for_what}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +72,7 @@ class ChecksPage:
 
     def title(self, check: str) -> str:
         """The name of a check for people."""
-        return _TITLES.get(check, check)
+        return check_title(check)
 
     @property
     def failed(self) -> bool:
@@ -144,7 +137,7 @@ class ChecksHandler(DraftFormHandler):
             interrupted=report.state is RunState.INTERRUPTED,
             outdated=version != version_text(draft),
             began_text=clock_text(report.began_at),
-            groups=_groups(report),
+            groups=_groups(report, f"/admin/t/{draft.slug}/draft/providers"),
             counts=tuple(
                 (status.value, count, words[0])
                 for status, words in _WORDS.items()
@@ -154,7 +147,7 @@ class ChecksHandler(DraftFormHandler):
         )
 
 
-def _groups(report: CheckReport) -> tuple[CheckGroup, ...]:
+def _groups(report: CheckReport, forms: str) -> tuple[CheckGroup, ...]:
     importance = [*_WORDS]
     ordered = sorted(
         report.results,
@@ -162,8 +155,23 @@ def _groups(report: CheckReport) -> tuple[CheckGroup, ...]:
     )
     several = len({one.provider for one in ordered if one.provider is not None}) > 1
     return tuple(
-        CheckGroup(_title(provider, several=several), tuple(results))
+        _group(
+            _title(provider, several=several),
+            tuple(results),
+            "" if provider is None else f"{forms}/{provider}",
+        )
         for provider, results in groupby(ordered, key=lambda one: one.provider)
+    )
+
+
+def _group(title: str, results: tuple[CheckResult, ...], form_url: str) -> CheckGroup:
+    if not any(one.status is Status.FAIL for one in results):
+        return CheckGroup(title, results)
+    return CheckGroup(
+        title,
+        tuple(one for one in results if one.status is not Status.SKIPPED),
+        tuple(one for one in results if one.status is Status.SKIPPED),
+        form_url,
     )
 
 

@@ -30,7 +30,7 @@ class DraftFormHandler(AdminHandler):
 
     async def open_draft(self, slug: str) -> OpenDraft:
         """Return the draft. Raises TenantMissing, DraftOfLaterVersion, StoreUnavailable."""
-        draft = await self.services.drafts.get(slug)
+        draft = await self.stored_draft(slug)
         if draft.of_later_version:
             raise DraftOfLaterVersion(slug)
         return draft

@@ -10,15 +10,17 @@ from portal.admin.check_runs import CheckReport, RunState
 from portal.admin.draft_reading import OpenDraft, Review
 from portal.admin.organisation_name import organisation_name
 from portal.admin.problem_words import for_people
-from portal.admin.publication import ONE_OF_SEVERAL, TestedProvider
+from portal.admin.publication import Tested
+from portal.admin.viewers import BoundSetupLink
 from portal.config.source_lines import SourceLine, lines_of, source_line
 from portal.display_text import display_text
 from portal.errors import Problem
 from portal.tenancy.checks.live.model import Status
 from portal.tenancy.schema.tenant import ONLY_PROVIDER
+from portal.web.admin.check_titles import check_title
 from portal.web.admin.diff import DiffLine
-from portal.web.admin.events import who_in_words
 from portal.web.admin.form import FieldView
+from portal.web.admin.tested_views import TestedView
 from portal.web.cards import clock_text
 
 
@@ -53,6 +55,8 @@ _STATES = {
 class Link:
     url: str
     label: str
+    begins: bool = False
+    """Whether it begins something: a form that is posted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,22 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """What was just published, and who can change it now. Also the page for who may open no other one."""
+
+    slug: str
+    name: str
+    revision: int
+    url: str
+    """For users."""
+    has_admins: bool
+    link_until: str
+    """Until when the setup link of who asks works; empty without one."""
+    lost: bool = False
+    """Whether who published it is not an admin any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class DraftPage:
     """`GET /admin/t/{tenant}/draft`."""
 
@@ -78,7 +98,7 @@ class DraftPage:
     name: str
     live: int
     """The number of the live revision; 0 before the first."""
-    published: int | None
+    published: Published | None
     """The revision that was just published with this draft."""
     saved: Change | None
     """The last change; None without a draft."""
@@ -87,6 +107,8 @@ class DraftPage:
     can_publish: bool
     steps: tuple[Step, ...]
     edits: tuple[Link, ...]
+    link_until: str = ""
+    """Until when the setup link of who asks works; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +144,6 @@ class YamlPage:
 
 
 @dataclass(frozen=True, slots=True)
-class TestedView:
-    """A test login at a provider, for the page of the publication."""
-
-    name: str
-    state: str
-    """`good`, `missing`, or `not needed`."""
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class PublishPage:
     """`GET, POST /admin/t/{tenant}/draft/publish`."""
 
@@ -155,10 +167,23 @@ class PublishPage:
     can_publish_untested: bool
     no_admins: bool = False
     """Whether nobody of the organisation can open the console after the publication."""
+    loses_access: bool = False
+    """Whether who asks would not be an admin any more."""
+    give_up_error: str = ""
 
     @property
     def ready(self) -> bool:
         return not self.blocking and not self.missing_tests
+
+    @property
+    def failed(self) -> bool:
+        """Whether a test login failed."""
+        return any(one.state == "failed" for one in self.tests)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the access rules refuse the account of a test login."""
+        return any(one.state == "refused" for one in self.tests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +195,30 @@ class DiscardPage:
     live: int
     saved: Change | None
     notice: str = ""
+
+
+def published_view(
+    draft: OpenDraft, revision: int, *, origin: str, link: BoundSetupLink | None, lost: bool = False
+) -> Published:
+    """Say what was published.
+
+    Parameters: draft, what is live now or the draft that it was made of; origin, of the portal; link, of who
+    asks; lost, whether they may not open the console any more.
+    """
+    return Published(
+        slug=draft.slug,
+        name=draft_name(draft),
+        revision=revision,
+        url=f"{origin}/t/{draft.slug}/",
+        has_admins=draft.loaded is not None and bool(draft.loaded.tenant.admins),
+        link_until=link_until(link),
+        lost=lost,
+    )
+
+
+def link_until(link: BoundSetupLink | None) -> str:
+    """Until when a setup link works, for people; empty without one."""
+    return clock_text(link.expires_at, date=True) if link is not None and link.expires_at else ""
 
 
 def problem_views(problems: Iterable[Problem], text: str) -> tuple[ProblemView, ...]:
@@ -205,16 +254,6 @@ def draft_name(draft: OpenDraft) -> str:
     return organisation_name(draft.slug, draft.stored)
 
 
-def tested_views(review: Review) -> tuple[TestedView, ...]:
-    """The test logins of a draft."""
-    return tuple(_tested_view(one) for one in review.providers)
-
-
-def tests_note(review: Review) -> str:
-    """What the test logins do not say each by itself."""
-    return ONE_OF_SEVERAL if ONE_OF_SEVERAL in review.missing_tests else ""
-
-
 def provider_links(draft: OpenDraft) -> tuple[Link, ...]:
     """The forms of the providers of a draft."""
     base = f"/admin/t/{draft.slug}/draft/providers"
@@ -225,14 +264,29 @@ def _provider_name(id_: str) -> str:
     return "the provider" if id_ == ONLY_PROVIDER else f"provider {display_text(id_, limit=63)}"
 
 
-def _tested_view(one: TestedProvider) -> TestedView:
-    name = display_text(one.name, limit=100)
-    if one.test is not None and not one.missing:
-        who = who_in_words(actor_of(one.test.actor))
-        return TestedView(name, "good", f"Tested by {who} on {clock_text(one.test.at, date=True)}.")
-    if one.differs or one.rules_differ:
-        return TestedView(name, "missing", one.missing[:1].upper() + one.missing[1:])
-    return TestedView(name, "not needed", "It has not changed.")
+def _test_notes(review: Review) -> tuple[str, ...]:
+    """What is missing of the test logins, and when those that failed were made."""
+    failed = (one for one in review.providers if one.state is Tested.FAILED and one.failed is not None)
+    times = (
+        f"The test login at {display_text(one.name, limit=100)} failed on "
+        f"{clock_text(one.failed.at, date=True)}."
+        for one in failed
+        if one.failed is not None
+    )
+    return (*review.missing_tests, *times)
+
+
+def _test_links(review: Review) -> tuple[Link, ...]:
+    """To the test, or to what went wrong with it."""
+    base = f"/admin/t/{review.draft.slug}/draft"
+    again = Link(f"{base}/test", "Test the login")
+    for one in review.providers:
+        page = f"{base}/test/{one.id}"
+        if one.state is Tested.FAILED:
+            return Link(page, "See what went wrong"), again
+        if one.state is Tested.REFUSED:
+            return Link(f"{base}/general", "Change who may sign in"), Link(page, "See the test login")
+    return (again,)
 
 
 def _state_of_checks(checks: CheckReport | None, draft: OpenDraft) -> str:
@@ -253,6 +307,21 @@ def _choice_links(draft: OpenDraft) -> tuple[Link, ...]:
     return (other, Link(new, "Add a second provider"))
 
 
+def _failed_checks(checks: CheckReport) -> tuple[str, ...]:
+    """Which checks failed."""
+    failed = [one for one in checks.results if one.status is Status.FAIL]
+    names = dict.fromkeys(check_title(one.check) for one in failed)
+    return (f"{len(failed)} failed: {', '.join(names)}",)
+
+
+def _check_links(draft: OpenDraft, checks: CheckReport | None) -> tuple[Link, ...]:
+    """To the results, where there are some, and to begin a run."""
+    page = f"/admin/t/{draft.slug}/draft/checks"
+    if checks is None:
+        return (Link(page, "Run the checks", begins=True),)
+    return Link(page, "See the results"), Link(page, "Run the checks again", begins=True)
+
+
 def steps_of(review: Review, checks: CheckReport | None, *, can_publish: bool) -> tuple[Step, ...]:
     """The steps to a publication, each with its state and what is missing.
 
@@ -262,11 +331,16 @@ def steps_of(review: Review, checks: CheckReport | None, *, can_publish: bool) -
     base = f"/admin/t/{draft.slug}/draft"
     chosen, valid = bool(draft.providers), draft.loaded is not None and not draft.problems
     tested = valid and not review.missing_tests
+    checked = _state_of_checks(checks, draft) if valid else "later"
     done = [chosen, valid, tested, False]
     now = done.index(False)
     states = ["done" if one else "now" if index == now else "later" for index, one in enumerate(done)]
     if tested and not review.test:
         states[2] = "idle"
+    if valid and not tested and {one.state for one in review.providers} & {Tested.FAILED, Tested.REFUSED}:
+        states[2] = "failed"
+    elif checked == "failed" and not tested:
+        states[2] = "later"
     change = tuple(
         Link(f"{base}/providers/{id_}", f"Change {_provider_name(id_)}") for id_ in draft.providers
     )
@@ -289,16 +363,17 @@ def steps_of(review: Review, checks: CheckReport | None, *, can_publish: bool) -
         Step(
             "Run the checks",
             "The portal asks the provider about each value. It takes a few seconds, and nobody is signed in.",
-            _state_of_checks(checks, draft) if valid else "later",
-            links=(Link(f"{base}/checks", "Run the checks"),) if valid else (),
+            checked,
+            _failed_checks(checks) if checks is not None and checked == "failed" else (),
+            _check_links(draft, checks) if valid else (),
         ),
         Step(
             "Test the login",
             "Sign in with your own account. It changes nothing for your users, and shows what the provider "
             "says about you.",
             states[2],
-            review.missing_tests if valid else (),
-            (Link(f"{base}/test", "Test the login"),) if valid else (),
+            _test_notes(review) if valid else (),
+            _test_links(review) if valid else (),
         ),
         Step(
             "Publish" if can_publish else "Propose",

@@ -35,7 +35,7 @@ class DraftYamlHandler(AdminHandler):
     of_database = True
 
     async def get(self, tenant: str) -> None:
-        draft = await self.services.drafts.get(tenant)
+        draft = await self.stored_draft(tenant)
         warnings = (*draft.loaded.warnings, *draft.loaded.hints) if draft.loaded is not None else ()
         page = self._page(draft, draft.shown, problems=draft.problems, warnings=warnings)
         self.show(_TEMPLATE, page)
@@ -66,7 +66,7 @@ class DraftYamlHandler(AdminHandler):
         self, tenant: str, typed: str, replaces: int | None, problems: Sequence[Problem]
     ) -> None:
         """Show what could not be stored, with its problems: 422."""
-        draft = await self.services.drafts.get(tenant)
+        draft = await self.stored_draft(tenant)
         page = replace(
             self._page(draft, typed, problems=problems), replaces=_version_text(replaces), stored=False
         )
@@ -74,7 +74,7 @@ class DraftYamlHandler(AdminHandler):
 
     async def _show_conflict(self, typed: str, error: DraftChanged) -> None:
         """Show the text beside what somebody else stored meanwhile; saving it again replaces that."""
-        theirs = error.theirs
+        theirs = self.note_draft(error.theirs)
         difference = await self.services.drafts.difference(theirs, typed)
         lines = await self.services.contents.run(theirs.slug, diff_lines, difference)
         conflict = Conflict(last_change(theirs), lines)

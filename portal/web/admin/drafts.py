@@ -13,8 +13,10 @@ from portal.web.admin.draft_views import (
     Link,
     draft_name,
     last_change,
+    link_until,
     proposal_of,
     provider_links,
+    published_view,
     steps_of,
 )
 from portal.web.admin.form import TextField
@@ -44,18 +46,23 @@ class DraftHandler(AdminHandler):
 
     async def get(self, tenant: str) -> None:
         review = await self.services.drafts.review(tenant, self.viewer.actor_for(tenant))
-        draft = review.draft
+        draft = self.note_draft(review.draft)
         published = number_of(self.get_query_argument("published", ""))
         can_publish = self.viewer.may(Right.PUBLISH, tenant)
         checks = await self.services.checks.report(tenant)
         base = f"/admin/t/{tenant}/draft"
+        link = self.viewer.link
+        live = draft.tenant.live
         self.show(
             "admin/draft.html",
             DraftPage(
                 slug=tenant,
                 name=draft_name(draft),
-                live=draft.tenant.live,
-                published=published if published == draft.tenant.live else None,
+                live=live,
+                published=published_view(draft, live, origin=self.portal.sites.main.origin, link=link)
+                if published == live and draft.record is None
+                else None,
+                link_until=link_until(link),
                 saved=last_change(draft),
                 proposal=proposal_of(draft),
                 of_later_version=draft.of_later_version,
@@ -94,6 +101,6 @@ class DiscardHandler(AdminHandler):
         self.redirect(f"/admin/t/{tenant}/draft", status=303)
 
     async def _ask(self, tenant: str, notice: str = "") -> None:
-        draft = await self.services.drafts.get(tenant)
+        draft = await self.stored_draft(tenant)
         page = DiscardPage(tenant, draft.version, draft.tenant.live, last_change(draft), notice)
         self.show("admin/discard.html", page)

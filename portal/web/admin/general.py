@@ -168,6 +168,7 @@ class GeneralHandler(DraftFormHandler):
         page = self._page(theirs, opened, (), form)
         typed = _typed_access(form, opened.access) or opened.access
         differs = typed != opened.access, page.admins != opened.admins
+        self.note_draft(theirs)
         self.set_status(409)
         self.show(
             _TEMPLATE,

@@ -49,6 +49,8 @@ class ConsoleChrome:
     tenant: TenantCard | None = None
     """The tenant of the page."""
     pages: tuple[NavigationItem, ...] = ()
+    own_draft: bool = False
+    """Whether the viewer is who changed the draft of the page last."""
 
 
 def pages_of(slug: str, viewer: Viewer, *, path: str, in_file: bool) -> tuple[NavigationItem, ...]:

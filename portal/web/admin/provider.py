@@ -111,6 +111,7 @@ class ProviderHandler(DraftFormHandler):
 
     def _show_conflict(self, theirs: OpenDraft, provider: str, opened: _Opened, form: Form) -> None:
         """Show what was typed beside what somebody else stored meanwhile; saving again replaces that."""
+        self.note_draft(theirs)
         self.set_status(409)
         self.show(_TEMPLATE, replace(self._page(theirs, provider, opened, form=form), conflict=True))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from portal.admin.draft_state import FailedTest
 from portal.admin.drafts import DraftChanged, OpenDraft
 from portal.admin.editing import set_values, values
@@ -47,8 +49,9 @@ _CLAIM_FIELDS = (
     _claim_field("roles", "Roles", required=False),
     _VERSION,
 )
-_KEYS = ("name", "email", "roles")
 _CHANGED = "Somebody else changed the draft meanwhile. Nothing was stored; save again."
+_CHANGED_HERE = "You changed the draft in another tab. Nothing was stored; save again."
+_KEYS = ("name", "email", "roles")
 
 
 class TestLoginHandler(AdminHandler):
@@ -82,7 +85,7 @@ class TestLoginsHandler(TestLoginHandler):
     """`GET /admin/t/{tenant}/draft/test`: the providers of the draft, and their last test logins."""
 
     async def get(self, tenant: str) -> None:
-        draft = await self.services.drafts.get(tenant)
+        draft = await self.stored_draft(tenant)
         providers, refusal = provider_views(draft, self.services.test_logins)
         self.show("admin/test_logins.html", TestLoginsPage(tenant, providers, refusal))
 
@@ -91,15 +94,16 @@ class TestResultHandler(TestLoginHandler):
     """`GET, POST /admin/t/{tenant}/draft/test/{provider}`: the last test login; begin one."""
 
     async def get(self, tenant: str, provider: str) -> None:
-        draft = await self.services.drafts.get(tenant)
+        draft = await self.stored_draft(tenant)
         found, planned = self.planned(draft, provider)
         actor = self.viewer.actor_for(tenant).as_json()
-        self.show("admin/test_result.html", result_page(draft, found, planned, actor))
+        saved = self.get_query_argument("saved", "") == "1"
+        self.show("admin/test_result.html", replace(result_page(draft, found, planned, actor), saved=saved))
 
     async def post(self, tenant: str, provider: str) -> None:
         """Begin a test login, and redirect the browser to the provider."""
         form = self.read_form([_AGAIN])
-        self.planned(await self.services.drafts.get(tenant), provider)
+        self.planned(await self.stored_draft(tenant), provider)
         begun = await self.services.test_logins.begin(
             tenant,
             provider,
@@ -115,7 +119,7 @@ class TestClaimsHandler(TestLoginHandler):
 
     async def post(self, tenant: str, provider: str) -> None:
         form = self.read_form(_CLAIM_FIELDS)
-        draft = await self.services.drafts.get(tenant)
+        draft = await self.stored_draft(tenant)
         found, planned = self.planned(draft, provider)
         actor = self.viewer.actor_for(tenant).as_json()
         page = result_page(draft, found, planned, actor, typed=form.values)
@@ -152,18 +156,19 @@ class TestClaimsHandler(TestLoginHandler):
                 )
         except DraftChanged as changed:
             found, planned = self.planned(changed.theirs, planned.provider.id)
+            self.note_draft(changed.theirs)
             page = result_page(
                 changed.theirs,
                 found,
                 planned,
                 self.viewer.actor_for(draft.slug).as_json(),
                 typed=form.values,
-                notice=_CHANGED,
+                notice=_CHANGED_HERE if self._own_draft else _CHANGED,
             )
             self.set_status(409)
             self.show("admin/test_result.html", page)
             return
-        self.redirect(self.result_url(planned.provider.id), status=303)
+        self.redirect(f"{self.result_url(planned.provider.id)}?saved=1", status=303)
 
 
 class TestAdminHandler(TestLoginHandler):

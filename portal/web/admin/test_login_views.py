@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from portal.access.rules import sign_in_refusal
 from portal.admin.actors import actor_of
 from portal.admin.draft_state import FailedTest, TestResult
 from portal.admin.drafts import OpenDraft
@@ -33,7 +34,7 @@ class ProviderView:
     separate: bool
     """Whether only test logins use this redirect URI."""
     state: str
-    """`passed`, `changed` (since the test login), `failed` (the last one) or `untested`."""
+    """`passed`, `refused` (by the access rules), `changed` (since), `failed` (the last one) or `untested`."""
     at: str
     """When the last test login was; empty before the first."""
 
@@ -42,6 +43,7 @@ class ProviderView:
         """The state in words."""
         return {
             "passed": "The test login succeeded",
+            "refused": "Signed in at the provider, but your rules refuse this account",
             "changed": "Changed since the test login",
             "failed": "The last test login failed",
             "untested": "Not tested yet",
@@ -132,6 +134,8 @@ class TestResultPage:
     new_admin: str = ""
     """The account, if the viewer can make it an admin of the tenant."""
     notice: str = ""
+    saved: bool = False
+    """Whether claims were just chosen."""
 
 
 def provider_views(draft: OpenDraft, logins: TestLogins) -> tuple[tuple[ProviderView, ...], str]:
@@ -153,7 +157,7 @@ def provider_view(draft: OpenDraft, planned: PlannedTest) -> ProviderView:
     test, failed = draft.state.tests.get(id_), draft.state.failed.get(id_)
     state, last = "untested", 0.0
     if test is not None:
-        state, last = "passed" if test.registration == planned.fingerprint else "changed", test.at
+        state, last = _state(draft, planned, test), test.at
     if failed is not None and (test is None or failed.at > test.at):
         state, last = "failed", failed.at
     return ProviderView(
@@ -215,6 +219,14 @@ def _account(test: TestResult, tenant: Tenant) -> str:
     return display_text(account, _LONGEST_LABEL)
 
 
+def _state(draft: OpenDraft, planned: PlannedTest, test: TestResult) -> str:
+    """Of a provider whose last test login succeeded."""
+    if test.registration != planned.fingerprint:
+        return "changed"
+    access = draft.loaded.tenant.access.get(planned.provider.id, ()) if draft.loaded is not None else ()
+    return "passed" if sign_in_refusal(access, test.claims) is None else "refused"
+
+
 def _label(provider: Provider) -> str:
     """What the page calls a provider: its label, its id if there are several, or its host."""
     name = provider.label or (
@@ -227,7 +239,7 @@ def _failure(failed: FailedTest) -> FailureView:
     return FailureView(
         title=failed.title,
         explanation=failed.explanation,
-        detail=failed.detail,
+        detail=failed.detail.replace(".; ", ". "),
         code=failed.code,
         at=clock_text(failed.at, date=True),
         actor=_who(failed.actor),

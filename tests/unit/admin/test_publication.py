@@ -45,7 +45,7 @@ def missing(new: Tenant, live: Tenant | None, *tested: str, **claims: object) ->
         )
         for id_ in tested
     }
-    providers = publication.tested_providers(new, live, tests, now=NOW)
+    providers = publication.tested_providers(new, live, tests, failed={}, now=NOW)
     return publication.missing_tests(providers, new, live)
 
 
@@ -137,15 +137,60 @@ def test_rules_that_differ_need_a_test_login_that_they_let_in() -> None:
     assert missing(everywhere, tenant(), "staff", sub="ada") == ()
 
 
+def test_why_a_test_login_is_needed_is_the_true_reason() -> None:
+    rules = tenant(TWO.replace("equals: acme", "equals: globex"))
+    assert "has changed; test it again" in missing(rules, tenant())[0]
+    admins = "admins: [{claim: sub, equals: ada}]\n"
+    one = TWO[: TWO.index("  partners:")]
+    assert "who is an admin, has changed" in missing(tenant(one + admins), tenant(one))[0]
+    assert (
+        "since it was published" in missing(tenant(TWO.replace("secret: one", "secret: other")), tenant())[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("registration", "state", "sentence"),
+    [
+        ("", publication.Tested.FAILED, "the last test login failed: Sign-in failed."),
+        (
+            "other",
+            publication.Tested.MISSING,
+            "it has changed since the test login that failed; test it again.",
+        ),
+    ],
+)
+def test_a_test_login_that_failed_is_not_one_that_nobody_made(
+    registration: str, state: publication.Tested, sentence: str
+) -> None:
+    new = tenant()
+    failed = draft_state.FailedTest(
+        provider="staff",
+        registration=registration or draft_state.sign_in_fingerprint(new, "staff"),
+        at=NOW,
+        actor=ACTOR,
+        code="x",
+        title="Sign-in failed",
+        explanation="",
+        detail="",
+    )
+    [staff, _] = publication.tested_providers(new, None, {}, failed={"staff": failed}, now=NOW)
+    assert (staff.state, staff.missing) == (state, sentence)
+    test = draft_state.TestResult(
+        "staff", failed.registration, NOW - 9, ACTOR, {}, "ada", "https://a.example"
+    )
+    [staff, _] = publication.tested_providers(new, None, {"staff": test}, failed={"staff": failed}, now=NOW)
+    assert staff.missing == ("" if not registration else sentence), "an earlier one counts still"
+
+
 def test_a_test_login_at_another_configuration_does_not_count() -> None:
     old, new = tenant(), tenant(TWO.replace("secret: one", "secret: other"))
     test = draft_state.TestResult(
         "staff", draft_state.sign_in_fingerprint(old, "staff"), NOW, ACTOR, {}, "ada", "https://staff.example"
     )
-    [staff, _] = publication.tested_providers(new, old, {"staff": test}, now=NOW)
+    [staff, _] = publication.tested_providers(new, old, {"staff": test}, failed={}, now=NOW)
     assert staff.missing == "it has changed since the test login; test it again."
     assert publication.counted_tests([staff]) == ""
-    [staff, _] = publication.tested_providers(old, old, {"staff": test}, now=NOW)
+    [staff, _] = publication.tested_providers(old, old, {"staff": test}, failed={}, now=NOW)
     assert staff.missing == ""
     assert publication.counted_tests([staff]).startswith('{"tests": {"staff": {"at": 1800000000.0')
 
