@@ -132,7 +132,10 @@ class DomainUpkeep:
         """Release what publications left: a process may have ended between a publication and its releases."""
         slugs = [claim.tenant async for claim in in_slices(claims) if self._is_unstated(claim)]
         for slug in list(dict.fromkeys(slugs))[:MOST_PER_ROUND]:
-            released = await release_unstated(self._domains.store, slug, _NOT_STATED, clock=self._clock)
+            domains = self._domains
+            released = await release_unstated(
+                domains.store, domains.contents, slug, _NOT_STATED, clock=self._clock
+            )
             done.released += len(released)
 
     def _is_unstated(self, claim: DomainClaim) -> bool:

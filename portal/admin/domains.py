@@ -7,12 +7,12 @@ docs/decisions/059-what-proves-a-domain.md.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from portal.admin.content_worker import ContentWorker
 from portal.admin.events import Act, EventKind
 from portal.admin.stated_names import Names, names_in, stated_names
 from portal.admin.tenants import TenantChanged, TenantMissing
@@ -122,8 +122,8 @@ class UsedTokens(Protocol):
 class Domains:
     """The acts on names of tenants of the database.
 
-    Parameters: used_tokens, limits checks in all processes; owner_of, knows the names of tenant files; clock,
-    that of the database.
+    Parameters: used_tokens, limits checks in all processes; contents, reads contents; owner_of, knows the
+    names of tenant files; clock, that of the database.
     """
 
     def __init__(
@@ -133,6 +133,7 @@ class Domains:
         vault: Vault,
         records: TxtRecords,
         *,
+        contents: ContentWorker,
         owner_of: OwnerOf,
         clock: Clock,
     ) -> None:
@@ -140,13 +141,14 @@ class Domains:
         self._used_tokens = used_tokens
         self._vault = vault
         self._records = records
+        self.contents = contents
         self._owner_of = owner_of
         self._clock = clock
 
     async def of_tenant(self, slug: str) -> tuple[Domain, ...]:
         """The names of a tenant, by name. Raises TenantMissing, StoreUnavailable."""
         record = await self._tenant(slug)
-        live, draft = await stated_names(self.store, slug)
+        live, draft = await stated_names(self.store, self.contents, slug)
         claims = {claim.name: claim for claim in await self.store.list_domains(slug)}
         names = sorted(live.keys() | draft.keys() | claims.keys())
         return tuple(self._domain(record, name, live, draft, claims.get(name)) for name in names)
@@ -163,16 +165,15 @@ class Domains:
         whose record was found, CheckedRecently, StoreUnavailable.
         """
         record = await self._tenant(slug)
+        await self._limit(f"domain-check:{slug}", TENANT_CHECK_SECONDS, name)
         kinds = await self._kinds(slug, name)
+        await self._limit(f"domain-check:{slug}:{name}", CHECK_SECONDS, name)
+        return await self._search(record, name, kinds[0], await self._claim(slug, name), act)
+
+    async def _limit(self, key: str, seconds: float, name: str) -> None:
         now = self._clock()
-        limits = (
-            (f"domain-check:{slug}", TENANT_CHECK_SECONDS),
-            (f"domain-check:{slug}:{name}", CHECK_SECONDS),
-        )
-        for key, seconds in limits:
-            if not await self._used_tokens.remember_once(key, expires_at=now + seconds, now=now):
-                raise CheckedRecently(name)
-        return await self._search(record, name, kinds[0], act)
+        if not await self._used_tokens.remember_once(key, expires_at=now + seconds, now=now):
+            raise CheckedRecently(name)
 
     async def recheck(self, claim: DomainClaim, act: Act) -> TxtSearch | None:
         """Look again for the record of a proven name; None if its tenant is gone.
@@ -180,7 +181,9 @@ class Domains:
         Raises: TenantMissing, TenantChanged when it is removed meanwhile, StoreUnavailable.
         """
         record = await self.store.get_tenant(claim.tenant)
-        return None if record is None else await self._search(record, claim.name, claim.kind, act)
+        if record is None:
+            return None
+        return await self._search(record, claim.name, claim.kind, claim, act)
 
     async def approve(self, slug: str, name: str, act: Act) -> None:
         """Let a name count without a record, as an operator may.
@@ -201,7 +204,7 @@ class Domains:
         record = await self._tenant(slug)
         if record.created_at > revision.published_at:
             raise TenantChanged(slug)
-        names = await asyncio.to_thread(names_in, revision.content, slug)
+        names = await self.contents.run(slug, names_in, revision.content, slug)
         claims = {claim.name: claim for claim in await self.store.list_domains(slug)}
         taken: dict[str, str] = {}
         for name, kinds in names.items():
@@ -214,10 +217,10 @@ class Domains:
     async def _approve(
         self, record: TenantRecord, name: str, kind: str, claim: DomainClaim | None, act: Act
     ) -> None:
-        if claim is None or not claim.proven_at or claim.proof != _BY_OPERATOR:
+        if claim is None or not _is_enough(claim, _BY_OPERATOR):
             token = self._tokens(record, name, claim)[0]
             approved = DomainClaim(name, record.slug, kind, token, _BY_OPERATOR, 0.0, 0.0, 0.0)
-            await self._hold(approved, act, EventKind.DOMAIN_APPROVED, made_at=record.created_at)
+            await self._hold(approved, claim, act, EventKind.DOMAIN_APPROVED, made_at=record.created_at)
 
     async def release(self, slug: str, name: str, act: Act) -> None:
         """Give up a name, so that it no longer counts. Raises DomainUnknown, StoreUnavailable."""
@@ -227,8 +230,9 @@ class Domains:
 
     # --- searches
 
-    async def _search(self, record: TenantRecord, name: str, kind: str, act: Act) -> TxtSearch:
-        before = await self._claim(record.slug, name)
+    async def _search(
+        self, record: TenantRecord, name: str, kind: str, before: DomainClaim | None, act: Act
+    ) -> TxtSearch:
         wanted = [RECORD_PREFIX + token for token in self._tokens(record, name, before)]
         found = await self._records.find(name, wanted, tenant=record.slug)
         if (await self._tenant(record.slug)).created_at != record.created_at:
@@ -236,6 +240,8 @@ class Domains:
         claim = await self._claim(record.slug, name)  # an operator may have approved it meanwhile
         if claim is not None and claim.proven_at and claim.proof == _BY_OPERATOR:
             return found
+        if claim is None and before is not None and before.proven_at:
+            return found  # it was released meanwhile, and stays released
         if found.outcome is Outcome.FOUND:
             token = found.value.removeprefix(RECORD_PREFIX)
             found_claim = DomainClaim(name, record.slug, kind, token, BY_DNS, 0.0, 0.0, 0.0)
@@ -248,7 +254,7 @@ class Domains:
         self, stored: DomainClaim | None, found: DomainClaim, act: Act, *, made_at: float
     ) -> None:
         if stored is None or not stored.proven_at:
-            await self._hold(found, act, EventKind.DOMAIN_PROVEN, made_at=made_at)
+            await self._hold(found, stored, act, EventKind.DOMAIN_PROVEN, made_at=made_at)
         elif stored.proof == BY_DNS:
             await self._change(stored, BY_DNS, stored.proven_at, None, act)
         else:
@@ -264,17 +270,26 @@ class Domains:
     async def _change(
         self, claim: DomainClaim, proof: str, proven_at: float, kind: EventKind | None, act: Act
     ) -> None:
-        """Change the proof of a claim; one that was released meanwhile stays released."""
+        """Change the proof of a claim; one that was approved, released or checked meanwhile stays so."""
         now = self._clock()
         event = act.event(kind, tenant=claim.tenant, target=claim.name, at=now) if kind else None
         await self.store.prove_domain(
-            claim.name, tenant=claim.tenant, proof=proof, proven_at=proven_at, checked_at=now, event=event
+            claim.name,
+            tenant=claim.tenant,
+            proof=proof,
+            proven_at=proven_at,
+            checked_at=now,
+            event=event,
+            replaces=claim,
         )
 
-    async def _hold(self, claim: DomainClaim, act: Act, kind: EventKind, *, made_at: float) -> None:
-        """Store a claim that counts from now on, in place of one that does not count.
+    async def _hold(
+        self, claim: DomainClaim, stored: DomainClaim | None, act: Act, kind: EventKind, *, made_at: float
+    ) -> None:
+        """Store a claim that counts from now on, in place of the tenant's own or one that does not count.
 
-        Parameters: made_at, when the tenant was made that the claim is for.
+        Parameters: stored, the tenant's own, as it was read. What was approved or proven meanwhile stays; an
+        approval replaces a proof. made_at, when the tenant was made that the claim is for.
         Raises: DomainTaken with the other's slug, TenantMissing, TenantChanged, StoreUnavailable.
         """
         slug, name = claim.tenant, claim.name
@@ -284,16 +299,25 @@ class Domains:
         for _ in range(_TRIES):
             now = self._clock()
             event = act.event(kind, tenant=slug, target=name, at=now)
-            if await self.store.prove_domain(
-                name, tenant=slug, proof=claim.proof, proven_at=now, checked_at=now, event=event
+            new = DomainClaim(name, slug, claim.kind, claim.token, claim.proof, now, now, now)
+            if stored is not None and await self.store.prove_domain(
+                name,
+                tenant=slug,
+                proof=claim.proof,
+                proven_at=now,
+                checked_at=now,
+                event=event,
+                replaces=stored,
             ):
                 return
-            new = DomainClaim(name, slug, claim.kind, claim.token, claim.proof, now, now, now)
-            if await self.store.add_domain(new, event=event, made_at=made_at):
+            if stored is None and await self.store.add_domain(new, event=event, made_at=made_at):
                 return
             if (await self._tenant(slug)).created_at != made_at:
                 raise TenantChanged(slug)
             await self._displace(name, slug, act)
+            stored = await self._claim(slug, name)
+            if stored is not None and _is_enough(stored, claim.proof):
+                return
         raise TenantChanged(slug)
 
     async def _displace(self, name: str, slug: str, act: Act) -> None:
@@ -322,7 +346,7 @@ class Domains:
 
     async def _kinds(self, slug: str, name: str) -> tuple[str, ...]:
         """The kinds of a name that the live revision or the draft states. Raises DomainUnknown."""
-        live, draft = await stated_names(self.store, slug)
+        live, draft = await stated_names(self.store, self.contents, slug)
         kinds = live.get(name) or draft.get(name)
         if kinds is None:
             raise DomainUnknown(name)
@@ -349,6 +373,11 @@ class Domains:
             in_draft=name in draft,
             checked_at=claim.checked_at if claim is not None else 0.0,
         )
+
+
+def _is_enough(stored: DomainClaim, proof: str) -> bool:
+    """Whether a claim counts already, and would not count any better with this proof."""
+    return bool(stored.proven_at) and (proof != _BY_OPERATOR or stored.proof == _BY_OPERATOR)
 
 
 def _state(claim: DomainClaim | None) -> DomainState:

@@ -73,7 +73,7 @@ def admin_services(
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
     in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
     store, clock = database.tenants, database.time
-    tenants = TenantAdmin(store, reader, clock=clock)
+    tenants = TenantAdmin(store, reader, worker=in_thread, clock=clock)
     drafts = Drafts(store, tenants, in_thread, conflicts=registry.conflicts, clock=clock)
     setup_links = SetupLinks(store, public_url=settings.public_url, file_of=registry.file_of, clock=clock)
     return AdminServices(
@@ -97,7 +97,7 @@ def admin_services(
             callbacks=callbacks,
             clock=clock,
         ),
-        domains=_domains(settings, database, vault, registry),
+        domains=_domains(settings, database, vault, registry, in_thread),
         setup_links=setup_links,
         logins=LoginAdmin(database.tenant_logins, store, logouts=logouts, vault=vault, clock=clock),
         closing=Closing(
@@ -111,9 +111,19 @@ def admin_services(
     )
 
 
-def _domains(settings: Settings, database: Database, vault: Vault, registry: Registry) -> Domains:
+def _domains(
+    settings: Settings, database: Database, vault: Vault, registry: Registry, contents: ContentWorker
+) -> Domains:
     async def owner_of(name: str) -> str | None:
         return registry.owner_in_files(name)
 
     records = TxtRecords(settings.domains.nameservers)
-    return Domains(database.tenants, database, vault, records, owner_of=owner_of, clock=database.time)
+    return Domains(
+        database.tenants,
+        database,
+        vault,
+        records,
+        contents=contents,
+        owner_of=owner_of,
+        clock=database.time,
+    )

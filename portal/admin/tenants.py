@@ -262,7 +262,7 @@ class TenantAdmin:
         ):
             raise TenantChanged(record.slug)
         try:
-            await release_unstated(self._store, record.slug, act, clock=self._clock)
+            await release_unstated(self._store, self._worker, record.slug, act, clock=self._clock)
         except StoreUnavailable as error:  # it is published; `domain_upkeep` releases them
             _log.warning("domains_not_released", tenant=record.slug, code=error.code)
         return revision

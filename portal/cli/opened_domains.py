@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 
 async def opened_domains(settings: Settings, database: Database) -> Domains:
     """Raises ConfigurationError and StartupError when the key ring is not that of the database."""
+    from portal.admin.content_worker import ContentWorker
     from portal.admin.domains import Domains
     from portal.keys.key_ring import KeyRing
     from portal.keys.key_ring_check import check_key_ring
     from portal.keys.vault import Vault
     from portal.outbound.txt_records import TxtRecords
+    from portal.tenancy.available_presets import available_presets
+    from portal.tenancy.stored import ContentReader
 
     ring = KeyRing.load(settings.keys)
     await check_key_ring(database, ring)
@@ -24,11 +27,13 @@ async def opened_domains(settings: Settings, database: Database) -> Domains:
     async def owner_of(name: str) -> str | None:
         return await _owner_in_files(settings, database, name)
 
+    vault = Vault(ring)
     return Domains(
         database.tenants,
         database,
-        Vault(ring),
+        vault,
         TxtRecords(settings.domains.nameservers),
+        contents=ContentWorker(ContentReader(vault, available_presets(settings.presets))),
         owner_of=owner_of,
         clock=database.time,
     )

@@ -112,15 +112,35 @@ class TenantStore(Protocol):
         """Store a claim of an existing tenant; False if the name is claimed, or the tenant is gone."""
 
     async def prove_domain(
-        self, name: str, *, tenant: str, proof: str, proven_at: float, checked_at: float, event: Event | None
+        self,
+        name: str,
+        *,
+        tenant: str,
+        proof: str,
+        proven_at: float,
+        checked_at: float,
+        event: Event | None,
+        replaces: DomainClaim | None = None,
     ) -> bool:
         """Set the proof of a claim of this tenant (`proven_at` 0: it was lost); False if it has none.
 
-        `event`: None when only `checked_at` is to be changed; a stored proof then stays as it is.
+        `event`: None when only `checked_at` is to be changed; a stored proof then stays as it is. `replaces`:
+        only a claim whose proof and times are still those of this one.
         """
 
-    async def delete_domain(self, name: str, *, tenant: str, event: Event, unproven: bool = False) -> bool:
-        """Delete a claim of this tenant; False if there is none. `unproven`: only one that does not count."""
+    async def delete_domain(
+        self,
+        name: str,
+        *,
+        tenant: str,
+        event: Event,
+        unproven: bool = False,
+        replaces: DomainClaim | None = None,
+    ) -> bool:
+        """Delete a claim of this tenant; False if there is none.
+
+        `unproven`: only one that does not count. `replaces`: as in `prove_domain`.
+        """
 
     # --- events
     async def add_events(self, events: Sequence[Event]) -> None:

@@ -59,7 +59,13 @@ class Office:
             first.tenants, public_url="https://p.example", file_of=lambda slug: None, clock=self.now
         )
         self.domains = Domains(
-            first.tenants, first, vault, ScriptedRecords(), owner_of=self._owner_of, clock=self.now
+            first.tenants,
+            first,
+            vault,
+            ScriptedRecords(),
+            contents=ContentWorker(ContentReader(vault, built_in())),
+            owner_of=self._owner_of,
+            clock=self.now,
         )
 
     async def _owner_of(self, name: str) -> str | None:

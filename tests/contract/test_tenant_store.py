@@ -390,6 +390,56 @@ async def test_a_proof_is_set_lost_and_checked_again(tenants: TenantStore) -> No
     assert await kinds(tenants) == ["added", "claimed", "proven", "lost"]
 
 
+@pytest.mark.parametrize("changed", ["proof", "proven_at", "checked_at", "released", "of another"])
+@pytest.mark.gen_test
+async def test_a_claim_that_changed_since_it_was_read_stays(tenants: TenantStore, changed: str) -> None:
+    for slug in ("initech", "globex"):
+        await with_tenant(tenants, slug)
+    await tenants.add_domain(new_claim(), event=new_event("claimed"))
+    [read] = await tenants.list_domains()
+    name, by, again = read.name, read.tenant, new_event("again", 9)
+    proof = {"tenant": by, "proof": read.proof, "proven_at": read.proven_at, "checked_at": read.checked_at}
+    if changed == "released":
+        assert await tenants.delete_domain(name, tenant=by, event=new_event("released"))
+        await tenants.add_domain(replace(read, created_at=at(3)), event=new_event("claimed"))
+    elif changed != "of another":
+        new = {"proof": "operator", "proven_at": at(1), "checked_at": at(2)}[changed]
+        assert await tenants.prove_domain(name, **{**proof, changed: new}, event=new_event("changed"))  # type: ignore[arg-type]
+    else:
+        by = "globex"
+    [before], kinds_before = await tenants.list_domains(), await kinds(tenants)
+    for event in (again, None):
+        lost = {"tenant": by, "proof": "", "proven_at": 0.0, "checked_at": at(5)}
+        assert not await tenants.prove_domain(name, **lost, event=event, replaces=read)  # type: ignore[arg-type]
+    for unproven in (False, True):
+        assert not await tenants.delete_domain(name, tenant=by, event=again, unproven=unproven, replaces=read)
+    assert await tenants.list_domains() == [before]
+    assert await kinds(tenants) == kinds_before
+
+
+@pytest.mark.gen_test
+async def test_a_claim_that_is_as_it_was_read_can_be_changed_and_deleted(tenants: TenantStore) -> None:
+    await with_tenant(tenants, "initech")
+    await tenants.add_domain(new_claim(), event=new_event("claimed"))
+    for proof, event in (("dns", new_event("proven", 1)), ("", new_event("lost", 2)), ("", None)):
+        [read] = await tenants.list_domains()
+        assert await tenants.prove_domain(
+            read.name,
+            tenant=read.tenant,
+            proof=proof,
+            proven_at=at(1.123) if proof else 0.0,
+            checked_at=at(2.345),
+            event=event,
+            replaces=read,
+        )
+    [read] = await tenants.list_domains()
+    assert (read.proof, read.checked_at) == ("", at(2.345))
+    for event in (new_event("released", 3), new_event("again", 4)):
+        done = await tenants.delete_domain(read.name, tenant=read.tenant, event=event, replaces=read)
+        assert done == (event.kind == "released")
+    assert await kinds(tenants) == ["added", "claimed", "proven", "lost", "released"]
+
+
 @pytest.mark.gen_test
 async def test_a_claim_that_does_not_count_can_be_deleted_for_another_tenant(tenants: TenantStore) -> None:
     await with_tenant(tenants, "initech")

@@ -157,6 +157,12 @@ async def test_no_argument_can_be_a_query_operator(tenants: TenantStore) -> None
         lambda: tenants.prove_domain("d", tenant="initech", **{**claim, "proof": query}, event=event),
         lambda: tenants.delete_domain(query, tenant="initech", event=event),
         lambda: tenants.delete_domain("d", tenant=query, event=event),
+        lambda: tenants.prove_domain(
+            "d", tenant="initech", **claim, event=event, replaces=new_claim(proof=query)
+        ),
+        lambda: tenants.delete_domain(
+            "d", tenant="initech", event=event, replaces=new_claim(proven_at=query)
+        ),
         lambda: tenants.list_events(tenant=query),
         lambda: tenants.list_events(before=query),
         lambda: tenants.list_events(since=query),

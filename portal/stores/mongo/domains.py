@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
@@ -61,7 +63,7 @@ class MongoDomains:
         change: Document,
         *,
         event: Document | None,
-        expected: Document | None = None,
+        expected: Sequence[Document],
     ) -> bool:
         """Change a claim of this tenant, and store the event in its document; False if it has none.
 
@@ -71,7 +73,7 @@ class MongoDomains:
             change = {**change, "$push": {"events": event}}
         async with self._connection.operation():
             changed: Document | None = await self._connection.collection("domains").find_one_and_update(
-                {"_id": name, "tenant": tenant, **STORED, **(expected or {})},
+                {"_id": name, "tenant": tenant, **STORED, "$and": [*expected]},
                 change,
                 projection=OUTBOX,
                 return_document=ReturnDocument.AFTER,

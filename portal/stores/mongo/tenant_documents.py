@@ -117,6 +117,13 @@ def domain_document(claim: DomainClaim, *, tenant_instance: str) -> Document:
     return {**_document(claim), **own}
 
 
+def domain_proof(claim: DomainClaim | None) -> Document:
+    """The fields that a claim has until its proof changes; none for None."""
+    names = ("proof", "proven_at", "checked_at", "created_at")
+    stored = {} if claim is None else _document(claim)
+    return {name: value for name, value in stored.items() if name in names}
+
+
 def domain_of(document: Document) -> DomainClaim:
     return _entry(DomainClaim, document, {"name": document["_id"]})
 

@@ -220,19 +220,35 @@ class MongoTenants:
         return await self._domains.add(claim, of_tenant, event=_counted(event))
 
     async def prove_domain(
-        self, name: str, *, tenant: str, proof: str, proven_at: float, checked_at: float, event: Event | None
+        self,
+        name: str,
+        *,
+        tenant: str,
+        proof: str,
+        proven_at: float,
+        checked_at: float,
+        event: Event | None,
+        replaces: DomainClaim | None = None,
     ) -> bool:
         require_short(name=name, tenant=tenant, proof=proof)
         require_times(proven_at=proven_at, checked_at=checked_at)
         values: Document = {"checked_at": checked_at}
         if event is not None:
             values |= {"proof": proof, "proven_at": proven_at}
-        reported = None if event is None else _counted(event)
-        return await self._domains.change(name, tenant, {"$set": values}, event=reported)
+        reported, expected = None if event is None else _counted(event), documents.domain_proof(replaces)
+        return await self._domains.change(name, tenant, {"$set": values}, event=reported, expected=[expected])
 
-    async def delete_domain(self, name: str, *, tenant: str, event: Event, unproven: bool = False) -> bool:
+    async def delete_domain(
+        self,
+        name: str,
+        *,
+        tenant: str,
+        event: Event,
+        unproven: bool = False,
+        replaces: DomainClaim | None = None,
+    ) -> bool:
         require_short(name=name, tenant=tenant)
-        expected: Document = {"proven_at": 0} if unproven else {}
+        expected: list[Document] = [{"proven_at": 0} if unproven else {}, documents.domain_proof(replaces)]
         change: Document = {"$set": {"removed": True}}
         return await self._domains.change(name, tenant, change, event=_counted(event), expected=expected)
 

@@ -95,8 +95,10 @@ ADD_DOMAIN = f"INSERT OR IGNORE INTO domains ({_DOMAIN}) SELECT {_named(DomainCl
 PROVE_DOMAIN = """UPDATE domains SET proof = :proof, proven_at = :proven_at, checked_at = :checked_at
     WHERE name = :name AND tenant = :tenant"""
 NOTE_CHECK = "UPDATE domains SET checked_at = :checked_at WHERE name = :name AND tenant = :tenant"
-DELETE_DOMAIN = "DELETE FROM domains WHERE name = ? AND tenant = ?"
-DELETE_UNPROVEN_DOMAIN = f"{DELETE_DOMAIN} AND proven_at = 0"
+DELETE_DOMAIN = "DELETE FROM domains WHERE name = :name AND tenant = :tenant"
+IF_UNPROVEN = " AND proven_at = 0"
+IF_UNCHANGED = """ AND proof = :old_proof AND proven_at = :old_proven_at
+    AND checked_at = :old_checked_at AND created_at = :old_created_at"""
 
 ADD_EVENT = f"INSERT OR IGNORE INTO events ({_EVENT}) VALUES ({_named(Event)})"
 LIST_EVENTS = f"SELECT {_EVENT} FROM events WHERE {{}} ORDER BY id DESC LIMIT :most"

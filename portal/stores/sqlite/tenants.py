@@ -175,20 +175,39 @@ class SQLiteTenants:
         return await self._change(sql.ADD_DOMAIN, _of_tenant(claim, made_at), event=event, counted=True)
 
     async def prove_domain(
-        self, name: str, *, tenant: str, proof: str, proven_at: float, checked_at: float, event: Event | None
+        self,
+        name: str,
+        *,
+        tenant: str,
+        proof: str,
+        proven_at: float,
+        checked_at: float,
+        event: Event | None,
+        replaces: DomainClaim | None = None,
     ) -> bool:
         require_short(name=name, tenant=tenant, proof=proof)
         require_times(proven_at=proven_at, checked_at=checked_at)
-        parameters = {"name": name, "tenant": tenant, "checked_at": checked_at}
+        condition, parameters = _if_unchanged(replaces)
+        parameters |= {"name": name, "tenant": tenant, "checked_at": checked_at}
         if event is None:
-            return await self._change(sql.NOTE_CHECK, parameters, event=None)
+            return await self._change(sql.NOTE_CHECK + condition, parameters, event=None)
         parameters |= {"proof": proof, "proven_at": proven_at}
-        return await self._change(sql.PROVE_DOMAIN, parameters, event=event, counted=True)
+        return await self._change(sql.PROVE_DOMAIN + condition, parameters, event=event, counted=True)
 
-    async def delete_domain(self, name: str, *, tenant: str, event: Event, unproven: bool = False) -> bool:
+    async def delete_domain(
+        self,
+        name: str,
+        *,
+        tenant: str,
+        event: Event,
+        unproven: bool = False,
+        replaces: DomainClaim | None = None,
+    ) -> bool:
         require_short(name=name, tenant=tenant)
-        statement = sql.DELETE_UNPROVEN_DOMAIN if unproven else sql.DELETE_DOMAIN
-        return await self._change(statement, (name, tenant), event=event, counted=True)
+        condition, parameters = _if_unchanged(replaces)
+        statement = sql.DELETE_DOMAIN + condition + (sql.IF_UNPROVEN if unproven else "")
+        parameters |= {"name": name, "tenant": tenant}
+        return await self._change(statement, parameters, event=event, counted=True)
 
     # --- events
 
@@ -277,6 +296,15 @@ def _of_tenant(record: Draft | SetupLink | DomainClaim, made_at: float | None) -
     """The parameters that store a record of a tenant, if that was made at this time (None: at any)."""
     require_times(made_at=made_at or 0.0)
     return {**_values(record), "made_at": made_at}
+
+
+def _if_unchanged(claim: DomainClaim | None) -> tuple[str, dict[str, object]]:
+    """The condition that a stored claim is still this one, and its parameters. Raises as `require_valid`."""
+    if claim is None:
+        return "", {}
+    stored = _values(claim)
+    names = ("proof", "proven_at", "checked_at", "created_at")
+    return sql.IF_UNCHANGED, {f"old_{name}": stored[name] for name in names}
 
 
 def _read_each(statement: str, keys: Sequence[Sequence[object]], database: sqlite3.Connection) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from portal.admin.actors import Actor, ActorType
+from portal.admin.content_worker import ContentWorker
 from portal.admin.domain_upkeep import MISSING_SECONDS, MOST_PER_ROUND, DomainUpkeep
 from portal.admin.domains import (
     CHECK_SECONDS,
@@ -93,6 +94,7 @@ class Office:
             self.store,
             self.vault,
             self.records,
+            contents=ContentWorker(ContentReader(self.vault, built_in())),
             owner_of=self.owner_of,
             clock=clock,
         )
