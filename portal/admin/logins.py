@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from portal.admin.events import Act, EventKind
@@ -113,6 +114,24 @@ class LoginAdmin:
         except (VaultError, ValueError):
             return None
         return str(session), float(signed_in_at)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTenantLogins:
+    """The logins at the tenants of the database. Those of a slug that has a file are the file's tenant's.
+
+    Parameters: clock, that of the database.
+    """
+
+    logins: TenantLogins
+    has_file: Callable[[str], bool]
+    clock: Clock
+
+    async def end(self, slug: str) -> int:
+        """End all logins at a tenant; return how many. Raises StoreUnavailable."""
+        if self.has_file(slug):
+            return 0
+        return await delete_all(self.logins, slug, until=self.clock())
 
 
 async def delete_all(logins: TenantLogins, slug: str, *, until: float) -> int:
