@@ -47,7 +47,7 @@ class DraftHandler(AdminHandler):
         draft = review.draft
         published = number_of(self.get_query_argument("published", ""))
         can_publish = self.viewer.may(Right.PUBLISH, tenant)
-        checks = await self.services.checks.report(tenant)
+        checks = await self.services.checks.report(tenant, made_at=draft.tenant.created_at)
         base = f"/admin/t/{tenant}/draft"
         self.show(
             "admin/draft.html",
