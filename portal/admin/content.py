@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import unified_diff
+from functools import cache, partial
 from typing import Any, cast, get_args, get_origin
 
 import yaml
@@ -27,9 +29,13 @@ from portal.tenancy.schema.provider import ProviderFile
 from portal.tenancy.schema.tenant import model_for
 
 _SHOWN_CHARACTERS = 10
-_MOST_COMPARISONS = 1_000_000
-"""Of lines, in a difference."""
+_MOST_COMPARISONS = 20_000_000
+"""Of lines, in a difference: less than a second."""
+_CONTEXT = 3
+"""Lines of a difference before and after a change."""
+_PLACE = re.compile(r"(?m)^@@ -([0-9]+)(.*?) \+([0-9]+)(.*?) @@$")
 _SEALED_VALUE = re.compile(rf"{SEALED}[A-Za-z0-9_.-]+")
+_SHOWN_VALUE = re.compile(rf"{SEALED}[0-9a-f]{{{_SHOWN_CHARACTERS}}}")
 _LIKE_A_SECRET = re.compile(r"(?i)secret|password|private")
 
 
@@ -37,6 +43,8 @@ _ADDRESSES = ("issuer", "domain", "preset", "fields", "endpoints", "discovery", 
 """Keys of a provider that decide where its client's secrets are sent."""
 _CERTIFICATE = frozenset({"certificate", "private_key"})
 """Keys of what is also presented to the API."""
+_ModelOf = Callable[[KeyPath], type[BaseModel] | None]
+"""Returns the model of the mapping at a path, as `model_at`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +120,25 @@ def stored(
     return result
 
 
-def _by_use(secrets: Iterable[_SecretText]) -> dict[KeyPath, list[_SecretText]]:
-    """The stored secrets by what they are used for."""
-    found: dict[KeyPath, list[_SecretText]] = {}
+def _by_use(secrets: Iterable[_SecretText]) -> dict[tuple[KeyPath, str], _SecretText]:
+    """The stored secrets by what they are used for, and by both texts that may stand for them."""
+    found: dict[tuple[KeyPath, str], _SecretText] = {}
     for secret in secrets:
-        found.setdefault(_credential(secret.path), []).append(secret)
+        for text in (secret.value, _shown(secret.value)):
+            found.setdefault((_credential(secret.path), text), secret)
     return found
 
 
-def _kept(secret: _SecretText, kept: Mapping[KeyPath, Sequence[_SecretText]]) -> _SecretText | None:
+def _kept(secret: _SecretText, kept: Mapping[tuple[KeyPath, str], _SecretText]) -> _SecretText | None:
     """The stored secret that a typed one names: used for the same.
 
     When a tenant with one provider gets a second one, the keys of the first are moved below `providers`, and
     its secrets with them.
     """
-    uses = [_credential(secret.path)]
-    if secret.path[0] == "providers":
-        uses.append(_credential(secret.path[2:]))
-    here = (one for use in uses for one in kept.get(use, ()))
-    return next((one for one in here if secret.value in {one.value, _shown(one.value)}), None)
+    own = kept.get((_credential(secret.path), secret.value))
+    if own is None and secret.path[0] == "providers":
+        own = kept.get((_credential(secret.path[2:]), secret.value))
+    return own
 
 
 def _credential(path: KeyPath) -> KeyPath:
@@ -152,8 +160,17 @@ def _recipient(root: Mapping[str, object], path: KeyPath) -> object:
     if path[0] == "providers":
         several = root.get("providers")
         provider = several.get(path[1]) if isinstance(several, Mapping) else None
-    of_provider = [provider.get(key) for key in _ADDRESSES] if isinstance(provider, Mapping) else None
-    return of_provider, root.get("api") if path[-1] in _CERTIFICATE else None
+    addresses = [provider.get(key) for key in _ADDRESSES] if isinstance(provider, Mapping) else []
+    return [_as_shown_value(one) for one in addresses], root.get("api") if path[-1] in _CERTIFICATE else None
+
+
+def _as_shown_value(value: object) -> object:
+    """A value, or a mapping such as `fields`, with its secrets as the shown form has them."""
+    if isinstance(value, Mapping):
+        return {key: _as_shown_value(one) for key, one in value.items()}
+    if isinstance(value, str) and value.startswith(SEALED) and not _SHOWN_VALUE.fullmatch(value):
+        return _shown(value)
+    return value
 
 
 def shown(content: str, name: str) -> str:
@@ -217,19 +234,40 @@ def difference(name: str, before: str, after: str) -> str:
 def text_difference(before: str, after: str) -> str:
     """The changes between two shown contents, as a unified diff; empty when there are none.
 
-    Lines that move are not searched for in contents of very many lines: the time would be quadratic.
+    Lines that move are not searched for where that takes long: the time would be quadratic.
     """
-    old, new = before.splitlines(), after.splitlines()
+    old, new = _lines(before), _lines(after)
     if old == new:
         return ""
-    if len(old) * len(new) <= _MOST_COMPARISONS:
-        return "\n".join(unified_diff(old, new, "live", "new", lineterm=""))
     begin = _common(old, new)
     end = _common(old[begin:][::-1], new[begin:][::-1])
     removed, added = old[begin : len(old) - end], new[begin : len(new) - end]
+    if _comparisons(removed, added) <= _MOST_COMPARISONS:
+        above, below = old[max(0, begin - _CONTEXT) : begin], old[len(old) - end :][:_CONTEXT]
+        one, other = above + removed + below, above + added + below
+        diff = "\n".join(unified_diff(one, other, "live", "new", n=_CONTEXT, lineterm=""))
+        return _moved(diff, begin - len(above))
     place = f"@@ -{begin + 1},{len(removed)} +{begin + 1},{len(added)} @@"
     changes = (*(f"-{line}" for line in removed), *(f"+{line}" for line in added))
     return "\n".join(["--- live", "+++ new", place, *changes])
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text. Other characters that end a line stay in it, so that a change of one shows."""
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def _comparisons(old: Sequence[str], new: Sequence[str]) -> int:
+    """How many comparisons `difflib` makes at most: in each step, each line with all that are the same."""
+    same = Counter(new)
+    return sum(1 + same[line] for line in old) * min(len(old), len(new))
+
+
+def _moved(diff: str, lines: int) -> str:
+    """A diff of parts that begin after some lines, with the places that they have in the whole."""
+    return _PLACE.sub(
+        lambda place: f"@@ -{int(place[1]) + lines}{place[2]} +{int(place[3]) + lines}{place[4]} @@", diff
+    )
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
@@ -256,7 +294,7 @@ def _secrets(content: str, name: str) -> list[_SecretText]:
     """The secrets in a content, in order. Raises ConfigurationError for what is not YAML."""
     document = parse_document(content.encode(), name)  # refuses what would be expanded
     root = cast(yaml.Node, yaml.compose(content, Loader=yaml.CSafeLoader))
-    model = model_for(document.root)
+    model_of = cache(partial(model_at, model_for(document.root)))
     found = (
         _SecretText(
             path,
@@ -267,7 +305,7 @@ def _secrets(content: str, name: str) -> list[_SecretText]:
             is_null=not node.style and node.value in NULLS,
         )
         for path, node in _scalars(root)
-        if _is_secret(model, path)
+        if _is_secret(model_of, path)
     )
     return sorted(found, key=lambda secret: secret.start)
 
@@ -283,24 +321,25 @@ def _scalars(node: yaml.Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, yam
             yield from _scalars(value, (*path, key.value))
 
 
-def _is_secret(model: type[BaseModel], path: KeyPath) -> bool:
+def _is_secret(model_of: _ModelOf, path: KeyPath) -> bool:
     """Whether the text at a path is a secret; a draft may have keys and forms that the schema does not."""
     is_unknown = False
     for depth, key in enumerate(path):
-        holder = None if is_unknown or isinstance(key, int) else model_at(model, path[:depth])
+        holder = None if is_unknown or isinstance(key, int) else model_of(path[:depth])
         field = holder.model_fields.get(str(key)) if holder is not None else None
         if field is not None and _holds_secret(field.annotation):
-            return not _is_beside_secret(model, path, depth + 1)
+            return not _is_beside_secret(model_of, path, depth + 1)
         is_unknown = is_unknown or (holder is not None and field is None)
-        if is_unknown and _LIKE_A_SECRET.search(str(key)):
+        is_chosen = holder is None and isinstance(key, str) and model_of(path[: depth + 1]) is None
+        if (is_unknown or is_chosen) and _LIKE_A_SECRET.search(str(key)):
             return True
     return False
 
 
-def _is_beside_secret(model: type[BaseModel], path: KeyPath, depth: int) -> bool:
+def _is_beside_secret(model_of: _ModelOf, path: KeyPath, depth: int) -> bool:
     """Whether this is another key of a mapping with a secret, such as `expires_at`."""
     inner = [key for key in path[depth:] if isinstance(key, str)]
-    holder = model_at(model, path[:depth])
+    holder = model_of(path[:depth])
     field = holder.model_fields.get(inner[0]) if holder is not None and len(inner) == 1 else None
     return field is not None and not _holds_secret(field.annotation)
 
@@ -316,4 +355,4 @@ def _holds_secret(annotation: Any) -> bool:
 
 def names_secret(path: KeyPath) -> bool:
     """Whether a key of a provider has a secret."""
-    return _is_secret(ProviderFile, path)
+    return _is_secret(partial(model_at, ProviderFile), path)

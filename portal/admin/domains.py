@@ -288,8 +288,8 @@ class Domains:
     ) -> None:
         """Store a claim that counts from now on, in place of the tenant's own or one that does not count.
 
-        Parameters: stored, the tenant's own, as it was read. What was approved or proven meanwhile stays; an
-        approval replaces a proof. made_at, when the tenant was made that the claim is for.
+        Parameters: stored, the tenant's own, as it was read; made_at, when the tenant was made that the claim
+        is for. What was approved or proven meanwhile stays; an approval replaces a proof.
         Raises: DomainTaken with the other's slug, TenantMissing, TenantChanged, StoreUnavailable.
         """
         slug, name = claim.tenant, claim.name

@@ -15,6 +15,7 @@ from portal.admin.publication import (
     admin_warning,
     counted_tests,
     missing_tests,
+    short_session,
     tested_providers,
 )
 from portal.clock import Clock
@@ -76,6 +77,8 @@ class OpenDraft:
     state: DraftState
     of_later_version: bool = False
     """Whether a later version of the portal made it: it is shown only."""
+    live_tenant: Tenant | None = None
+    """What the live revision is; None when there is no stored draft, or this version cannot read it."""
 
     @property
     def version(self) -> int | None:
@@ -145,7 +148,16 @@ class DraftReader:
             providers=_provider_ids(content, loaded),
             state=state,
             of_later_version=stored.of_later_version,
+            live_tenant=self._live_tenant(stored) if draft is not None else None,
         )
+
+    def _live_tenant(self, stored: StoredDraft) -> Tenant | None:
+        if stored.live is None or stored.live.format > FORMAT:
+            return None
+        try:
+            return self._reader.read(stored.tenant.slug, stored.live.content, advice=False).tenant
+        except ConfigurationError:  # test logins take care then
+            return None
 
     def _loaded(self, slug: str, content: str) -> tuple[LoadedTenant | None, tuple[Problem, ...]]:
         try:
@@ -241,4 +253,6 @@ def _blocking(draft: OpenDraft) -> tuple[str, ...]:
     if draft.problems:
         count = len(draft.problems)
         return (f"The draft has {count} problem{'s' if count > 1 else ''} that must be corrected first.",)
+    if draft.loaded is not None and (sentence := short_session(draft.loaded.tenant)):
+        return (sentence,)
     return ()

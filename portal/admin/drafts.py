@@ -175,22 +175,25 @@ class Drafts:
                 return
         raise TenantChanged(slug)
 
-    async def record_test(self, slug: str, test: TestResult, *, version: int | None) -> None:
+    async def record_test(
+        self, slug: str, test: TestResult, *, version: int | None, event: Event | None = None
+    ) -> None:
         """Keep a test login with the draft; an earlier one at the same provider is replaced.
 
         Parameters: version, of the draft that was tested. Raises: DraftChanged when it is not the stored one,
         TestLoginTooLarge, TenantMissing, TenantChanged, StoreUnavailable, VaultError.
         """
-
         if version is None:
             raise DraftChanged(await self.get(slug))
 
         def with_test(state: StoredState) -> StoredState:
             return state.with_test(test, lambda plain: self._vault.seal(state_sealed_for(slug), plain))
 
-        await self._change_state(slug, with_test, version=version, event=None)
+        await self._change_state(slug, with_test, version=version, event=event)
 
-    async def record_failed_test(self, slug: str, test: FailedTest, *, version: int | None) -> None:
+    async def record_failed_test(
+        self, slug: str, test: FailedTest, *, version: int | None, event: Event | None = None
+    ) -> None:
         """Keep a test login that failed with the draft, as `record_test`."""
         if version is None:
             raise DraftChanged(await self.get(slug))
@@ -198,7 +201,7 @@ class Drafts:
         def with_test(state: StoredState) -> StoredState:
             return state.with_failed_test(test, lambda plain: self._vault.seal(state_sealed_for(slug), plain))
 
-        await self._change_state(slug, with_test, version=version, event=None)
+        await self._change_state(slug, with_test, version=version, event=event)
 
     async def propose(self, slug: str, act: Act, *, version: int) -> None:
         """Ask an admin or operator to publish the draft; every change of it withdraws that.
@@ -210,7 +213,10 @@ class Drafts:
         if review.obstacles:
             raise NotPublishable(review.obstacles)
         now = self._clock()
-        event = act.event(EventKind.DRAFT_PROPOSED, tenant=slug, target="draft", at=now)
+        before = review.draft.state.proposal
+        event = None
+        if before is None or before.actor != act.actor:  # one event, however often the button is pressed
+            event = act.event(EventKind.DRAFT_PROPOSED, tenant=slug, target="draft", at=now)
 
         proposal = Proposal(act.actor, act.reason, now)
         await self._change_state(

@@ -30,6 +30,8 @@ class EventKind(StrEnum):
     """The draft of a tenant was deleted without being published."""
     DRAFT_PROPOSED = "draft_proposed"
     """Somebody who may not publish asked for the publication of a draft."""
+    TEST_LOGIN = "test_login"
+    """Somebody finished a test login with a draft; refused: it failed, and the reason says why."""
     LOGIN_ENDED = "login_ended"
     """An admin or operator ended the login of a user."""
     LOGINS_ENDED = "logins_ended"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from portal.admin.editing import Keys
@@ -18,10 +18,29 @@ from portal.admin.yaml_text import entry
 _EMAIL = "email"
 _VERIFIED = "email_verified"
 _DOTTED = re.compile(r"[A-Za-z0-9_:-]+(?:\.[A-Za-z0-9_:-]+)*")
+_ADDRESS = re.compile(r"[^@]+@[^@.]+(?:\.[^@.]+)+")
 _SPACES = re.compile(r"[\s,;]+")
 
 GENERAL_FIELDS = (
     Asked("name", "Name of the organisation", ("name",), example="Example Corporation", optional=False),
+    Asked(
+        "email-domains",
+        "E-mail domains",
+        ("email_domains",),
+        help="One a line, such as example.com. Who types an address there is sent to your sign-in. Each "
+        "counts when it is proven under Domains.",
+        lines=True,
+        listed=True,
+    ),
+    Asked(
+        "hosts",
+        "Host names of your own",
+        ("hosts",),
+        help="One a line, such as portal.example.com: there, the portal shows only your sign-in. Each counts "
+        "when it is proven under Domains.",
+        lines=True,
+        listed=True,
+    ),
     Asked("color", "Colour", ("branding", "color"), help="As #rrggbb.", example="#1f6feb"),
     Asked("claim-name", "Claim with the name", ("claims", "name"), help="Without a value: name."),
     Asked(
@@ -179,6 +198,36 @@ def admins_value(form: AdminsForm) -> object:
     if form.claim or _lines(form.values):
         rules.append(_contains_rule(form.claim, form.values))
     return rules or None
+
+
+def with_admin(admins: object, rule: Mapping[str, object]) -> object:
+    """Return the value of `admins` with one more rule, in such a way that the form still shows it if it can.
+
+    Parameters: admins, the value in a content, None for none; rule, as `admin_rule` makes it.
+    """
+    form, emails = admins_form(admins), _texts(rule.get("equals"))
+    if not form.yaml and form.verified and emails and rule.keys() == {"claim", "equals", "verified_by"}:
+        return admins_value(replace(form, emails=f"{form.emails}\n{emails[0]}"))
+    return [*(admins if isinstance(admins, list) else [admins] if admins is not None else []), dict(rule)]
+
+
+def admin_rule(claims: Mapping[str, object], provider: str, *, several: bool) -> dict[str, object]:
+    """Return a rule that only the account with these claims meets.
+
+    By its e-mail address if the provider states that it is verified, else by its subject, which is unique at
+    one provider only (OpenID Connect Core 1.0, section 2). Parameters: provider, the id of the account's;
+    several, whether the tenant has further ones, which must not state the same address for somebody else.
+    """
+    email = claims.get(_EMAIL)
+    if claims.get(_VERIFIED) is True and isinstance(email, str) and _ADDRESS.fullmatch(email):
+        rule: dict[str, object] = {"claim": _EMAIL, "equals": email, "verified_by": _VERIFIED}
+        return {**rule, "provider": provider} if several else rule
+    return {"claim": "sub", "equals": claims["sub"], "provider": provider}
+
+
+def not_emails(typed: str) -> list[str]:
+    """Return what was typed as e-mail addresses and is none. Parameters: typed, with spaces between them."""
+    return [one for one in _SPACES.split(typed) if one and not _ADDRESS.fullmatch(one)]
 
 
 # --- rules

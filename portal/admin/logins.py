@@ -15,6 +15,7 @@ from portal.sessions.logout import LogoutService
 from portal.stores.model import login_id
 from portal.stores.tenant_logins import Position, TenantLogin, TenantLogins
 from portal.stores.tenant_store import TenantStore
+from portal.tenancy.model import Tenant
 
 _DELETED_AT_ONCE = 1000
 
@@ -39,7 +40,9 @@ class LoginAdmin:
     """Lists and ends logins.
 
     Who ends a login sees neither its session nor its tokens: a reference is sealed, and of one tenant.
-    Parameters: clock, that of the database.
+    Only logins that the live tenant accepts are listed: what had its slug before, in the database or in a
+    file, may have been of another organisation (THREATS T5).
+    Parameters: tenants, the live ones; clock, that of the database.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class LoginAdmin:
         logins: TenantLogins,
         store: TenantStore,
         *,
+        tenants: Callable[[str], Tenant | None],
         logouts: LogoutService,
         vault: Vault,
         clock: Clock,
     ) -> None:
         self._logins = logins
         self._store = store
+        self._tenants = tenants
         self._logouts = logouts
         self._vault = vault
         self._clock = clock
@@ -66,13 +71,20 @@ class LoginAdmin:
         if after is not None and (place := self._read(slug, after)) is not None:
             session, signed_in_at = place
             before = Position(signed_in_at, login_id(session, slug))
-        found = await self._logins.list(slug, before=before, most=most + 1, now=self._clock())
+        found = await self._logins.list(
+            slug,
+            registrations=self._registrations(slug),
+            before=before,
+            most=most + 1,
+            now=self._clock(),
+        )
         listed = tuple(ListedLogin(self._reference(one), one) for one in found[:most])
         return LoginPage(listed, listed[-1].reference if len(found) > most else None)
 
     async def count(self, slug: str) -> int:
         """How many logins there are at a tenant. Raises StoreUnavailable."""
-        return await self._logins.count(slug, now=self._clock())
+        registrations = self._registrations(slug)
+        return await self._logins.count(slug, registrations=registrations, now=self._clock())
 
     async def end(self, slug: str, reference: str, act: Act) -> bool:
         """End one login and revoke its tokens; False when it has ended already.
@@ -97,12 +109,21 @@ class LoginAdmin:
         of requests.
         """
         count = await self.count(slug)
+        if not count:  # none that anybody sees, so there is nothing to report
+            return await delete_all(self._logins, slug, until=self._clock())
         await self._report(EventKind.LOGINS_ENDED, slug, f"{count} logins", act)
         return await delete_all(self._logins, slug, until=self._clock())
 
     async def _report(self, kind: EventKind, slug: str, target: str, act: Act) -> None:
         event = act.event(kind, tenant=slug, target=target, at=self._clock())
         await self._store.add_events([event])
+
+    def _registrations(self, slug: str) -> frozenset[str] | None:
+        """Those of the live tenant; None, for any, while there is none: then only operators may ask."""
+        live = self._tenants(slug)
+        if live is None:
+            return None
+        return frozenset(provider.registration for provider in live.providers.values())
 
     def _reference(self, found: TenantLogin) -> str:
         login = found.login

@@ -21,6 +21,25 @@ RESERVED = "new"
 """An id that the console uses in an address."""
 MOST_PROVIDERS = 20
 
+_OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "adfs": ("Active Directory Federation Services", "Windows Server"),
+    "apple": ("iCloud", "Apple ID"),
+    "cognito": ("AWS", "Amazon"),
+    "entra": (
+        "Microsoft Azure AD",
+        "Azure Active Directory",
+        "AAD",
+        "Microsoft 365",
+        "Office 365",
+        "Outlook",
+    ),
+    "google": ("Gmail", "G Suite", "Google Workspace", "Google Cloud"),
+    "keycloak": ("Red Hat SSO", "RHBK", "Red Hat build of Keycloak"),
+    "login_gov": ("Login.gov",),
+    "ping": ("PingOne", "PingFederate", "Ping Identity"),
+}
+"""What people call a provider beside its title, by the name of the preset."""
+
 
 def provider_keys(root: Mapping[str, object]) -> dict[str, Keys]:
     """Return the keys that lead to each provider of a content, by its id; empty without providers."""
@@ -71,6 +90,22 @@ def with_provider(content: str, slug: str, id_: str, first_id: str, keys: Mappin
     return set_values(content, {(SEVERAL, id_): dict(keys)}, slug)
 
 
+def with_other_kind(content: str, slug: str, id_: str, keys: Mapping[str, object]) -> str:
+    """Return a content in which another provider has the place of one: its id, and its label.
+
+    Parameters: keys, those of the new provider in a tenant file. Raises: ConfigurationError, KeyError if
+    there is no provider with this id.
+    """
+    root = values(content, slug)
+    at = provider_keys(root)[id_]
+    now: Any = root[SEVERAL][id_] if at else root
+    label = {"label": now["label"]} if isinstance(now, Mapping) and "label" in now else {}
+    if at:
+        return set_values(content, {at: {**keys, **label}}, slug)
+    gone: dict[Keys, object] = {(key,): None for key in PROVIDER_KEYS if key in root and key != "label"}
+    return set_values(content, gone | {(key,): value for key, value in keys.items()}, slug)
+
+
 def _renamed_admins(root: Mapping[str, Any], first_id: str) -> dict[Keys, object]:
     """The change that rules for admins need when the only provider gets an id."""
     admins = root.get("admins")
@@ -102,6 +137,28 @@ def issuer_of(pasted: str) -> tuple[str, bool]:
         if found and after in ("", "/"):
             return before, True
     return pasted, False
+
+
+def is_address(typed: str) -> bool:
+    """Whether somebody typed an address of a provider, and not its name."""
+    return " " not in typed and ("." in typed or "://" in typed)
+
+
+def named(typed: str, presets: Presets) -> tuple[Preset, ...]:
+    """Return the presets whose name, title or other names contain what was typed."""
+    wanted = _plain(typed)
+    if len(wanted) < 2:
+        return ()
+    return tuple(
+        one
+        for one in presets.all()
+        if one.name != DEFAULT
+        and any(wanted in _plain(name) for name in (one.name, one.title, *_OTHER_NAMES.get(one.name, ())))
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub("[^a-z0-9]+", "", name.casefold())
 
 
 def recognized(pasted: str, presets: Presets) -> tuple[Preset | None, dict[str, object]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from portal.admin.content import names_secret
 from portal.admin.editing import Keys
+from portal.admin.problem_words import in_words, states_no_access
 from portal.admin.provider_entries import issuer_of
 from portal.errors import Problem
 from portal.oidc.provider import ClientAuth
@@ -28,11 +29,11 @@ _IN_FORMS: Mapping[str, str] = {
 """Advice that is for tenant files, and what to do in a form instead."""
 _LACKS = re.compile(r' lacks (?:the key "(\w+)"|"(domain|issuer)"|the )')
 _AUTH_LABELS: Mapping[ClientAuth, str] = {
-    ClientAuth.CLIENT_SECRET_BASIC: "Secret in the header (client_secret_basic)",
-    ClientAuth.CLIENT_SECRET_POST: "Secret in the body (client_secret_post)",
-    ClientAuth.CLIENT_SECRET_JWT: "Assertion made with the secret (client_secret_jwt)",
-    ClientAuth.PRIVATE_KEY_JWT: "Assertion made with a key of the portal (private_key_jwt)",
-    ClientAuth.NONE: "None: a public client",
+    ClientAuth.CLIENT_SECRET_BASIC: "client_secret_basic (header)",
+    ClientAuth.CLIENT_SECRET_POST: "client_secret_post (body)",
+    ClientAuth.CLIENT_SECRET_JWT: "client_secret_jwt (assertion)",
+    ClientAuth.PRIVATE_KEY_JWT: "private_key_jwt (portal’s key)",
+    ClientAuth.NONE: "none (public client)",
 }
 
 
@@ -56,10 +57,14 @@ class Asked:
     more: bool = False
     """Whether few need it: it is folded away."""
     listed: bool = False
-    """Whether it is a list, typed with spaces between its values."""
+    """Whether it is a list, typed with spaces between its values, or one a line."""
     choices: tuple[tuple[str, str], ...] = ()
     """Values and their labels."""
     of_tenant: bool = False
+    or_access: bool = False
+    """Whether it is needed unless the tenant has access rules: anyone can have an account there."""
+    makes_issuer: bool = False
+    """Whether the host name that is typed here is the issuer's: a URL with a path is an issuer of its own."""
 
     @property
     def longest(self) -> int:
@@ -112,19 +117,24 @@ def _of_preset(preset: Preset, name: str, *, others: set[Keys]) -> Asked:
         secret=secret,
         lines=lines,
         more=alternative,
+        or_access=preset.public_accounts and found.key == ("hosted_domain",),
+        makes_issuer=found.key == ("domain",)
+        and str(preset.provider.get("issuer")).rstrip("/") == f"https://{{{name}}}",
     )
 
 
 def _further(preset: Preset, *, several: bool) -> tuple[Asked, ...]:
     standard = ClientAuth(preset.client_auth)
-    default = ("", f"As usual for this provider: {_AUTH_LABELS.get(standard, standard)}")
+    default = ("", f"As usual: {standard}")
     choices = (default, *((one.value, label) for one, label in _AUTH_LABELS.items()))
     return (
         Asked(
             "more-label",
             "Name on the sign-in page",
             ("label",),
-            help="What users choose by, since this organisation has several providers.",
+            help="What users choose by, since this organisation has several providers."
+            if several
+            else "What users choose by when this organisation has several providers.",
             example="Staff",
             more=not several,
         ),
@@ -155,6 +165,8 @@ def _further(preset: Preset, *, several: bool) -> tuple[Asked, ...]:
             "more-auth",
             "How the portal authenticates",
             ("client", "auth"),
+            help="With the secret in the header or the body of requests, with an assertion that the secret "
+            "or a key of the portal signs, or not at all.",
             choices=choices,
             more=True,
         ),
@@ -192,7 +204,8 @@ def _as_text(one: Asked, value: object) -> str | None:
         return ""
     if one.listed:
         is_plain = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        return " ".join(value) if is_plain else None  # type: ignore[arg-type]
+        between = "\n" if one.lines else " "
+        return between.join(value) if is_plain else None  # type: ignore[arg-type]
     if isinstance(value, bool):
         return str(value).lower()
     text = str(value) if isinstance(value, str | int | float) else None
@@ -220,8 +233,34 @@ def changes(
             continue
         cut += [one.name] if text != typed[one.name] else []
         if one.secret or text != now.texts[one.name]:
-            made[keys_of(one, at)] = (text.split() if one.listed else text) if text else None
+            made[keys_of(one, at)] = ((_listed(one, text) or None) if one.listed else text) if text else None
+    made |= _issuer_changes(fields, typed, now, at)
     return made, tuple(cut)
+
+
+def _issuer_changes(
+    fields: Sequence[Asked], typed: Mapping[str, str], now: Values, at: Keys
+) -> dict[Keys, object]:
+    """The changes when an issuer with a path was typed where its host name alone is asked for.
+
+    The path selects another authorization server (of Okta, for example), so it must not be cut off.
+    """
+    domain = next((one for one in fields if one.makes_issuer), None)
+    issuer = next((one for one in fields if one.key == ("issuer",)), None)
+    if domain is None or issuer is None or typed[issuer.name] != now.texts[issuer.name]:
+        return {}
+    url, _ = issuer_of(typed[domain.name])
+    if not re.fullmatch(r"https?://[^/]+/[^/].*", url):
+        return {}
+    return {keys_of(domain, at): None, keys_of(issuer, at): url}
+
+
+def _listed(one: Asked, text: str) -> list[str]:
+    """The values of a list that was typed; `@example.com` is what some type for an e-mail domain."""
+    if not one.lines:
+        return text.split()
+    found = [item for item in re.split(r"[\s,;]+", text) if item]
+    return [item.removeprefix("@") for item in found] if one.key == ("email_domains",) else found
 
 
 def _corrected(one: Asked, text: str) -> str:
@@ -233,8 +272,10 @@ def _corrected(one: Asked, text: str) -> str:
     return text if url is None else url[1]
 
 
-def note_on(one: Asked) -> str:
-    """The note on a field where only a part of what was pasted is used."""
+def note_on(one: Asked, now: Values) -> str:
+    """The note on a field where only a part of what was pasted is used, or another field has it now."""
+    if one.makes_issuer and not now.texts[one.name]:
+        return f"{one.label}: that was a URL with a path, so it is now the Issuer, under More settings."
     if one.key == ("issuer",):
         return f"{one.label}: that was the URL of the metadata. The issuer is the part before /.well-known."
     return f"{one.label}: that was a URL. Only its host name is needed."
@@ -255,7 +296,7 @@ def sort_problems(
         if about is not None and about.name not in beside:
             beside[about.name] = _with_label(problem.message, about)
         elif not other_providers or (keys is not None and keys[: len(at)] == at):
-            here.append(problem.message)
+            here.append(in_words(problem.message))
         else:
             elsewhere += 1
     return Sorted(beside, tuple(here), elsewhere)
@@ -263,16 +304,23 @@ def sort_problems(
 
 def _with_label(message: str, about: Asked) -> str:
     """A message for who sees a form: the label of the field in place of its keys, and no advice on files."""
+    if about.or_access and message.startswith("access "):
+        return "Needed, unless you state in General settings who may sign in: anyone can have such an account"
     if _LACKS.search(message):
         return f"{about.label} is missing"
     for on_files, here in _IN_FORMS.items():
         message = message.replace(on_files, here)
-    return re.sub(rf"^(?:providers\.<name>\.)?{re.escape('.'.join(about.key))} ", f"{about.label} ", message)
+    message = in_words(message.removeprefix("providers.<name>."))
+    if message.startswith("looks like "):
+        return f"{about.label} {message}"
+    return re.sub(rf"^{re.escape('.'.join(about.key))} ", f"{about.label} ", message)
 
 
 def _about(problem: Problem, fields: Sequence[Asked], at: Keys) -> Asked | None:
     """The field whose value a problem is about, or the first that belongs to what it is about."""
     keys = problem.keys
+    if states_no_access(problem):
+        return next((one for one in fields if one.or_access), None)
     if keys is None:
         return None
     exact = next((one for one in fields if keys[: len(found := keys_of(one, at))] == found), None)

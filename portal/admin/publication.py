@@ -21,6 +21,8 @@ LONGEST_VALIDITY = 24 * 3600.0
 """Seconds after which a test login does not count."""
 
 
+SHORTEST_SESSION = 5 * 60.0
+"""Seconds that a login must last at least: an admin needs them to correct what was published."""
 ONE_OF_SEVERAL = (
     "Who may sign in, or who is an admin, has changed: a test login at one of the providers must show that "
     "somebody still may."
@@ -75,7 +77,11 @@ def missing_tests(
     if missing:
         return missing
     concerned = [one for one in providers if one.rules_differ]
-    if not concerned and live is not None and tenant.admins != live.admins:
+    if (
+        not concerned
+        and live is not None
+        and (tenant.admins != live.admins or live.providers.keys() - tenant.providers.keys())
+    ):
         concerned = list(providers)
     if not concerned or any(not one.missing for one in concerned):
         return ()
@@ -101,7 +107,20 @@ def admin_warning(tenant: Tenant, tests: Iterable[TestResult], actor: Actor) -> 
             "After its publication you would no longer be an admin: the account of your test login meets "
             "none of the rules of admins."
         )
+    if not own and not any(one.accepts_issuer(actor.provider) for one in tenant.providers.values()):
+        return (
+            "The draft no longer has the provider where you signed in: after its publication you would no "
+            "longer be an admin, unless your account at another provider is one."
+        )
     return ""
+
+
+def short_session(tenant: Tenant) -> str:
+    """Say when logins would end before anybody could correct that; else return ""."""
+    durations = (tenant.session.idle, tenant.session.absolute)
+    if all(one is None or one >= SHORTEST_SESSION for one in durations):
+        return ""
+    return f"Logins must last at least {SHORTEST_SESSION // 60:.0f} minutes: see session."
 
 
 def counted_tests(providers: Iterable[TestedProvider]) -> str:

@@ -10,6 +10,7 @@ from portal.admin.closing import Closing
 from portal.admin.content_worker import ContentWorker
 from portal.admin.domains import Domains
 from portal.admin.drafts import Drafts
+from portal.admin.file_sign_ins import FileSignIns
 from portal.admin.health import ProviderHealth
 from portal.admin.logins import LoginAdmin, StoredTenantLogins
 from portal.admin.setup_links import SetupLinks
@@ -37,6 +38,7 @@ class AdminServices:
     store: TenantStore
     tenants: TenantAdmin
     viewers: Viewers
+    file_sign_ins: FileSignIns
     drafts: Drafts
     contents: ContentWorker
     """Reads contents in its thread."""
@@ -79,15 +81,20 @@ def admin_services(
     tenants = TenantAdmin(store, reader, worker=in_thread, end_logins=logins.end, clock=clock)
     drafts = Drafts(store, tenants, in_thread, conflicts=registry.conflicts, clock=clock)
     setup_links = SetupLinks(store, public_url=settings.public_url, file_of=registry.file_of, clock=clock)
+    file_sign_ins = FileSignIns(
+        database, registry, settings.operators, seconds=settings.session.absolute, clock=clock
+    )
     return AdminServices(
         store=store,
         tenants=tenants,
         viewers=Viewers(
             registry,
             settings.operators,
+            sign_ins=file_sign_ins,
             link_publishes=settings.setup_links == "publish",
             find_setup_link=setup_links.bound,
         ),
+        file_sign_ins=file_sign_ins,
         drafts=drafts,
         contents=in_thread,
         checks=CheckRuns(database, clock=clock),
@@ -102,7 +109,9 @@ def admin_services(
         ),
         domains=_domains(settings, database, vault, registry, in_thread),
         setup_links=setup_links,
-        logins=LoginAdmin(database.tenant_logins, store, logouts=logouts, vault=vault, clock=clock),
+        logins=LoginAdmin(
+            database.tenant_logins, store, tenants=registry.get, logouts=logouts, vault=vault, clock=clock
+        ),
         closing=Closing(tenants, logins),
         health=ProviderHealth(relying_party, tokens),
         summaries=Summaries(registry, store),

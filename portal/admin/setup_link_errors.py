@@ -36,8 +36,8 @@ class SetupLinkTaken(PortalError):
     code = "setup_link_taken"
     title = "This setup link was already opened in another browser"
     advice = (
-        "It works only in the browser that opened it first, with that browser's cookies. Go on there, or ask "
-        "whoever sent it to you for a new one. If nobody you know has opened it, tell them so."
+        "It works only in the browser in which it was started first, with that browser's cookies. Go on "
+        "there, or ask whoever sent it to you for a new one. If nobody you know has opened it, tell them so."
     )
 
 

@@ -191,6 +191,7 @@ class SetupLinks:
     async def bound(self, cookie: str) -> BoundSetupLink | None:
         """The live link that a browser uses; None when it has none. Raises StoreUnavailable.
 
+        While its tenant is suspended, a link opens nothing, as the logins of its admins.
         Parameters: cookie, its value, as the browser sent it.
         """
         own = SetupCookie.parse(cookie).current
@@ -198,6 +199,9 @@ class SetupLinks:
             return None
         link = await self._store.find_setup_link(own.token_hash)
         if link is None or self.state(link) is not LinkState.OPENED or not own.is_bound(link.browser_hash):
+            return None
+        tenant = await self._store.get_tenant(link.tenant)
+        if tenant is None or tenant.status == TenantStatus.SUSPENDED:
             return None
         return BoundSetupLink(link.tenant, link_actor(link).subject)
 

@@ -6,6 +6,7 @@ a revision that no portal could serve is refused with the problems of its conten
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -260,10 +261,10 @@ class TenantAdmin:
             format=FORMAT,
             author=act.actor.as_json(),
             reason=act.reason,
-            test=test,
+            test=test if again is None else json.dumps({"again": again}),
             published_at=now,
         )
-        target = f"revision {number}" + (f", again {again}" if again is not None else "")
+        target = f"revision {number}" + (f", from revision {again}" if again is not None else "")
         event = act.event(kind, tenant=record.slug, target=target, at=now)
         if not await self._store.publish(
             revision, replaces=record.live, draft=draft, event=event, made_at=record.created_at

@@ -18,7 +18,9 @@ from portal.admin.actors import Actor
 from portal.admin.draft_reading import OpenDraft
 from portal.admin.draft_state import FailedTest, TestLoginTooLarge, TestResult, sign_in_fingerprint
 from portal.admin.drafts import DraftChanged, Drafts
+from portal.admin.events import Act, EventKind, Outcome
 from portal.admin.tenants import TenantMissing
+from portal.admin.test_login_errors import TooManyTests, changed_meanwhile, refused
 from portal.admin.test_redirect_uris import CallbackUrls, redirect_uri
 from portal.admin.viewers import Right, Viewer
 from portal.clock import Clock
@@ -53,25 +55,6 @@ _REFILL_SECONDS = 6.0
 """A tenant can begin ten test logins at once, and then one every six seconds."""
 _LONGEST_DETAIL = 1_000
 _LONGEST_SCOPES = 300
-
-
-class TestLoginRefused(PortalError):
-    """A test login cannot begin, or what came back is not accepted; `explanation` says why."""
-
-    __test__ = False  # not a class of tests
-    status = 409
-    code = "test_login_refused"
-    title = "This test login is not possible"
-    advice = "Nothing was changed. Open the draft and test it from there."
-
-
-class TooManyTests(TestLoginRefused):
-    """A tenant begins more test logins than a person would."""
-
-    status = 429
-    code = "too_many_test_logins"
-    title = "Too many test logins"
-    advice = "Wait a few seconds, then test again."
 
 
 class LiveTenants(Protocol):
@@ -137,18 +120,29 @@ class TestLogins:
     def plan(self, draft: OpenDraft, provider: str) -> PlannedTest:
         """Return the test login at a provider of a draft. Raises TestLoginRefused."""
         if self._tenants.file_of(draft.slug) is not None:
-            raise _refused("The settings of this organisation are in a file. It has no draft.")
+            raise refused("The settings of this organisation are in a file. It has no draft.")
         if draft.record is None:
-            raise _refused("There is no draft: what is live has not been changed.")
+            raise refused("There is no draft: what is live has not been changed.")
         if draft.loaded is None or draft.problems:
-            raise _refused("The draft has problems. Correct them before the test login.")
+            raise refused("The draft has problems. Correct them before the test login.")
         tenant = draft.loaded.tenant
         tested = tenant.providers.get(provider)
         if tested is None:
-            raise _refused("The draft has no such provider.")
-        uri = redirect_uri(tenant, tested, self._tenants.get(draft.slug), self._callbacks)
+            raise refused("The draft has no such provider.")
+        uri = redirect_uri(tenant, tested, self._live(draft), self._callbacks)
         separate = uri != self._callbacks.callback_url(tenant, provider)
         return PlannedTest(tested, sign_in_fingerprint(tenant, provider), uri, separate)
+
+    def _live(self, draft: OpenDraft) -> list[Tenant] | None:
+        """What is live of the tenant of a draft, as `redirect_uri` needs it.
+
+        That is the live revision, also of a suspended tenant, whose client is still registered; and what this
+        process serves, which may be the one before.
+        """
+        if draft.live is not None and draft.live_tenant is None:
+            return None
+        both = (draft.live_tenant, self._tenants.get(draft.slug))
+        return [one for one in both if one is not None]
 
     async def begin(
         self,
@@ -156,7 +150,7 @@ class TestLogins:
         provider: str,
         *,
         bind: Callable[[Provider], str],
-        actor: Actor,
+        act: Act,
         options: AuthorizationOptions | None = None,
     ) -> BegunTest | FailedTest:
         """Begin a test login at a provider of the draft as it is now.
@@ -170,11 +164,11 @@ class TestLogins:
             raise TooManyTests(f"more than {_BURST} at once")
         binding = bind(planned.provider)
         try:
-            return await self._begin(planned, binding, actor, options or AuthorizationOptions())
+            return await self._begin(planned, binding, act.actor, options or AuthorizationOptions())
         except StoreUnavailable:
             raise
         except PortalError as error:
-            return await self._failed(draft, planned, actor, error)
+            return await self._failed(draft, planned, act, error)
 
     async def _begin(
         self, planned: PlannedTest, binding: str, actor: Actor, options: AuthorizationOptions
@@ -216,25 +210,37 @@ class TestLogins:
         return await self._attempts.store_posted(taken, response, planned.provider.response_mode)
 
     async def finish_posted(
-        self, slug: str, reference: str, *, binding: str | None, viewer: Viewer
+        self, slug: str, reference: str, *, binding: str | None, viewer: Viewer, request: Act
     ) -> BegunTest | TestResult | FailedTest:
         """As `finish`, with the posted response that was stored under a reference."""
         taken, response = await self._attempts.take_posted(slug, reference, binding=binding)
-        return await self._finish(slug, taken, response, binding, viewer, posted=True)
+        return await self._finish(
+            slug, taken, response, binding, _act(viewer, slug, taken, request), posted=True
+        )
 
     async def finish(
-        self, slug: str, response: Response, *, redirect_uri: str, binding: str | None, viewer: Viewer
+        self,
+        slug: str,
+        response: Response,
+        *,
+        redirect_uri: str,
+        binding: str | None,
+        viewer: Viewer,
+        request: Act,
     ) -> BegunTest | TestResult | FailedTest:
         """Validate an authorization response from the URL; keep what it says with the draft.
 
         Return the result, or what failed; or, as after a login that a provider cannot do without another
         page, where to send the browser again.
-        Parameters: redirect_uri, where the response arrived; viewer, who has the browser now.
+        Parameters: redirect_uri, where the response arrived; viewer, who has the browser now; request, for
+        the event, with any actor.
         Raises: ResponseMalformed, SignedResponseRejected, AttemptUnknown, TestLoginRefused, StoreUnavailable:
         the test login is not known, or not one of this browser, viewer and draft.
         """
         taken = await self._attempts.take(slug, response, redirect_uri=redirect_uri, binding=binding)
-        return await self._finish(slug, taken, response, binding, viewer, posted=False)
+        return await self._finish(
+            slug, taken, response, binding, _act(viewer, slug, taken, request), posted=False
+        )
 
     async def _finish(
         self,
@@ -242,11 +248,10 @@ class TestLogins:
         taken: TakenAttempt,
         response: Response,
         binding: str | None,
-        viewer: Viewer,
+        act: Act,
         *,
         posted: bool,
     ) -> BegunTest | TestResult | FailedTest:
-        actor = _actor(viewer, slug, taken)
         draft, planned = await self._draft_of(slug, taken)
         attempt = OpenAttempt.of(taken, planned.provider)
         try:
@@ -256,17 +261,18 @@ class TestLogins:
         except ProviderDenied as denial:
             options = attempt.retry(denial.error)
             if options is None or binding is None:
-                return await self._failed(draft, planned, actor, denial)
-            return await self._begin(planned, binding, actor, options)
+                return await self._failed(draft, planned, act, denial)
+            return await self._begin(planned, binding, act.actor, options)
         except PortalError as error:
-            return await self._failed(draft, planned, actor, error)
-        result = self._result(planned, authentication, actor)
+            return await self._failed(draft, planned, act, error)
+        result = self._result(planned, authentication, act.actor)
+        event = act.event(EventKind.TEST_LOGIN, tenant=slug, target=_target(planned), at=result.at)
         try:
-            await self._drafts.record_test(slug, result, version=draft.version)
+            await self._drafts.record_test(slug, result, version=draft.version, event=event)
         except TestLoginTooLarge as error:
-            return await self._failed(draft, planned, actor, error)
+            return await self._failed(draft, planned, act, error)
         except (DraftChanged, TenantMissing) as error:
-            raise _changed() from error
+            raise changed_meanwhile() from error
         _log.info("test_login_succeeded", tenant=slug, provider=planned.provider.id)
         return result
 
@@ -296,12 +302,12 @@ class TestLogins:
         try:
             draft = await self._drafts.get(slug)
         except TenantMissing as error:
-            raise _changed() from error
+            raise changed_meanwhile() from error
         planned = self.plan(draft, taken.attempt.provider)
         if tested is None or planned.fingerprint != tested.fingerprint:
-            raise _changed()
+            raise changed_meanwhile()
         if planned.redirect_uri != taken.attempt.redirect_uri:  # what is live has changed
-            raise _changed()
+            raise changed_meanwhile()
         return draft, planned
 
     # --- what is kept
@@ -321,13 +327,13 @@ class TestLogins:
         )
 
     async def _failed(
-        self, draft: OpenDraft, planned: PlannedTest, actor: Actor, error: PortalError
+        self, draft: OpenDraft, planned: PlannedTest, act: Act, error: PortalError
     ) -> FailedTest:
         failed = FailedTest(
             provider=planned.provider.id,
             registration=planned.fingerprint,
             at=self._clock(),
-            actor=actor.as_json(),
+            actor=act.actor.as_json(),
             code=error.code,
             title=error.title,
             explanation=display_text(error.explanation or "", _LONGEST_DETAIL),
@@ -340,20 +346,31 @@ class TestLogins:
             code=failed.code,
             detail=failed.detail,
         )
+        event = replace(act, reason=failed.title).event(
+            EventKind.TEST_LOGIN,
+            tenant=draft.slug,
+            target=_target(planned),
+            at=failed.at,
+            outcome=Outcome.REFUSED,
+        )
         try:
-            await self._drafts.record_failed_test(draft.slug, failed, version=draft.version)
+            await self._drafts.record_failed_test(draft.slug, failed, version=draft.version, event=event)
         except (DraftChanged, TenantMissing) as changed:
-            raise _changed() from changed
+            raise changed_meanwhile() from changed
         return failed
 
 
-def _actor(viewer: Viewer, slug: str, taken: TakenAttempt) -> Actor:
-    """Who tests, if that is still who began. Raises TestLoginRefused."""
+def _act(viewer: Viewer, slug: str, taken: TakenAttempt, request: Act) -> Act:
+    """A request as an act of who tests, if that is still who began. Raises TestLoginRefused."""
     if viewer.may(Right.DRAFT, slug):
         actor = viewer.actor_for(slug)
         if taken.sealed.test is not None and actor.as_json() == taken.sealed.test.actor:
-            return actor
-    raise _refused("You are not, or no longer, who began this test login.")
+            return replace(request, actor=actor)
+    raise refused("You are not, or no longer, who began this test login.")
+
+
+def _target(planned: PlannedTest) -> str:
+    return f"provider {planned.provider.id}"
 
 
 def _warnings(provider: Provider, authentication: Authentication) -> Iterator[str]:
@@ -363,11 +380,3 @@ def _warnings(provider: Provider, authentication: Authentication) -> Iterator[st
     if missing:
         names = display_text(", ".join(missing), _LONGEST_SCOPES)
         yield f"the provider did not grant these scopes: {names}"
-
-
-def _changed() -> TestLoginRefused:
-    return _refused("The draft, or what is live, has changed since this test login began.")
-
-
-def _refused(explanation: str) -> TestLoginRefused:
-    return TestLoginRefused(explanation, explanation=explanation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import astuple
 from typing import Protocol
 
@@ -21,20 +22,24 @@ class CallbackUrls(Protocol):
         """One that only test logins at this provider use. Parameters: server, which it is, as hex digits."""
 
 
-def redirect_uri(tenant: Tenant, provider: Provider, live: Tenant | None, callbacks: CallbackUrls) -> str:
+def redirect_uri(
+    tenant: Tenant, provider: Provider, live: Iterable[Tenant] | None, callbacks: CallbackUrls
+) -> str:
     """The redirect URI of a test login: that of logins, unless a live provider of another server has it.
 
     Two authorization servers must not share a redirect URI (RFC 9700 4.4.2.2, THREATS T1): the one that a
     draft names could send the browser on to the live one, and the portal would give that one's code to the
     draft's token endpoint.
 
-    Parameters: tenant and provider, of the draft; live, the live tenant, if there is one.
+    Parameters: tenant and provider, of the draft; live, what is live of the tenant, served or not; None:
+    something is that this version cannot read.
     """
     usual = callbacks.callback_url(tenant, provider.id)
-    if live is None or all(
+    if live is not None and all(
         _server(one) == _server(provider)
-        for one in live.providers.values()
-        if callbacks.callback_url(live, one.id) == usual
+        for other in live
+        for one in other.providers.values()
+        if callbacks.callback_url(other, one.id) == usual
     ):
         return usual
     return callbacks.test_callback_url(tenant, provider.id, _server(provider))

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
 from portal.access.accounts import Operator, is_listed
 from portal.admin.actors import Actor, ActorType
+from portal.admin.file_sign_ins import FileRight, FileSignIns, LiveTenants
 from portal.stores.model import Login
-from portal.tenancy.model import Tenant
 from portal.time_slices import in_slices
 
 
@@ -110,16 +109,6 @@ class Viewer:
 NOBODY = Viewer()
 
 
-class LiveTenants(Protocol):
-    """What viewers need of the registry."""
-
-    def get(self, slug: str) -> Tenant | None:
-        """The live tenant with this slug."""
-
-    def is_of_operator(self, slug: str) -> bool:
-        """Whether it comes from a file."""
-
-
 async def _no_setup_links(cookie: str) -> BoundSetupLink | None:
     return None
 
@@ -127,8 +116,8 @@ async def _no_setup_links(cookie: str) -> BoundSetupLink | None:
 class Viewers:
     """Finds out who opens the console.
 
-    Parameters: operators, as in the settings; link_publishes, whether who has a setup link may publish;
-    find_setup_link, finds the setup link of a cookie.
+    Parameters: operators, as in the settings; sign_ins, of operators and of admins of files; link_publishes,
+    whether who has a setup link may publish; find_setup_link, finds the setup link of a cookie.
     """
 
     def __init__(
@@ -136,44 +125,51 @@ class Viewers:
         tenants: LiveTenants,
         operators: Sequence[Operator],
         *,
+        sign_ins: FileSignIns,
         link_publishes: bool = False,
         find_setup_link: SetupLookup = _no_setup_links,
     ) -> None:
         self._tenants = tenants
         self._operators = operators
+        self._sign_ins = sign_ins
         self._link_publishes = link_publishes
         self._find_setup_link = find_setup_link
 
     async def of(self, logins: Sequence[Login], setup_cookie: str | None = None) -> Viewer:
         """Return the viewer with these logins, which must be usable.
 
-        Parameters: setup_cookie, the value of the cookie of setup links, if the browser has one: reads the
-        database once. Raises StoreUnavailable, only with this cookie.
+        Reads the database once for each login that gives rights of a file, and once for a setup link.
+        Parameters: setup_cookie, the value of the cookie of setup links, if the browser has one. Raises
+        StoreUnavailable.
         """
         operator, admins = None, {}
         async for login in in_slices(logins):
-            if operator is None and self._is_operator(login):
+            if operator is None and await self._is_operator(login):
                 operator = Actor(ActorType.OPERATOR, login.subject, login.issuer)
-            if self._is_admin(login):
+            if await self._is_admin(login):
                 admins[login.tenant] = Actor(ActorType.ADMIN, login.subject, login.issuer)
         link = await self._find_setup_link(setup_cookie) if setup_cookie is not None else None
         if operator is None and not admins and link is None:
             return NOBODY
         return Viewer(operator, admins, link, self._link_publishes)
 
-    def _is_operator(self, login: Login) -> bool:
-        """A tenant of the database never has operators: its admins decide what its provider says."""
-        accounts = [one.account for one in self._operators if one.tenant == login.tenant]
-        return (
-            bool(accounts)
-            and self._tenants.is_of_operator(login.tenant)
-            and is_listed(accounts, login.provider, login.claims)
-        )
+    async def _is_operator(self, login: Login) -> bool:
+        """A tenant of the database never has operators: its admins decide what its provider says.
 
-    def _is_admin(self, login: Login) -> bool:
+        Nor does a login that was made while it was one: see `portal.admin.file_sign_ins`.
+        """
+        accounts = [one.account for one in self._operators if one.tenant == login.tenant]
+        if not accounts or not self._tenants.is_of_operator(login.tenant):
+            return False
+        return await self._sign_ins.has(FileRight.OPERATOR, login, accounts)
+
+    async def _is_admin(self, login: Login) -> bool:
         tenant = self._tenants.get(login.tenant)
-        return (
-            tenant is not None
-            and bool(tenant.admins)
-            and is_listed(tenant.admins, login.provider, login.claims)
-        )
+        if tenant is None or not tenant.admins:
+            return False
+        of_file = self._tenants.is_of_operator(login.tenant)
+        if (
+            of_file or self._tenants.get(login.tenant) is not tenant
+        ):  # or replaced meanwhile, in another thread
+            return await self._sign_ins.has(FileRight.ADMIN, login, tenant.admins)
+        return is_listed(tenant.admins, login.provider, login.claims)

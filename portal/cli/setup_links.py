@@ -59,8 +59,8 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str) -> f
 def invite(slug: str, name: str, seconds: float, config: Path | None) -> int:
     """Make a link with which somebody without a login sets up a tenant in the database.
 
-    A tenant that is not there is made. The link works in the browser that opens it first. Prints the link on
-    the last line; it cannot be printed again.
+    A tenant that is not there is made. The link works only in the browser in which it is started first.
+    Prints the link on the last line; it cannot be printed again.
     """
     settings = settings_of(config)
     warn_about_default_url(config, settings)
@@ -69,7 +69,8 @@ def invite(slug: str, name: str, seconds: float, config: Path | None) -> int:
     )
     click.echo(
         f"Setup link {made.link.id} of {slug}{f', for {name}' if name else ''}: valid until "
-        f"{time_text(made.link.expires_at)}, in the browser that opens it first. Send it to nobody else:"
+        f"{time_text(made.link.expires_at)}, only in the browser in which it is started first. "
+        "Send it to nobody else:"
     )
     click.echo(made.url.reveal())
     return 0

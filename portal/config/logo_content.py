@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from xml.parsers import expat
 
+from portal.config.svg_references import MOST_DRAWN, SvgReferences, TooMuchToDraw
+
 LARGEST_TENANT_LOGO = 64 * 1024
 """Bytes of a tenant's logo, which the portal keeps in memory."""
 MOST_PIXELS_WIDE = 4096
@@ -21,15 +23,34 @@ WIDEST = 4.0
 
 _PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _SVG = "http://www.w3.org/2000/svg"
+_SILENT_NAMESPACES = (
+    "http://sodipodi.sourceforge.net/",
+    "http://www.inkscape.org/namespaces/",
+    "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+    "http://creativecommons.org/ns#",
+    "http://web.resource.org/cc/",
+    "http://purl.org/dc/",
+    "http://ns.adobe.com/",
+    "http://www.bohemiancoding.com/sketch/",
+    "http://schemas.microsoft.com/visio/",
+    "http://www.serif.com/",
+    "http://www.figma.com/",
+    "http://xml.openoffice.org/",
+)
+"""Beginnings of the namespaces that drawing programs write and no browser shows."""
 _ACTIVE_ELEMENTS = frozenset({"script", "foreignobject", "iframe", "object", "embed", "handler"})
 _LENGTH = re.compile(r"\s*([0-9]{1,7}(?:\.[0-9]{1,9})?)(?:px)?\s*")
 _DEEPEST = 100
 _ACTIVE = "contains a script or a foreign element; export it as plain SVG, without them"
 _REFERS = "refers to another file or address; embed it, or export it as plain SVG"
 _EXTERNAL_URL = re.compile(
-    r"""url\(\s*+["']?+\s*+(?!\#|data:image/) | @import | \\""", re.IGNORECASE | re.VERBOSE
+    r"""url\(\s*+["']?+\s*+(?!\#|data:image/(?:png|jpeg|jpg|webp|gif)[;,])
+    | @import | \\ | (?:image-set|element|src)\(""",
+    re.IGNORECASE | re.VERBOSE,
 )
 """In styles: an address that is not within the document; with escapes, a style could hide one."""
+_EMBEDDED = re.compile(r"\#|data:image/(?:png|jpeg|jpg|webp|gif)[;,]", re.IGNORECASE)
+"""Beginnings of addresses within the document: of an element, or of a picture without elements of its own."""
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _JPEG_SIZES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """Markers of segments with the size of the picture."""
@@ -107,6 +128,7 @@ def _svg_ratio(content: bytes) -> float:
     reader = _SvgReader()
     parser = expat.ParserCreate(encoding="utf-8", namespace_separator=" ")
     parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
+    parser.XmlDeclHandler = reader.declaration
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
     parser.CharacterDataHandler = reader.text
@@ -129,6 +151,7 @@ class _SvgReader:
         self._depth = 0
         self._styles: list[str] = []
         self._in_style = False
+        self._references = SvgReferences()
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         namespace, _, element = name.rpartition(" ")
@@ -143,6 +166,8 @@ class _SvgReader:
             raise LogoRefused(_ACTIVE)
         if self._in_style:
             raise LogoRefused(_ACTIVE)
+        if namespace != _SVG and not namespace.startswith(_SILENT_NAMESPACES):
+            raise LogoRefused(_ACTIVE)
         self._in_style = element.lower() == "style"
         for key, value in attributes.items():
             if _EXTERNAL_URL.search(value):
@@ -150,22 +175,41 @@ class _SvgReader:
             attribute = key.rpartition(" ")[2].lower()
             if attribute.startswith("on"):
                 raise LogoRefused("contains an event handler (on…=); export it as plain SVG, without it")
-            if attribute in ("href", "src") and not value.strip().startswith(("#", "data:image/")):
+            if attribute in ("href", "src") and not _EMBEDDED.match(value.strip()):
                 raise LogoRefused(_REFERS)
-            if attribute == "attributename" and value.strip().lower().endswith(("href", "src")):
+            if attribute == "attributename" and (
+                value.strip().lower().endswith(("href", "src", "class"))
+                or any("url(" in other.lower() for other in attributes.values())
+            ):
                 raise LogoRefused("animates an address; export it as plain SVG, without it")
+        local = [(key.rpartition(" ")[2].lower(), value) for key, value in attributes.items()]
+        self._references.start(element.lower(), local)
 
     def text(self, data: str) -> None:
         if self._in_style:
             self._styles.append(data)
 
     def check_styles(self) -> None:
-        """Look at the texts of all `style` elements together."""
-        if _EXTERNAL_URL.search("".join(self._styles)):
+        """Look at the texts of all `style` elements together, and at what is drawn with them."""
+        styles = "".join(self._styles)
+        if _EXTERNAL_URL.search(styles):
             raise LogoRefused(_REFERS)
+        try:
+            self._references.check(styles)
+        except TooMuchToDraw:
+            raise LogoRefused(
+                f"has references to elements that draw more than {MOST_DRAWN} of them or that lead to "
+                "themselves; export it as plain SVG, without symbols and masks"
+            ) from None
+
+    def declaration(self, version: str, encoding: str | None, standalone: int) -> None:
+        """Refuse an encoding in which a browser could read something else than what was checked."""
+        if encoding is not None and encoding.lower() not in ("utf-8", "us-ascii"):
+            raise LogoRefused("declares another encoding than UTF-8; export it in UTF-8")
 
     def end(self, name: str) -> None:
         self._depth -= 1
+        self._references.end()
         self._in_style = False
 
     def entity(self, *declaration: object) -> None:

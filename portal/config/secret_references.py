@@ -17,10 +17,10 @@ import re
 from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from portal.config.field_types import refused
+from portal.config.field_types import Text, refused
 from portal.config.load_context import LoadContext
 from portal.config.yaml_document import read_bytes
 from portal.errors import ConfigurationError, VaultError
@@ -81,6 +81,17 @@ def _typed_or_sealed(text: str, open_sealed: Callable[[str], str]) -> str:
         return open_sealed(text.removeprefix(SEALED))
     except VaultError:
         raise refused("was sealed with a key that this portal does not have; type the secret again") from None
+
+
+def _opened_text(value: object, info: ValidationInfo) -> object:
+    open_sealed = info.context.open_sealed if isinstance(info.context, LoadContext) else None
+    if open_sealed is None or not isinstance(value, str) or not value.startswith(SEALED):
+        return value
+    return _typed_or_sealed(value, open_sealed)
+
+
+SealableText = Annotated[Text, BeforeValidator(_opened_text)]
+"""Text below a key that the author of a file chose; sealed in the database if it is named like a secret."""
 
 
 def _from_environment(text: str, context: LoadContext) -> Secret:

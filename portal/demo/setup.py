@@ -13,7 +13,7 @@ from portal.secret import Secret
 
 OPERATOR = ACME_ORGANISATION.users[0]
 """The user who is the operator of the demo's portal."""
-_DEMO = Act(Actor(ActorType.SYSTEM, "portal demo"))
+_DEMO = Act(Actor(ActorType.SYSTEM, "demo"))
 
 
 def operators() -> tuple[Operator, ...]:

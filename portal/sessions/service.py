@@ -48,11 +48,15 @@ class RequestSession:
 
 @dataclass(frozen=True, slots=True)
 class FinishedLogin:
-    """A new login, its session cookie, and the path to redirect the browser to."""
+    """A new login, its session cookie, and the path to redirect the browser to.
+
+    `provider`: the one that the login was checked with, even if the tenant changed meanwhile.
+    """
 
     cookie: SessionCookie
     login: Login
     return_to: str
+    provider: Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +220,7 @@ class SessionService:
             raise
         _log.info("login_succeeded", tenant=provider.tenant, provider=provider.id)
         self._warnings.check(provider, authentication)
-        return FinishedLogin(new_cookie, login, attempt.return_to)
+        return FinishedLogin(new_cookie, login, attempt.return_to, provider)
 
     def _require_still_open(self, provider: Provider) -> None:
         """Refuse a login whose tenant was closed or whose client changed during the exchange."""

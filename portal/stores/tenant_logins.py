@@ -5,6 +5,7 @@ Arguments are checked as those of `portal.stores.tenant_store`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -42,14 +43,34 @@ def require_position(before: Position | None) -> None:
         require_times(signed_in_at=before.signed_in_at)
 
 
+def require_registrations(registrations: Collection[str] | None) -> None:
+    """Raise TypeError or ValueError for what are not fingerprints of registrations."""
+    for registration in registrations or ():
+        require_text(registration=registration)
+
+
 class TenantLogins(Protocol):
     """The logins at a tenant, in all sessions."""
 
-    async def list(self, tenant: str, *, before: Position | None, most: int, now: float) -> list[TenantLogin]:
-        """The live logins of live sessions, the newest first; `before`: only those after this place."""
+    async def list(
+        self,
+        tenant: str,
+        *,
+        registrations: Collection[str] | None,
+        before: Position | None,
+        most: int,
+        now: float,
+    ) -> list[TenantLogin]:
+        """The live logins of live sessions, the newest first; `before`: only those after this place.
 
-    async def count(self, tenant: str, *, now: float) -> int:
-        """How many logins have not expired; some may be of a session that was unused for too long."""
+        Parameters: registrations, of the logins that are listed; None: of any.
+        """
+
+    async def count(self, tenant: str, *, registrations: Collection[str] | None, now: float) -> int:
+        """How many logins have not expired; some may be of a session that was unused for too long.
+
+        Parameters: registrations, as for `list`.
+        """
 
     async def delete(self, tenant: str, *, signed_in_until: float, most: int) -> int:
         """Delete up to `most` logins that were made until a time; return how many."""

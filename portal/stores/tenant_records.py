@@ -47,7 +47,10 @@ class Revision:
     """Who published it: an `Actor` as JSON."""
     reason: str
     test: str
-    """The result of the test login as JSON; empty when an operator published without one."""
+    """As JSON: the results of the test logins, or `again`, the revision that was published again.
+
+    Empty when an operator published without a test login.
+    """
     published_at: float
 
 

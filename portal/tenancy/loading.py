@@ -65,6 +65,8 @@ class LoadedTenant:
     """The position of each of its `hosts`, `email_domains` and clients, by key and name."""
     presets: Mapping[str, Preset] = field(default_factory=dict)
     """The preset of each provider, by its id."""
+    published_at: float = 0.0
+    """When this revision was published, for a tenant of the database. Seconds, UTC."""
 
 
 def read_tenant(

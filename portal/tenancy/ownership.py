@@ -2,9 +2,10 @@
 
 A provider cannot distinguish two tenants whose client authenticates with the portal's shared key.
 
-The current owner keeps what it claims; unclaimed names go to the first tenant by file name. A tenant file
-that claims a name of another tenant is not used until one of the two files changes. Owners stay the same
-after a restart: see `portal.tenancy.owner_record`.
+The current owner keeps what it claims; unclaimed names go to the first tenant by file name, then to the
+tenant of the database whose live revision was published first: a process that sees several at once decides
+as one that saw each of them. A tenant file that claims a name of another tenant is not used until one of the
+two files changes. Owners stay the same after a restart: see `portal.tenancy.owner_record`.
 """
 
 from __future__ import annotations
@@ -93,9 +94,9 @@ class Ownership:
             self._rejected.pop(slug, None)
         for slug in in_turns(removed):
             self._release(slug)
-        for slug, one in in_turns(closed.items()):
-            if one is not None:
-                self._keep(slug, one.tenant)
+        kept = {slug: one for slug, one in in_turns(closed.items()) if one is not None}
+        for slug in in_turns(_in_order(kept)):
+            self._keep(slug, kept[slug].tenant)
         new = {slug: one for slug, one in in_turns(changed.items()) if one and _differs(live.get(slug), one)}
         for slug in in_turns(new.keys() - live.keys()):
             self._release_unclaimed(slug, new[slug].tenant)
@@ -111,14 +112,21 @@ class Ownership:
         return Resolved(accepted, conflicts)
 
     def _accept_rejected(self) -> dict[str, Tenant]:
-        """Accept rejected tenants, in the order of their files, while any of them has no conflict."""
+        """Accept rejected tenants, in their order, while any of them has no conflict."""
         accepted: dict[str, Tenant] = {}
-        ordered = sorted(self._rejected, key=lambda slug: f"{slug}.")
-        waiting = len(ordered) + 1
-        while len(ordered) < waiting:
-            waiting = len(ordered)
-            ordered = [slug for slug in in_turns(ordered) if not self._accept_if_free(slug, accepted)]
+        waiting: list[str] = []
+        for slug in in_turns(_in_order(self._rejected)):
+            before = self._owned.get(slug, ())
+            if not self._accept_if_free(slug, accepted):
+                waiting.append(slug)
+            elif any(claim not in self._owners for claim in before):
+                self._accept_waiting(waiting, accepted)
         return accepted
+
+    def _accept_waiting(self, waiting: list[str], accepted: dict[str, Tenant]) -> None:
+        """Accept those that waited for a name that was released; they were there before those that follow."""
+        while free := next((slug for slug in in_turns(waiting) if self._accept_if_free(slug, accepted)), ""):
+            waiting.remove(free)
 
     def _accept_if_free(self, slug: str, accepted: dict[str, Tenant]) -> bool:
         tenant = self._rejected[slug].tenant
@@ -129,12 +137,18 @@ class Ownership:
         return True
 
     def _fit_together(self, new: Mapping[str, LoadedTenant]) -> bool:
-        """Whether all of these tenants can be accepted at once: some may exchange their names."""
+        """Whether all of these tenants can be accepted at once: some may exchange their names.
+
+        Not when one of them takes a name that a rejected tenant has been waiting for.
+        """
         taken: dict[Claim, str] = {}
+        awaited = {claim for one in in_turns(self._rejected.values()) for claim in claims_of(one.tenant)}
         for slug, one in in_turns(new.items()):
             for claim in claims_of(one.tenant):
                 owner = self._owners.get(claim, slug)
                 if taken.setdefault(claim, slug) != slug or (owner != slug and owner not in new):
+                    return False
+                if claim in awaited and claim not in self._owned.get(slug, ()):
                     return False
         return True
 
@@ -195,6 +209,11 @@ def claims_of(tenant: Tenant) -> Iterator[Claim]:
         for provider in tenant.providers.values()
         if provider.uses_shared_signing_key
     )
+
+
+def _in_order(tenants: Mapping[str, LoadedTenant]) -> list[str]:
+    """Slugs: those of files by file name, then those of the database by the time of their live revision."""
+    return sorted(tenants, key=lambda slug: (tenants[slug].published_at, f"{slug}."))
 
 
 def still_claimed(claims: Iterable[Claim], tenant: Tenant) -> tuple[Claim, ...]:

@@ -106,11 +106,13 @@ class Registry:
     def is_of_operator(self, slug: str) -> bool:
         """Whether a tenant comes from a file, and may use what the operator allows to files.
 
-        What has been a tenant of the database stays untrusted until a file's tenant is live in its place.
+        A slug without a file is not: it may be a tenant of the database that has only a draft. What has been
+        live from the database stays untrusted until a file's tenant is live in its place.
         """
-        if slug not in self._ever_stored:
-            return True
-        loaded = [file.loaded.tenant for file in self._folder.of(slug) if file.loaded is not None]
+        files = self._folder.of(slug)
+        if not files or slug not in self._ever_stored:
+            return bool(files)
+        loaded = [file.loaded.tenant for file in files if file.loaded is not None]
         return bool(loaded) and self.get(slug) is loaded[0]
 
     def file_of(self, slug: str) -> Path | None:

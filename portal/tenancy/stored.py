@@ -164,7 +164,8 @@ class StoredTenants:
             email_domains=tuple(domain for domain in tenant.email_domains if domain in state.proven),
             accepts_logins=state.status == TenantStatus.LIVE,
         )
-        return StoredTenant(slug, state, replace(loaded, tenant=tenant), None)
+        loaded = replace(loaded, tenant=tenant, published_at=revision.published_at)
+        return StoredTenant(slug, state, loaded, None)
 
 
 def _wanted(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from urllib.parse import urlencode
 
+from portal.admin.actors import Actor, ActorType
 from portal.admin.draft_state import FailedTest, TestResult
 from portal.admin.test_logins import BegunTest
 from portal.admin.viewers import Viewer
@@ -15,6 +16,7 @@ from portal.secret import Secret
 from portal.sessions.service import FinishedLogin, InteractiveRetry
 from portal.sessions.stored_attempts import AttemptKind, kind_of_response
 from portal.tenancy.model import Tenant
+from portal.web.admin.acts import act_of
 from portal.web.base import PageHandler, prefers_json
 from portal.web.cards import account_name
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE, SETUP_COOKIE
@@ -46,13 +48,16 @@ class LoginCompletionHandler(PageHandler):
     async def finished(self, login: Awaitable[FinishedLogin | InteractiveRetry]) -> None:
         """Wait for a login attempt and redirect the browser. Raises what the attempt raises."""
         try:
-            self.redirect_after_login(await login)
+            outcome = await login
         except SignInNotAllowed as error:
             url = await self.portal.logouts.logout_url_without_login(
                 self.path_kwargs["tenant"], error.provider, signed_out_url=self.site.signed_out_url
             )
             self._can_sign_out_at_provider = url is not None
             raise
+        if isinstance(outcome, FinishedLogin):
+            await self.portal.admin.file_sign_ins.record(outcome.login, outcome.provider)
+        self.redirect_after_login(outcome)
 
     async def test_viewer(self) -> Viewer:
         """Who finishes a test login in this browser."""
@@ -160,6 +165,7 @@ class CallbackHandler(LoginCompletionHandler):
             redirect_uri=self._requested_uri,
             binding=self.read_cookie(BINDING_COOKIE),
             viewer=await self.test_viewer(),
+            request=act_of(self, Actor(ActorType.USER)),
         )
         self.redirect_after_test(tenant, outcome)
 
@@ -230,7 +236,11 @@ class PostedCallbackHandler(LoginCompletionHandler):
     async def _finish_test(self, tenant: str, reference: str) -> None:
         self.is_test = True
         outcome = await self.portal.admin.test_logins.finish_posted(
-            tenant, reference, binding=self.read_cookie(BINDING_COOKIE), viewer=await self.test_viewer()
+            tenant,
+            reference,
+            binding=self.read_cookie(BINDING_COOKIE),
+            viewer=await self.test_viewer(),
+            request=act_of(self, Actor(ActorType.USER)),
         )
         self.redirect_after_test(tenant, outcome)
 

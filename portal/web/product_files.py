@@ -17,7 +17,7 @@ FOLDER = "/product/"
 _LOGO_HEIGHT, _LOGO_WIDTH = 32, 128
 """Of the logo on pages, in CSS pixels; the width is the largest one."""
 MEDIA_TYPES = {
-    "svg": "image/svg+xml",
+    "svg": "image/svg+xml; charset=utf-8",
     "png": "image/png",
     "webp": "image/webp",
     "jpeg": "image/jpeg",
@@ -49,7 +49,7 @@ def product_files(product: Product) -> ProductFiles:
         name=product.name,
         style_url=FOLDER + sheet_name,
         logo_url=FOLDER + logo_name if logo else None,
-        logo_type=MEDIA_TYPES[logo.kind] if logo else "",
+        logo_type=MEDIA_TYPES[logo.kind].partition(";")[0] if logo else "",
         logo_width=_shown_width(logo) if logo else 0,
         color=product.color,
         support_url=product.support_url,

@@ -17,6 +17,9 @@ from tests.kit.world import World
 
 NewVisitor = Callable[..., Visitor]
 LONG = "An organisation with a name that is much too long for one line of a narrow window, and more"
+LEFT_OF_SIGN = """line => parseFloat(getComputedStyle(line).paddingLeft)
+    + parseFloat(getComputedStyle(line, "::before").marginLeft)"""
+"""The pixels between the edge of a diff and the sign of a line."""
 
 
 @pytest.fixture
@@ -88,6 +91,7 @@ def test_every_page_of_the_console_is_sound(stage: Stage, new_visitor: NewVisito
         expect(page.locator(".console-nav a[aria-current]")).to_have_count(1)
         if path == "/admin/t/globex/revisions/1":
             page.locator(".more summary").click()
+            assert page.locator(".diff-added").last.evaluate(LEFT_OF_SIGN) >= 8
         shown(visitor, path.strip("/").replace("/", "-"))
     visitor.check_no_errors(refusals=True)
 

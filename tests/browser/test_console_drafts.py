@@ -17,6 +17,15 @@ from tests.browser.visitor import Look, Visitor
 NewVisitor = Callable[..., Visitor]
 DRAFT = "/admin/t/globex/draft"
 LOOKS = [Look(1280, "light", scripts=False), Look(390, "dark", scripts=False), Look(390), Look(1280, "dark")]
+NUMBER_ABOVE_HEADING = """step => {
+    const number = getComputedStyle(step, "::before"), box = step.querySelector("h2").getBoundingClientRect();
+    const top = step.getBoundingClientRect().top + step.clientTop + parseFloat(number.top);
+    return (box.top + box.bottom) / 2 - top - parseFloat(number.height) / 2;
+}"""
+"""How many pixels the middle of a step's number is above the middle of its heading."""
+LEFT_OF_TEXT = """nav => nav.getBoundingClientRect().left
+    - nav.querySelector("a").getBoundingClientRect().left"""
+"""How many pixels the boxes of the navigation begin before the text above them."""
 
 
 @pytest.fixture
@@ -53,6 +62,7 @@ def test_two_edit_a_draft_and_one_publishes_it(
     admin.check()
     page.get_by_role("link", name="Edit as YAML").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Edit as YAML")
+    expect(page.get_by_role("link", name="Draft", exact=True)).to_have_count(1)
 
     theirs = operator.open(f"{DRAFT}/yaml")
     add_lines(theirs, "session: {idle: 10m}\n")
@@ -87,6 +97,8 @@ def test_two_edit_a_draft_and_one_publishes_it(
 
     page = admin.open(DRAFT)
     picture(page, look, "steps")
+    assert abs(page.locator(".step").first.evaluate(NUMBER_ABOVE_HEADING)) < 2
+    assert page.locator(".console-nav").evaluate(LEFT_OF_TEXT) == (0 if look.width < 960 else 12)
     admin.check()
     page.get_by_role("link", name="Review and publish").click()
     expect(page.locator(".diff-added")).to_contain_text("idle: 20m")

@@ -47,6 +47,7 @@ def test_an_operator_invites_an_administrator_who_opens_the_link_in_one_browser(
     expect(page.get_by_role("heading", name="The new link for Bill Lumbergh")).to_be_visible()
     operator.check()
     link = page.get_by_label("The new setup link").inner_text()
+    expect(page.get_by_role("button", name="Copy the new setup link")).to_be_visible(visible=look.scripts)
     assert re.fullmatch(rf"{re.escape(stage.url)}/setup/[A-Za-z0-9_-]{{43}}", link)
 
     scanner = invited.context.request.get(link, headers={"Cookie": ""})

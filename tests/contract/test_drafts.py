@@ -312,6 +312,11 @@ async def test_a_change_withdraws_a_proposal(office: Office) -> None:
     assert proposed.state.proposal is not None
     assert (proposed.state.proposal.actor, proposed.state.proposal.reason) == (GUEST.actor, "please")
     assert proposed.version == draft.version
+    await office.drafts.propose("initech", replace(GUEST, reason="soon"), version=draft.version)
+    again = (await office.other.get("initech")).state.proposal
+    assert again is not None
+    assert again.reason == "soon"
+    assert (await office.kinds())["draft_proposed"] == 1, "events without a limit (THREATS A3)"
     same = await office.drafts.save("initech", draft.shown, BOB, replaces=draft.version)
     assert same.state.proposal is not None, "nothing was changed"
     changed = await office.drafts.save(

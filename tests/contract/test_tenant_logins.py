@@ -40,11 +40,33 @@ async def signed_in(store: Database, *seconds: float, **changes: Any) -> list[Lo
 async def test_the_logins_at_a_tenant_are_listed_the_newest_first(store: Database) -> None:
     first, third, second = await signed_in(store, -30, -10, -20)
     await signed_in(store, -5, tenant="globex")
-    found = await store.tenant_logins.list("acme", before=None, most=10, now=NOW)
+    found = await store.tenant_logins.list("acme", registrations=None, before=None, most=10, now=NOW)
     assert [each.login for each in found] == [third, second, first]
     seen = new_session()
     assert {(each.last_seen_at, each.device) for each in found} == {(seen.last_seen_at, seen.device)}
-    assert await store.tenant_logins.list("nobody", before=None, most=10, now=NOW) == []
+    assert await store.tenant_logins.list("nobody", registrations=None, before=None, most=10, now=NOW) == []
+
+
+@pytest.mark.gen_test
+async def test_only_the_logins_of_the_stated_registrations_are_listed_and_counted(store: Database) -> None:
+    logins = store.tenant_logins
+    (first,) = await signed_in(store, -30, registration="first")
+    (second,) = await signed_in(store, -20, registration="second")
+    await signed_in(store, -10, registration="third")
+    for registrations, expected in (
+        (["first", "second"], [second, first]),
+        (frozenset({"first"}), [first]),
+        ([], []),
+        (["' OR 1 --"], []),
+    ):
+        found = await logins.list("acme", registrations=registrations, before=None, most=10, now=NOW)
+        assert [each.login for each in found] == expected
+        assert await logins.count("acme", registrations=registrations, now=NOW) == len(expected)
+    one = await logins.list("acme", registrations=["first", "second"], before=None, most=1, now=NOW)
+    place = one[0].position
+    found = await logins.list("acme", registrations=["first", "third"], before=place, most=1, now=NOW)
+    assert [each.login for each in found] == [first]
+    assert await logins.count("acme", registrations=None, now=NOW) == 3
 
 
 @pytest.mark.gen_test
@@ -53,7 +75,9 @@ async def test_pages_of_logins_have_each_login_once(store: Database) -> None:
     pages: list[list[TenantLogin]] = []
     before: Position | None = None
     while not pages or pages[-1]:
-        pages.append(await store.tenant_logins.list("acme", before=before, most=2, now=NOW))
+        pages.append(
+            await store.tenant_logins.list("acme", registrations=None, before=before, most=2, now=NOW)
+        )
         before = pages[-1][-1].position if pages[-1] else None
     assert [len(page) for page in pages] == [2, 2, 2, 1, 0]
     listed = [each.login for page in pages for each in page]
@@ -70,10 +94,12 @@ async def test_a_login_that_expired_or_whose_session_ended_is_not_listed(store: 
     removed = new_session()
     await store.add_session(removed, login=new_login(removed, signed_in_at=at(-7)))
     await store.delete_session(removed.id)
-    found = await store.tenant_logins.list("acme", before=None, most=10, now=at(60))
+    found = await store.tenant_logins.list("acme", registrations=None, before=None, most=10, now=at(60))
     assert [each.login for each in found] == [live]
-    assert await store.tenant_logins.count("acme", now=NOW) == 3
-    assert await store.tenant_logins.count("acme", now=at(60)) == 2, "one is of an unused session"
+    assert await store.tenant_logins.count("acme", registrations=None, now=NOW) == 3
+    assert await store.tenant_logins.count("acme", registrations=None, now=at(60)) == 2, (
+        "one is of an unused session"
+    )
 
 
 @pytest.mark.gen_test
@@ -84,7 +110,9 @@ async def test_the_logins_at_a_tenant_are_deleted_up_to_a_time(store: Database) 
     assert await logins.delete("acme", signed_in_until=at(-20), most=1) == 1
     assert await logins.delete("acme", signed_in_until=at(-20), most=10) == 1
     assert await logins.delete("acme", signed_in_until=at(-20), most=10) == 0
-    assert [each.login for each in await logins.list("acme", before=None, most=9, now=NOW)] == [made[-1]]
+    assert [
+        each.login for each in await logins.list("acme", registrations=None, before=None, most=9, now=NOW)
+    ] == [made[-1]]
     _, left = await store.read((), [login.id for login in (*made, kept)], now=NOW)
     assert left == {made[-1].id: made[-1], kept.id: kept}
 
@@ -96,7 +124,7 @@ async def test_many_logins_are_deleted_in_steps(store: Database) -> None:
     for number in range(450):
         await store.put_login(replace(new_login(), session=f"session-{number}", signed_in_at=at(-1)))
     assert await store.tenant_logins.delete("acme", signed_in_until=NOW, most=440) == 440
-    assert await store.tenant_logins.count("acme", now=NOW) == 10
+    assert await store.tenant_logins.count("acme", registrations=None, now=NOW) == 10
 
 
 @pytest.mark.gen_test
@@ -106,13 +134,14 @@ async def test_a_login_that_cannot_be_read_is_not_listed(tmp_path: Path) -> None
         damaged, sound = await signed_in(store, -10, -20)
         statement = "UPDATE logins SET claims = 'x' WHERE id = ?"
         await store._file.write(lambda database: database.execute(statement, (damaged.id,)).rowcount)
-        found = await store.tenant_logins.list("acme", before=None, most=10, now=NOW)
+        found = await store.tenant_logins.list("acme", registrations=None, before=None, most=10, now=NOW)
         assert [each.login for each in found] == [sound]
 
 
 def every_operation(logins: TenantLogins) -> dict[str, Awaitable[object]]:
     examples: dict[str, object] = {
         "tenant": "acme",
+        "registrations": ["r"],
         "before": None,
         "most": 10,
         "now": NOW,
@@ -151,8 +180,8 @@ async def test_only_deleting_waits_for_a_locked_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tenant", ["a" * 10_000, 7, None])
 async def test_arguments_are_checked(store: Database, tenant: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
-        await store.tenant_logins.list(tenant, before=None, most=1, now=NOW)
+        await store.tenant_logins.list(tenant, registrations=None, before=None, most=1, now=NOW)
     with pytest.raises((TypeError, ValueError)):
-        await store.tenant_logins.count(tenant, now=NOW)
+        await store.tenant_logins.count(tenant, registrations=None, now=NOW)
     with pytest.raises((TypeError, ValueError)):
         await store.tenant_logins.delete(tenant, signed_in_until=NOW, most=1)

@@ -18,6 +18,7 @@ from portal.errors import StoreUnavailable
 from portal.stores.tenant_records import TenantRecord, TenantStatus
 from portal.tenancy.checks.live.runner import run_live_checks
 from portal.tenancy.presets import built_in
+from portal.web.admin.provider_views import sentence
 from tests.contract.entries import new_event
 from tests.kit.browser import Browser, Form, Response
 from tests.kit.console import ACT, ConsoleWorld
@@ -70,6 +71,13 @@ def test_a_new_admin_fills_in_five_fields_at_most(name: str) -> None:
     assert 1 < len(asked) <= 5
 
 
+def test_no_full_stop_stands_alone_after_a_url() -> None:
+    parts = sentence("Under X, add {callback_url}.", {"callback_url": "https://a.example"})
+    assert [part.text for part in parts] == ["Under X, add ", "https://a.example"]
+    parts = sentence("Add {callback_url} to X.", {"callback_url": "https://a.example"})
+    assert [part.text for part in parts] == ["Add ", "https://a.example", " to X."]
+
+
 @pytest.mark.gen_test
 async def test_a_provider_is_added_with_its_preset_and_the_content_keeps_its_comment(
     console: ConsoleWorld,
@@ -80,9 +88,9 @@ async def test_a_provider_is_added_with_its_preset_and_the_content_keeps_its_com
     assert page.url.endswith(f"{base}/default")
     text = words(page)
     assert "At Auth0" in text
-    assert console.at(f"/t/{EMPTY}/callback") in text
-    assert console.at(f"/t/{EMPTY}/signed-out") in text
-    assert "What is not verified here" in text
+    assert page.text.count(f'data-copy="{console.at(f"/t/{EMPTY}/callback")}"') == 1
+    assert page.text.count(f'data-copy="{console.at(f"/t/{EMPTY}/signed-out")}"') == 1, "not listed twice"
+    assert "Not checked against the provider’s documentation" in text
     typed = {"domain": "initech.eu.auth0.com", "client_id": "abc", "client_secret": "s3cret-of-initech"}
     saved = await console.operator.submit(page.form("/providers/default"), typed)
     assert saved.status == 200
@@ -103,16 +111,22 @@ async def test_a_provider_is_added_with_its_preset_and_the_content_keeps_its_com
     ("preset", "typed", "field", "sentence"),
     [
         ("okta", {"domain": "acme-admin.okta.com"}, "domain", "Okta domain is Okta's Admin Console"),
-        ("entra", {"directory_id": "acme"}, "directory_id", "expected a value such as"),
+        ("entra", {"directory_id": "acme"}, "directory_id", "Directory (tenant) ID looks like "),
         ("auth0", {"domain": "a.eu.auth0.com", "client_id": "<the client id>"}, "client_id", "placeholder"),
-        ("keycloak", {"issuer": "http://login.example.com/realms/a"}, "issuer", "https"),
+        (
+            "keycloak",
+            {"issuer": "http://login.example.com/realms/a"},
+            "issuer",
+            "URL of the realm must begin with https://.",
+        ),
         (
             "keycloak",
             {"issuer": "https://l.example/realms/a", "more-scopes": "profile"},
             "more-scopes",
             "openid",
         ),
-        ("google", {"more-api": "ftp://x"}, "more-api", "http"),
+        ("google", {"more-api": "ftp://x"}, "more-api", "must begin with https://."),
+        ("google", {}, "hosted_domain", "Needed, unless you state in General settings who may sign in"),
     ],
 )
 @pytest.mark.gen_test
@@ -159,13 +173,13 @@ async def test_a_second_provider_changes_the_callback_url_of_the_first(console: 
         post_form(bad, NEW), {"preset": "okta", "id": "partners", "first_id": "staff"}
     )
     assert page.url.endswith("/providers/partners")
-    assert console.at("/t/globex/callback/partners") in words(page)
+    assert console.at("/t/globex/callback/partners") in page.text
     draft = await draft_of(console)
     root = values(draft.shown)
     assert list(root["providers"]) == ["staff", "partners"]
     assert root["providers"]["staff"]["client"] == values(before.shown)["client"]
     first = await console.get(console.admin, f"{DRAFT}/providers/staff")
-    assert console.at("/t/globex/callback/staff") in words(first)
+    assert console.at("/t/globex/callback/staff") in first.text
     question = await console.get(console.admin, f"{DRAFT}/providers/partners/remove")
     assert "is the only one" in words(question)
     await console.admin.submit(question.form("/partners/remove"), {})
@@ -261,7 +275,9 @@ async def test_general_settings_and_rules_are_saved(console: ConsoleWorld) -> No
     assert wrong.status == 422
     assert "Type the name of the claim" in words(wrong)
     bad = await send(console, console.admin, GENERAL, {**typed, "color": "red"})
-    assert "#" in error_of(bad, "color")
+    assert error_of(bad, "color") == "Colour must be like #1f6feb."
+    assert "with 1 problem" in words(bad)
+    assert "A secret has to be typed again" not in words(wrong)
 
 
 @pytest.mark.gen_test
@@ -323,3 +339,125 @@ async def until_done(console: ConsoleWorld, slug: str = "globex") -> None:
             return
         await asyncio.sleep(0.1)
     raise AssertionError("the checks did not end")
+
+
+@pytest.mark.parametrize(
+    ("typed", "where", "sentence"),
+    [
+        (
+            {"endings": "@globex.example"},
+            "endings",
+            "You typed endings, but chose “As usual for the provider”",
+        ),
+        ({"who": "anyone", "claim": "roles"}, "claim", "Choose “Who has a value in a claim”, or empty"),
+        ({"who": "anyone", "values": "staff"}, "values", "You typed values"),
+        ({"contact": "help@globex.example"}, "contact", "You typed a contact"),
+        ({"admin-emails": "gina@globex.example\r\nmilton"}, "admin-emails", "not an e-mail address: milton"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_nothing_typed_is_dropped_silently(
+    console: ConsoleWorld, typed: dict[str, str], where: str, sentence: str
+) -> None:
+    page = await send(console, console.admin, GENERAL, typed)
+    assert page.status == 422
+    assert sentence in words(page), words(page)
+    assert html.escape(typed[where].splitlines()[-1]) in page.text
+    assert (await draft_of(console)).record is None
+
+
+@pytest.mark.gen_test
+async def test_another_choice_replaces_the_rule_that_was_there(console: ConsoleWorld) -> None:
+    typed = {"who": "email", "endings": "@globex.example", "contact": "help@globex.example"}
+    assert (await send(console, console.admin, GENERAL, typed)).status == 200
+    assert (await send(console, console.admin, GENERAL, {"who": "anyone"})).status == 200
+    assert values((await draft_of(console)).shown)["access"] == "anyone"
+
+
+@pytest.mark.gen_test
+async def test_rules_of_another_form_can_be_chosen_again_after_a_mistake(console: ConsoleWorld) -> None:
+    before = await draft_of(console)
+    text = f"{before.shown}\naccess: {{require: [{{claim: a, present: true}}, {{claim: b, equals: 1}}]}}\n"
+    await console.services.drafts.save("globex", text, ACT, replaces=before.version)
+    page = await send(console, console.admin, GENERAL, {"who": "claim", "claim": "roles"})
+    assert page.status == 422
+    assert 'value="other"' in page.text
+    saved = await console.admin.submit(post_form(page, GENERAL), {"who": "other", "claim": ""})
+    assert saved.status == 200
+    assert "present: true" in (await draft_of(console)).shown
+
+
+@pytest.mark.gen_test
+async def test_domains_and_hosts_are_typed_one_a_line(console: ConsoleWorld) -> None:
+    typed = {"email-domains": "@globex.example\r\nglobex.test, ", "hosts": "login.globex.example"}
+    page = await send(console, console.admin, GENERAL, typed)
+    assert page.status == 200, words(page)
+    root = values((await draft_of(console)).shown)
+    assert root["email_domains"] == ["globex.example", "globex.test"]
+    assert root["hosts"] == ["login.globex.example"]
+    assert "\nglobex.example\nglobex.test</textarea>" in page.text
+    wrong = await send(
+        console, console.admin, GENERAL, {"email-domains": "globex.example\r\nhttps://x.example"}
+    )
+    assert "host name alone" in error_of(wrong, "email-domains"), words(wrong)
+    none = await send(console, console.admin, GENERAL, {"email-domains": " \r\n", "hosts": ""})
+    assert none.status == 200
+    assert not {"email_domains", "hosts"} & values((await draft_of(console)).shown).keys()
+
+
+@pytest.mark.gen_test
+async def test_an_issuer_with_a_path_that_is_typed_as_domain_is_kept(console: ConsoleWorld) -> None:
+    await add_tenant(console)
+    base = f"/admin/t/{EMPTY}/draft/providers"
+    page = await send(console, console.operator, f"{base}/new", {"preset": "okta"})
+    issuer = "https://acme.okta.com/oauth2/default"
+    typed = {"domain": issuer, "client_id": "portal", "client_secret": "s3cret"}
+    saved = await console.operator.submit(page.form("/providers/default"), typed)
+    root = values((await draft_of(console, EMPTY)).shown)
+    assert root["issuer"] == issuer
+    assert "domain" not in root
+    assert "that was a URL with a path, so it is now the Issuer" in words(saved)
+    plain = {"domain": "https://acme.okta.com/", "more-issuer": "", "client_secret": "s3cret"}
+    await console.operator.submit(saved.form("/providers/default"), plain)
+    root = values((await draft_of(console, EMPTY)).shown)
+    assert root["domain"] == "acme.okta.com"
+    assert "issuer" not in root
+
+
+@pytest.mark.gen_test
+async def test_another_kind_takes_the_place_of_a_provider(console: ConsoleWorld) -> None:
+    question = await console.get(console.admin, f"{NEW}?instead=default")
+    assert "Choose a different kind" in words(question)
+    assert "In place of “ Another provider ”" in words(question)
+    page = await console.admin.submit(post_form(question, NEW), {"preset": "auth0"})
+    assert page.url.endswith("/providers/default")
+    assert "At Auth0" in words(page)
+    root = values((await draft_of(console)).shown)
+    assert root["preset"] == "auth0"
+    assert not {"providers", "client", "issuer"} & root.keys()
+    steps = words(await console.get(console.admin, DRAFT))
+    assert "Choose a different kind" in steps
+    assert "Add a second provider" in steps
+    assert "lacks the key" not in steps
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("Okta", "This is Okta"),
+        ("microsoft", "This is Microsoft Entra ID"),
+        ("azure ad", "This is Microsoft Entra ID"),
+        ("nobody", "No provider is known by this name"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_a_provider_is_found_by_its_name(console: ConsoleWorld, typed: str, found: str) -> None:
+    await add_tenant(console)
+    new = f"/admin/t/{EMPTY}/draft/providers/new"
+    page = await console.get(console.operator, f"{new}?q={typed.replace(' ', '+')}")
+    assert found in words(page)
+    chosen = re.search(r'name="preset" value="(\w+)"', page.text)
+    assert chosen
+    await console.operator.submit(post_form(page, new), {"preset": chosen[1]})
+    root = values((await draft_of(console, EMPTY)).shown)
+    assert {*root} == {"name", "preset"}

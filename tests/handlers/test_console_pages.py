@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from portal.admin.events import EventKind
+from portal.admin.actors import Actor, ActorType
+from portal.admin.events import Act, EventKind, Outcome
 from portal.errors import StoreUnavailable
 from portal.stores.tenant_records import Event, TenantStatus
 from portal.tenancy.stored import FORMAT
@@ -28,6 +29,11 @@ async def submitted(browser: Browser, page: Response, action: str, **values: str
     """Submit the form with this action; return the page after its redirect."""
     assert browser.page is page
     return await browser.submit(page.form(action), values)
+
+
+def draft_links(page: Response) -> list[str]:
+    """The links of a page without those of its navigation."""
+    return [link for link in page.links if page.text.count(f'href="{link}"') > 1]
 
 
 # --- overview
@@ -111,6 +117,18 @@ async def test_the_page_of_a_tenant_of_a_file_has_no_links_to_change_it(console:
         assert "Its settings are in the file tenants/acme.yaml" in refused.text
 
 
+@pytest.mark.gen_test
+async def test_a_tenant_of_a_file_without_admins_is_not_for_operators_to_change(
+    console: ConsoleWorld,
+) -> None:
+    path = console.world.parts.tenants_folder / "acme.yaml"
+    path.write_text(path.read_text().replace("admins: [", "# admins: ["))
+    await until(lambda: not console.registry.get("acme").admins, "it has admins")  # type: ignore[union-attr]
+    page = await console.get(console.operator, "/admin/t/acme/")
+    assert "Nobody: the file names no admins." in page.text
+    assert "can change this organisation" not in page.text
+
+
 # --- logins
 
 
@@ -128,6 +146,7 @@ async def test_an_admin_ends_one_login(console: ConsoleWorld) -> None:
     done = await console.admin.submit(forms[number])
     assert "The login has ended." in done.text
     assert "Hank" not in done.text
+    assert "End all" not in done.text, "one login is left"
     assert (await console.user.fetch(console.at("/t/globex/api/projects"))).status == 401
     assert (await console.admin.fetch(console.at("/t/globex/api/projects"))).status == 200
     (event,) = [event for event in await events(console) if event.kind == EventKind.LOGIN_ENDED]
@@ -210,6 +229,25 @@ async def test_events_are_told_in_words_with_pages(console: ConsoleWorld) -> Non
     assert "reason 59" not in page.text
 
 
+@pytest.mark.gen_test
+async def test_an_event_names_the_browser_and_blames_nobody_for_a_refused_link(console: ConsoleWorld) -> None:
+    device = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+    link = Act(Actor(ActorType.SETUP_LINK, "Ann (l1)"), client="192.0.2.0/24", device=device, request_id="r1")
+    system = Act(Actor(ActorType.SYSTEM, "demo"), device="curl/8.0")
+    now = console.world.clock()
+    await console.services.store.add_events(
+        [
+            link.event(EventKind.SETUP_LINK_REFUSED, tenant="globex", at=now, outcome=Outcome.REFUSED),
+            system.event(EventKind.TENANT_PUBLISHED, tenant="globex", at=now),
+        ]
+    )
+    page = await console.get(console.admin, "/admin/t/globex/events")
+    assert "<bdi>Somebody with setup link Ann (l1)</bdi>" in page.text
+    assert "<bdi>from 192.0.2.0/24 · Firefox on Linux</bdi>" in page.text
+    assert f'<p dir="auto">{device}</p>' in page.text
+    assert "<bdi>The portal (demo)</bdi> · <bdi>curl/8.0</bdi>" in page.text
+
+
 # --- revisions
 
 
@@ -218,6 +256,7 @@ async def test_an_admin_rolls_back_with_one_click_and_one_event(console: Console
     await console.publish(console.typed.replace("name: Globex", "name: Globex Ltd"))
     history = await console.get(console.admin, "/admin/t/globex/revisions")
     assert {"/admin/t/globex/revisions/1", "/admin/t/globex/revisions/2"} <= set(history.links)
+    assert "/admin/t/globex/revisions/2/rollback" not in history.text, "it is live"
     second = await console.get(console.admin, "/admin/t/globex/revisions/2")
     assert "name: Globex Ltd" in second.text
     assert 'removed: </span><code dir="auto">name: Globex</code>' in second.text
@@ -226,10 +265,13 @@ async def test_an_admin_rolls_back_with_one_click_and_one_event(console: Console
     before = len(await events(console))
     done = await submitted(console.admin, first, "/rollback", reason="the name was right")
     assert "Revision 3 is live" in done.text
+    assert "Rolled back to revision 1" in done.text
     assert len(await events(console)) == before + 1
     assert (await kinds(console))[-1] == EventKind.TENANT_ROLLED_BACK
     await console.until_served(3)
     assert console.world.running.portal.registry.get("globex").name == "Globex"  # type: ignore[union-attr]
+    done = await submitted(console.admin, done, "/revisions/2/rollback")
+    assert "Revision 4 is live" in done.text, "the history has a button too"
 
 
 @pytest.mark.gen_test
@@ -284,9 +326,28 @@ async def test_an_operator_closes_suspends_and_opens_a_tenant(console: ConsoleWo
     assert (await console.get(console.operator, "/admin/t/globex/")).status == 200
     assert (await console.get(console.admin, "/admin/t/globex/")).status == 401, "the admin is signed out"
     again = await console.get(console.operator, "/admin/t/globex/status")
+    assert ">Resume</button>" in again.text
     await console.operator.submit(again.form("/status"), {"status": "live"})
     await until(lambda: registry.get("globex"), "it is not served", seconds=SOON)
     assert (await kinds(console))[-3:] == [EventKind.TENANT_STATUS_CHANGED] * 3
+
+
+@pytest.mark.gen_test
+async def test_the_status_of_an_organisation_without_logins_counts_none(console: ConsoleWorld) -> None:
+    await console.services.tenants.make("initech", "Initech", ACT)
+    page = await console.get(console.operator, "/admin/t/initech/status")
+    assert 'name="status"' not in page.text, "nothing is published that could be closed"
+    assert "0 login" not in page.text
+    removed = await submitted(console.operator, page, "/remove", confirm="initech")
+    assert "initech was removed." in removed.text
+    assert "0 login" not in removed.text
+    await console.services.closing.set_status("globex", TenantStatus.SUSPENDED, ACT)
+    await console.services.closing.set_status("globex", TenantStatus.LIVE, ACT)
+    page = await console.get(console.operator, "/admin/t/globex/status")
+    assert "Nobody is signed in now." in page.text
+    done = await console.operator.submit(page.form("/status"), {"status": "suspended"})
+    assert "Done. Every process follows within seconds." in done.text
+    assert "0 login" not in page.text + done.text
 
 
 @pytest.mark.gen_test
@@ -332,6 +393,12 @@ async def test_an_operator_adds_a_tenant_with_a_draft(console: ConsoleWorld) -> 
     assert await kinds(console, "initech") == [EventKind.TENANT_ADDED]
     event = (await events(console, "initech"))[0]
     assert "acme-001" in event.actor
+    assert "/admin/t/initech/links" in draft_links(
+        await console.get(console.operator, "/admin/t/initech/draft")
+    )
+    assert "/admin/t/globex/links" not in draft_links(
+        await console.get(console.operator, "/admin/t/globex/draft")
+    )
     assert "Not published yet" in (await console.get(console.operator, "/admin/t/initech/")).text
 
 

@@ -22,7 +22,7 @@ async def test_the_logo_and_the_style_sheet_are_served_for_long_and_can_do_nothi
         assert f'src="{view.logo_url}"' in page.text
         assert f'href="{view.style_url}"' in page.text
         for path, kind, text in (
-            (view.logo_url, "image/svg+xml", SVG),
+            (view.logo_url, "image/svg+xml; charset=utf-8", SVG),
             (view.style_url, "text/css; charset=utf-8", "--product: #7a1f5c;"),
         ):
             response = await browser.step(made.at(path or ""))

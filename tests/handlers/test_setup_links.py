@@ -115,6 +115,8 @@ async def test_an_operator_makes_lists_and_revokes_links(console: ConsoleWorld) 
     [link] = re.findall(r">(http[^<]*/setup/[^<]*)<", shown.text)
     assert "for <bdi>Gina</bdi>" in shown.text
     [stored] = await console.services.setup_links.of_tenant("globex")
+    assert f'data-copy="{link}"' in shown.text
+    assert '<li class="tag">Not opened</li>' in shown.text
     assert stored.expires_at == pytest.approx(console.world.clock() + 30 * DAY, abs=60)
     path = html.unescape(link).removeprefix(console.world.url)
     assert (await start(console, console.stranger, path)).status == 303

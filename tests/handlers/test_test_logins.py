@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from portal.admin.actors import Actor, ActorType
+from portal.admin.editing import values
 from portal.admin.events import EventKind
 from portal.stores.tenant_records import TenantRecord, TenantStatus
 from tests.kit.console import ACT, ConsoleWorld
@@ -40,7 +41,11 @@ async def test_the_result_shows_what_the_provider_said(console: ConsoleWorld) ->
     assert "would be an admin of this organisation" in said
     assert "Refresh token Yes" in said
     draft = await tester.open()
+    event = (await console.services.store.list_events(tenant="globex"))[0]
+    assert (event.kind, event.outcome, event.target) == (EventKind.TEST_LOGIN, "done", "provider default")
+    assert (event.client, event.request_id != "") == ("127.0.0.0/24", True)
     test = draft.state.tests["default"]
+    assert event.actor == test.actor
     assert test.claims["email"] == "gina@globex.example"
     assert (test.issuer, test.refresh_token, test.warnings) == (tester.provider.issuer, True, ())
     login = await console.world.login_of(console.admin, "globex")
@@ -118,6 +123,9 @@ async def test_the_error_of_the_provider_is_shown_to_the_admin(console: ConsoleW
     assert "not-the-secret-that-was-registered" not in page.text
     failed = (await tester.open()).state.failed["default"]
     assert failed.code == "token_request_rejected"
+    event = (await console.services.store.list_events(tenant="globex"))[0]
+    assert (event.kind, event.outcome, event.reason) == (EventKind.TEST_LOGIN, "refused", failed.title)
+    assert event.actor == failed.actor
     assert (await tester.open()).state.tests == {}
 
 
@@ -265,3 +273,43 @@ async def test_a_tenant_begins_few_test_logins_at_once(console: ConsoleWorld) ->
     assert statuses == [303] * 10 + [429]
     console.world.clock.advance(7)
     assert (await tester.begin()).status == 303
+
+
+@pytest.mark.gen_test
+async def test_who_tested_makes_themselves_an_admin(console: ConsoleWorld) -> None:
+    tester = Tester(console)
+    await tester.draft(lambda content: re.sub(r"admins: .*\n", "", content))
+    page = await tester.test()
+    publish = await console.get(console.admin, "/admin/t/globex/draft/publish")
+    assert "can open this console afterwards" in text(publish.text)
+    assert "Make gina@globex.example an admin" in text(page.text)
+    done = await tester.browser.submit(page.form(f"{PAGE}/default/admin"))
+    assert done.status == 200
+    assert "This account would be an admin" in text(done.text)
+    assert f"{PAGE}/default/admin" not in done.text
+    draft = await tester.open()
+    assert draft.problems == ()
+    email = {"claim": "email", "equals": "gina@globex.example", "verified_by": "email_verified"}
+    assert values(draft.shown)["admins"] == [email]
+    publish = await console.get(console.admin, "/admin/t/globex/draft/publish")
+    assert "can open this console afterwards" not in text(publish.text)
+
+
+@pytest.mark.gen_test
+async def test_only_who_tested_with_an_account_that_may_sign_in_makes_it_an_admin(
+    console: ConsoleWorld,
+) -> None:
+    tester = Tester(console)
+    await tester.draft(lambda content: re.sub(r"admins: .*\n", "", content))
+    form = (await tester.test()).form(f"{PAGE}/default/admin")
+    theirs = await console.get(console.operator, f"{PAGE}/default")
+    assert "/default/admin" not in theirs.text
+    await tester.draft(lambda content: content + RULES)
+    refused = await tester.browser.submit(form)
+    assert refused.status == 409
+    assert "one that may sign in" in text(refused.text)
+    await tester.draft(lambda content: content.replace(RULES, ""))
+    changed = await tester.browser.submit(form)
+    assert changed.status == 409
+    assert "Somebody else changed the draft" in text(changed.text)
+    assert "admins" not in values((await tester.open()).shown)

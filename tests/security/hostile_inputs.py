@@ -778,6 +778,20 @@ PARSERS = (
             "unfinished addresses": repeated("url( ", _SVG + '<g style="', '"/></svg>'),
             "styles": repeated("<style>url(#a)</style>", _SVG, "</svg>"),
             "one style": repeated("u", _SVG + "<style>", "</style></svg>"),
+            "uses": numbered('<g id="a#"/><use href="#a#"/>', _SVG, "</svg>"),
+            "one element that is used": repeated('<use href="#a"/>', f'{_SVG}<g id="a"/>', "</svg>"),
+            "ids that are the same": repeated('<use id="a" href="#a"/>', _SVG, "</svg>"),
+            "a chain of uses": numbered('<g id="a#"><use href="#a#"/>', _SVG, "</svg>"),
+            "inherited": repeated(
+                "<a/>", f"{_SVG}<g style='{'fill:url(#b);' * 200}'>", '</g><g id="b"/></svg>'
+            ),
+            "rules of a style": numbered(".a#{fill:url(#a)}", _SVG + "<style>", '</style><g id="a"/></svg>'),
+            "classes": numbered(
+                " a#", _SVG + '<style>.a{fill:url(#b)}</style><g id="b" class="', '"/></svg>'
+            ),
+            "comments of a style": repeated("/*", _SVG + "<style>url(#a)", "</style></svg>"),
+            "strings of a style": repeated("'\n", _SVG + "<style>url(#a)", "</style></svg>"),
+            "encoded ids": repeated("url(#%41", _SVG + '<g style="', '"/></svg>'),
             "entities": numbered('<!ENTITY a# "x">', "<!DOCTYPE svg [", f"]>{_SVG}</svg>"),
             "references": repeated("&amp;", _SVG, "</svg>"),
             "segments of a JPEG file": repeated("\xff\xfe\x00\x02", "\xff\xd8", "\xff\xd9"),

@@ -13,16 +13,19 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from portal.access.accounts import AccountRule, Operator
+from portal.access.rules import Comparison, Rule
 from portal.admin.events import EventKind
 from portal.admin.viewers import BoundSetupLink
 from portal.web.admin.reference import Kind, kinds, methods_of, refusal
 from portal.web.admin.routes import ADMIN_ROUTES
 from tests.kit.browser import Browser, Response
-from tests.kit.console import ACT, ConsoleWorld
+from tests.kit.console import ACT, OPERATOR, ConsoleWorld, console_world
 from tests.security.test_secrets_in_sinks import secrets_of
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -394,6 +397,71 @@ async def test_T5_the_console_is_not_on_the_host_of_a_tenant(console: ConsoleWor
         assert response.status == 404
         page = await browser.fetch(console.at("/t/globex/"), headers=headers)
         assert "/admin/" not in page.links
+
+
+@pytest.mark.gen_test
+async def test_T5_a_login_of_a_stored_tenant_gives_no_rights_of_a_file_in_its_place(tmp_path: Path) -> None:
+    """The admin of a stored tenant decides what its provider says, until a file takes its place."""
+    rule = Rule(("email",), Comparison.EQUALS, ("gina@globex.example",))
+    operators = (OPERATOR, Operator("globex", AccountRule(rule)))
+    async with console_world(tmp_path, operators=operators) as console:
+        assert (await console.get(console.admin, "/admin/t/globex/")).status == 200
+        (console.world.parts.tenants_folder / "globex.yaml").write_text(console.typed)
+        await console.until(lambda: console.registry.is_of_operator("globex"), "the file is not served")
+        assert await console.world.login_of(console.admin, "globex") is not None
+        for path in ("/admin/", "/admin/new", "/admin/t/acme/events", "/admin/t/globex/"):
+            assert (await console.get(console.admin, path)).status == 404
+        await console.world.sign_in(console.admin, "globex", "gina")
+        assert (await console.get(console.admin, "/admin/new")).status == 200
+
+
+@pytest.mark.gen_test
+async def test_T5_the_admin_of_a_file_sees_nothing_of_a_stored_tenant_with_its_slug(
+    console: ConsoleWorld,
+) -> None:
+    """The file is of another organisation: another client, at the provider of Acme."""
+    world, services = console.world, console.services
+    await services.logins.end_all("globex", replace(ACT, reason="the secret merger"))
+    for browser, user in ((console.admin, "gina"), (console.user, "hank")):
+        await world.sign_in(browser, "globex", user)
+    await let_another_organisation_have_globex(console)
+    bob = world.browser()
+    await world.fill_in(bob, await world.to_provider(bob, "globex"), "acme", "bob")
+    page = await console.get(bob, "/admin/t/globex/sessions")
+    assert page.status == 200
+    assert "bob@acme.example" in page.text
+    assert "hank" not in page.text
+    assert "gina" not in page.text
+    assert await services.logins.count("globex") == 1
+    events = "/admin/t/globex/events"
+    assert "No events" in (await console.get(bob, events)).text
+    await services.tenants.remove("globex", ACT)
+    act = replace(ACT, reason="of the file")
+    await services.store.add_events(
+        [act.event(EventKind.LOGINS_ENDED, tenant="globex", target="1 logins", at=world.clock())]
+    )
+    found = await services.store.list_events(tenant="globex", most=500)
+    for query in ("", *(f"?before={event.id}" for event in found), f"?before={'f' * 32}"):
+        text = (await console.get(bob, events + query)).text
+        assert "the secret merger" not in text
+        assert ("of the file" in text) is (query == "" or "ffff" in query)
+    assert "the secret merger" in (await console.get(console.operator, events)).text
+
+
+async def let_another_organisation_have_globex(console: ConsoleWorld) -> None:
+    """Put a file with the slug of the stored tenant: another client at the provider of Acme."""
+    world = console.world
+    settings, folder = world.acme.settings, world.parts.tenants_folder
+    client = settings.clients[0]
+    theirs = replace(client, client_id="newcorp", redirect_uris=(console.at("/t/globex/callback"),))
+    world.acme.settings = replace(settings, clients=(*settings.clients, theirs))
+    content = (folder / "acme.yaml").read_text().replace(client.client_id, "newcorp")
+    content = content.replace("name: Acme", "name: Newcorp").replace("email_domains:\n- acme.example\n", "")
+    (folder / "globex.yaml").write_text(content)
+    await console.until(
+        lambda: (live := console.registry.get("globex")) is not None and live.name.startswith("Newcorp"),
+        "the file is not served",
+    )
 
 
 @pytest.mark.gen_test

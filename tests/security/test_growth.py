@@ -113,6 +113,7 @@ PARSING = frozenset(
 """A module that imports one of these packages may parse text."""
 
 NO_UNTRUSTED_INPUT = {
+    "portal.config.svg_references": "called by logo_of only, which is measured with its inputs",
     "portal.admin.actors": "stored by the portal",
     "portal.admin.draft_state": "stored by the portal, sealed; read in a thread",
     "portal.admin.publication": "writes",
@@ -131,8 +132,9 @@ NO_UNTRUSTED_INPUT = {
     "portal.admin.content": "contents of at most 256 KB that yaml_document.parse_document has read before",
     "portal.admin.yaml_text": "writes",
     "portal.admin.check_runs": "stored by the portal",
-    "portal.admin.general_form": "fields of at most 4,000 characters",
+    "portal.admin.general_form": "fields of at most 4,000 characters; patterns that do not backtrack",
     "portal.admin.provider_entries": "fields of at most 300 characters",
+    "portal.admin.problem_words": "messages of the portal, which quote no text; bounded patterns",
     "portal.admin.provider_form": "fields of at most 20,000 characters; patterns for those of at most 500",
     "portal.tenancy.checks.preset_guide": "presets",
     "portal.web.admin.asked_views": "writes",

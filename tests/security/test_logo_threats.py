@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from portal.config.logo_content import LARGEST_TENANT_LOGO
+from portal.config.logo_content import LARGEST_TENANT_LOGO, LogoRefused, logo_of
 from portal.outbound.client import OutboundClient
 from portal.tenancy.logos import FETCH_SECONDS, TenantLogos
 from portal.tenancy.model import Branding, Tenant
@@ -39,7 +40,7 @@ async def test_T4_a_logo_can_neither_act_as_the_portal_nor_be_taken_for_somethin
         change_tenant(world, "acme", branding={"logo_url": wire.url("/logo")})
         response = await world.browser().step(world.at("/t/acme/logo"))
     assert (response.status, response.text) == (200, SVG)
-    assert response.headers["Content-Type"] == "image/svg+xml"
+    assert response.headers["Content-Type"] == "image/svg+xml; charset=utf-8"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     policy = response.headers["Content-Security-Policy"].split("; ")
     assert {"default-src 'none'", "sandbox"} <= set(policy)
@@ -72,6 +73,30 @@ async def test_T4_what_only_claims_to_be_a_picture_is_not_served(world: World, c
     assert response.status == 404
     assert response.headers["Content-Type"] == "application/problem+json"
     assert "avatar-logo" not in page.text
+
+
+def document(inside: str, start: str = "") -> bytes:
+    return f'{start}<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">{inside}</svg>'.encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        document("", '<?xml version="1.0" encoding="gbk"?>'),
+        document("", "<?xml version='1.0' encoding='UTF-16'?>"),
+        document("", '<?xml version="1.0" encoding="x-user-defined"?>'),
+    ],
+)
+def test_T4_an_svg_logo_is_read_by_browsers_as_it_was_checked(content: bytes) -> None:
+    with pytest.raises(LogoRefused, match="another encoding than UTF-8"):
+        logo_of(content)
+    assert logo_of(document("", '<?xml version="1.0" encoding="utf-8"?>')).kind == "svg"
+
+
+@pytest.mark.parametrize("namespace", ["1999/xhtml", "1998/Math/MathML", "2001/XInclude", "2001/xml-events"])
+def test_T4_an_svg_logo_has_no_elements_of_other_languages(namespace: str) -> None:
+    with pytest.raises(LogoRefused, match="a foreign element"):
+        logo_of(document(f'<x:form xmlns:x="http://www.w3.org/{namespace}" action="https://evil.example"/>'))
 
 
 # --- T6
@@ -131,6 +156,83 @@ async def test_T6_a_redirect_of_a_logo_is_not_followed(status: int) -> None:
 
 
 # --- T7
+
+PATH = '<path d="M0 0" fill="url(#p0)"/>'
+STYLED = '<path class="st1"/>'
+RECT = '<rect width="9" height="9"/>'
+
+
+def chain(element: str, inside: str, *, links: int = 10) -> str:
+    """Elements a1 … a9, each of which has ten times what `inside` makes of the one before."""
+    made = "".join(
+        f'<{element} id="a{number}">{inside.replace("#a", f"#a{number - 1}") * 10}</{element}>'
+        for number in range(1, links)
+    )
+    return f'<g id="a0">{RECT}</g>{made}{inside.replace("#a", f"#a{links - 1}")}'
+
+
+BOMBS = {
+    "uses": chain("g", '<use href="#a"/>'),
+    "uses with a prefix": chain("g", '<use xmlns:x="http://www.w3.org/1999/xlink" x:href=" #a "/>'),
+    "encoded ids": chain("g", '<use href="#a"/>').replace('"#a', '"#%61'),
+    "masks": chain("mask", '<rect width="9" height="9" mask="url(#a)"/>'),
+    "patterns": chain("pattern", "<rect width='9' height='9' style='fill:URL( \"#a\" )'/>"),
+    "inherited": chain("pattern", f'<g fill="url(#a)">{RECT * 9}</g>', links=7),
+    "filters with pictures": chain("filter", '<feImage href="#a"/>'),
+    "hidden by a string": chain("mask", "<rect style='--a:\"url(#\";mask:url(#a)'/>"),
+    "an animation": chain("mask", '<rect><set attributeName="mask" to="url(#a)"/></rect>'),
+    "an id with a bracket": re.sub(
+        r'id="(a[0-9])"', r'id="\1)"', chain("mask", "<rect mask='url(\"#a)\")'/>")
+    ),
+    "a loop": '<g id="a"><use href="#b"/></g><g id="b"><use href="#a"/></g>',
+    "an element in itself": '<g id="a"><use href="#a"/></g>',
+    "vertices": "".join(
+        f'<marker id="a{n}"><path d="{"M0 0" * 200}" marker-mid="url(#a{n - 1})"/></marker>' for n in range(5)
+    ),
+    "a document in an address": '<image href="data:image/svg+xml,x"/>',
+    "a document in a style": '<rect fill="url(data:image/svg+xml,x)"/>',
+    "classes": "".join(f"<style>.c{n}{{mask:url(#a{n})}}</style>" for n in range(10))
+    + "".join(f'<mask id="a{n + 1}">' + f'<rect class="c{n}"/>' * 10 + "</mask>" for n in range(9))
+    + '<mask id="a0"><rect/></mask><rect class="c9"/>',
+    "rules that are not simple": "<style>g > rect, .x:hover {mask:url(#a)}</style><mask id='a'><g/></mask>",
+    "a rule between strings": (
+        "<style>.x{y:'/*'} g rect{mask:url(#a)} .x{y:'*/'}</style><mask id='a'><rect/></mask>"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_T7_a_logo_that_multiplies_what_a_browser_draws_is_refused(name: str) -> None:
+    content = document(BOMBS[name])
+    assert len(content) < LARGEST_TENANT_LOGO
+    with pytest.raises(LogoRefused, match=r"draw more than|animates an address|refers to another"):
+        logo_of(content)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        # Figma
+        f'<g clip-path="url(#clip0)"><g filter="url(#f0)">{PATH * 100}</g></g>'
+        '<defs><filter id="f0"><feFlood/><feBlend/></filter><clipPath id="clip0"><rect/></clipPath>'
+        '<linearGradient id="p0"><stop/><stop/></linearGradient></defs><path id="Vector (Stroke)"/>',
+        # Illustrator
+        "<style>.st0{clip-path:url(#SVGID_2_);} .st1{fill:url(#g);font-family:'Arial'}</style>"
+        '<g><defs><path id="SVGID_1_"/></defs><clipPath id="SVGID_2_"><use href="#SVGID_1_"/></clipPath>'
+        f'<g class="st0">{STYLED * 50}</g></g><radialGradient id="g"><stop/></radialGradient>',
+        # Inkscape
+        '<metadata><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></metadata>'
+        '<linearGradient id="a"><stop/></linearGradient><linearGradient id="b" href="#a"/>'
+        '<path style="fill:url(#b);stroke:url(#missing)"/>',
+        # by hand
+        '<style>path, rect { fill: url("#g") }</style><linearGradient id="g"><stop/></linearGradient><path/>',
+        '<g fill="url(#p)"><pattern id="p"><rect/></pattern><rect/></g>',
+        '<a id="a" href="#a"><path/></a><image href="data:image/png;base64,AAAA"/>',
+        "<path/>" * 5_000,
+    ],
+)
+def test_T7_logos_of_drawing_programs_are_not_refused(inside: str) -> None:
+    assert logo_of(document(inside)).kind == "svg"
 
 
 async def _silent(writer: asyncio.StreamWriter) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from portal.admin.setup_cookie import BrowserLink, SetupCookie, digest
 from portal.admin.setup_links import MadeLink
-from portal.stores.tenant_records import Event
+from portal.stores.tenant_records import Event, TenantStatus
 from tests.kit.browser import Browser, Response
-from tests.kit.console import ACT, ConsoleWorld
+from tests.kit.console import ACT, ConsoleWorld, console_world
 
 DAY = 86_400.0
 
@@ -144,6 +144,36 @@ async def test_A2_a_link_that_ended_is_refused_at_once_where_it_was_opened(
 
 
 @pytest.mark.gen_test
+async def test_A2_a_link_opens_nothing_while_its_tenant_is_suspended(console: ConsoleWorld) -> None:
+    link, services = await Link.make(console), console.services
+    await link.start(console.stranger)
+    draft = console.at("/admin/t/initech/draft")
+    assert (await console.stranger.step(draft)).status == 200
+    await services.closing.set_status("initech", TenantStatus.SUSPENDED, ACT)
+    assert not await link.opens(console.stranger)
+    assert (await console.stranger.step(draft)).status == 401
+    assert (await console.get(console.operator, "/admin/t/initech/draft")).status == 200
+    await services.closing.set_status("initech", TenantStatus.LIVE, ACT)
+    assert await link.opens(console.stranger)
+
+
+@pytest.mark.gen_test
+async def test_A2_a_link_that_publishes_sees_no_revision(tmp_path: Path) -> None:
+    async with console_world(tmp_path, setup_links="publish") as console:
+        link = await Link.make(console, "globex")
+        await link.start(console.stranger)
+        await console.publish(console.typed + "# the second\n")
+        name = "/admin/t/globex/revisions/1"
+        assert (await console.get(console.stranger, name)).status == 404
+        for fields in ({"reason": "a\x01b"}, {"reason": "x" * 5_000}):
+            response = await console.post(console.stranger, f"{name}/rollback", **fields)
+            assert response.status == 400
+            assert "globex.example" not in response.text
+        shown = await console.post(console.operator, f"{name}/rollback", reason="a\x01b")
+        assert shown.status == 422
+
+
+@pytest.mark.gen_test
 async def test_A2_a_link_opens_no_other_tenant_and_no_other_page(console: ConsoleWorld) -> None:
     link, browser = await Link.make(console), console.stranger
     await link.start(browser)
@@ -263,6 +293,12 @@ async def test_A2_the_token_is_in_no_sink(
         "/%73etup/{}",
         "/setup/{}%ff",
         "/setup/{}%0a",
+        "/setup%252f{}",
+        "/%2573etup/{}",
+        "/setup{}",
+        "/setup;{}",
+        "/t/setup/{}",
+        "/admin/setup/{}",
     ):
         responses.append(await other.step(console.at(mangled.format(link.token))))
     responses += [await other.step(link.url, "POST", "", site="cross-site")]

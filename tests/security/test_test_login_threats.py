@@ -330,26 +330,36 @@ async def test_A6_a_drafts_provider_cannot_get_a_code_of_the_live_provider(conso
 
 
 @pytest.mark.gen_test
-async def test_A6_a_live_server_that_returns_during_a_test_of_another_one_stops_it(
-    console: ConsoleWorld,
-) -> None:
-    """While the tenant is suspended, nobody shares the redirect URI of its draft."""
+async def test_A6_a_suspended_tenant_is_protected_from_another_server_too(console: ConsoleWorld) -> None:
+    """Nothing of it is served, but its client is still registered with the usual redirect URI."""
     tester = Tester(console, console.operator)
-    registry, tenants = console.world.running.portal.registry, console.services.tenants
-    secret = tester.provider.settings.clients[0].client_secret
-    await tester.draft(
-        lambda content: (
-            re.sub(r"secret: .*", f"secret: {secret}", content)
-            + f"endpoints: {{userinfo: {console.world.acme.issuer}/userinfo}}\n"
-        )
-    )
-    await tenants.set_status("globex", TenantStatus.SUSPENDED, ACT)
+    await with_other_userinfo(tester)
+    await console.services.tenants.set_status("globex", TenantStatus.SUSPENDED, ACT)
+    registry = console.world.running.portal.registry
     await until(lambda: registry.get("globex") is None, "it is served")
+    begun = await tester.begin()
+    assert "/test-" in parameters(begun.headers["Location"])["redirect_uri"]
+
+
+@pytest.mark.gen_test
+async def test_A6_a_live_server_that_changes_during_a_test_stops_it(console: ConsoleWorld) -> None:
+    tester = Tester(console, console.operator)
+    await tester.draft(lambda content: content + "max_age: 1h\n")
     callback = await tester.to_callback()
     assert urlsplit(callback).path == "/t/globex/callback"
-    await tenants.set_status("globex", TenantStatus.LIVE, ACT)
-    await until(lambda: registry.get("globex"), "it is not served")
+    await console.publish(console.typed + other_userinfo(console))
     is_refused(tester, await tries(tester, callback), status=409)
+
+
+def other_userinfo(console: ConsoleWorld) -> str:
+    return f"endpoints: {{userinfo: {console.world.acme.issuer}/userinfo}}\n"
+
+
+async def with_other_userinfo(tester: Tester) -> None:
+    secret = tester.provider.settings.clients[0].client_secret
+    await tester.draft(
+        lambda content: re.sub(r"secret: .*", f"secret: {secret}", content) + other_userinfo(tester.console)
+    )
 
 
 @pytest.mark.gen_test

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from bson.raw_bson import RawBSONDocument
 
 from portal.stores.mongo.connection import MongoConnection
@@ -9,7 +11,7 @@ from portal.stores.mongo.documents import Document, login_of, session_of, to_dat
 from portal.stores.mongo.queries import WITH_SESSION
 from portal.stores.record_checks import require_numbers, require_short, require_times
 from portal.stores.stored_entries import EntryReader
-from portal.stores.tenant_logins import Position, TenantLogin, require_position
+from portal.stores.tenant_logins import Position, TenantLogin, require_position, require_registrations
 
 _DELETED_AT_ONCE = 1000
 
@@ -21,14 +23,23 @@ class MongoTenantLogins:
         self._connection = connection
         self._entries = entries
 
-    async def list(self, tenant: str, *, before: Position | None, most: int, now: float) -> list[TenantLogin]:
+    async def list(
+        self,
+        tenant: str,
+        *,
+        registrations: Collection[str] | None,
+        before: Position | None,
+        most: int,
+        now: float,
+    ) -> list[TenantLogin]:
         require_short(tenant=tenant)
         require_numbers(most=most)
         require_times(now=now)
         require_position(before)
+        require_registrations(registrations)
         if most == 0:
             return []
-        query: Document = {"tenant": tenant, "expires_at": {"$gt": to_date(now)}}
+        query = _unexpired(tenant, registrations, now)
         if before is not None:
             at = before.signed_in_at
             query["$or"] = [
@@ -45,10 +56,11 @@ class MongoTenantLogins:
         found = await self._connection.read("logins", query, stages)
         return await self._entries.read_all(self._entry, found, kind=TenantLogin)
 
-    async def count(self, tenant: str, *, now: float) -> int:
+    async def count(self, tenant: str, *, registrations: Collection[str] | None, now: float) -> int:
         require_short(tenant=tenant)
         require_times(now=now)
-        query = {"tenant": tenant, "expires_at": {"$gt": to_date(now)}}
+        require_registrations(registrations)
+        query = _unexpired(tenant, registrations, now)
         async with self._connection.operation():
             return await self._connection.collection("logins").count_documents(query)
 
@@ -74,3 +86,10 @@ class MongoTenantLogins:
         document = self._connection.decode(raw)
         session = session_of(document["sessions"][0])
         return TenantLogin(login_of(document), session.last_seen_at, session.device)
+
+
+def _unexpired(tenant: str, registrations: Collection[str] | None, now: float) -> Document:
+    query: Document = {"tenant": tenant, "expires_at": {"$gt": to_date(now)}}
+    if registrations is not None:
+        query["registration"] = {"$in": list(registrations)}
+    return query

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
+
 from portal.stores.model import Login, Session
 from portal.stores.record_checks import require_numbers, require_short, require_times
 from portal.stores.sqlite.file import DatabaseFile
@@ -9,7 +12,7 @@ from portal.stores.sqlite.reading import login_of, session_of
 from portal.stores.sqlite.rows import Row
 from portal.stores.sqlite.statements import columns_of
 from portal.stores.stored_entries import EntryReader, stored_names
-from portal.stores.tenant_logins import Position, TenantLogin, require_position
+from portal.stores.tenant_logins import Position, TenantLogin, require_position, require_registrations
 
 _DELETED_AT_ONCE = 200
 """Logins that a transaction deletes: no other write, of any process, can run meanwhile."""
@@ -18,9 +21,11 @@ _LOGIN_COLUMNS = len(stored_names(Login)) + 1
 _LIST = f"""SELECT {columns_of(Login, "l.")}, l.id, {columns_of(Session, "s.")}
     FROM logins AS l JOIN sessions AS s ON s.id = l.session
     WHERE l.tenant = :tenant AND (l.signed_in_at, l.id) < (:at, :id) AND l.expires_at > :now
+      AND (:registrations IS NULL OR l.registration IN (SELECT value FROM json_each(:registrations)))
       AND min(s.idle_expires_at, s.absolute_expires_at) > :now
     ORDER BY l.signed_in_at DESC, l.id DESC LIMIT :most"""  # noqa: S608 - names of the models' fields
-_COUNT = "SELECT count(*) FROM logins WHERE tenant = ? AND expires_at > ?"
+_COUNT = """SELECT count(*) FROM logins WHERE tenant = :tenant AND expires_at > :now
+    AND (:registrations IS NULL OR registration IN (SELECT value FROM json_each(:registrations)))"""
 _DELETE = """DELETE FROM logins WHERE id IN
     (SELECT id FROM logins WHERE tenant = ? AND signed_in_at <= ? LIMIT ?)"""
 
@@ -32,14 +37,24 @@ class SQLiteTenantLogins:
         self._file = file
         self._entries = entries
 
-    async def list(self, tenant: str, *, before: Position | None, most: int, now: float) -> list[TenantLogin]:
+    async def list(
+        self,
+        tenant: str,
+        *,
+        registrations: Collection[str] | None,
+        before: Position | None,
+        most: int,
+        now: float,
+    ) -> list[TenantLogin]:
         require_short(tenant=tenant)
         require_numbers(most=most)
         require_times(now=now)
         require_position(before)
+        require_registrations(registrations)
         place = _FIRST if before is None else before
         parameters = {
             "tenant": tenant,
+            "registrations": _json(registrations),
             "at": place.signed_in_at,
             "id": place.login_id,
             "now": now,
@@ -48,10 +63,12 @@ class SQLiteTenantLogins:
         rows = await self._file.read(lambda db: db.execute(_LIST, parameters).fetchall())
         return await self._entries.read_all(_entry, rows, kind=TenantLogin)
 
-    async def count(self, tenant: str, *, now: float) -> int:
+    async def count(self, tenant: str, *, registrations: Collection[str] | None, now: float) -> int:
         require_short(tenant=tenant)
         require_times(now=now)
-        rows = await self._file.read(lambda db: db.execute(_COUNT, (tenant, now)).fetchall())
+        require_registrations(registrations)
+        parameters = {"tenant": tenant, "registrations": _json(registrations), "now": now}
+        rows = await self._file.read(lambda db: db.execute(_COUNT, parameters).fetchall())
         return int(rows[0][0])
 
     async def delete(self, tenant: str, *, signed_in_until: float, most: int) -> int:
@@ -69,6 +86,10 @@ class SQLiteTenantLogins:
             if found < some:
                 break
         return deleted
+
+
+def _json(registrations: Collection[str] | None) -> str | None:
+    return None if registrations is None else json.dumps(list(registrations))
 
 
 def _entry(row: Row) -> TenantLogin:

@@ -292,12 +292,6 @@ def _values(record: TenantEntry) -> dict[str, Any]:
     return asdict(record)
 
 
-def _of_tenant(record: Draft | SetupLink | DomainClaim, made_at: float | None) -> dict[str, Any]:
-    """The parameters that store a record of a tenant, if that was made at this time (None: at any)."""
-    require_times(made_at=made_at or 0.0)
-    return {**_values(record), "made_at": made_at}
-
-
 def _if_unchanged(claim: DomainClaim | None) -> tuple[str, dict[str, object]]:
     """The condition that a stored claim is still this one, and its parameters. Raises as `require_valid`."""
     if claim is None:
@@ -305,6 +299,12 @@ def _if_unchanged(claim: DomainClaim | None) -> tuple[str, dict[str, object]]:
     stored = _values(claim)
     names = ("proof", "proven_at", "checked_at", "created_at")
     return sql.IF_UNCHANGED, {f"old_{name}": stored[name] for name in names}
+
+
+def _of_tenant(record: Draft | SetupLink | DomainClaim, made_at: float | None) -> dict[str, Any]:
+    """The parameters that store a record of a tenant, if that was made at this time (None: at any)."""
+    require_times(made_at=made_at or 0.0)
+    return {**_values(record), "made_at": made_at}
 
 
 def _read_each(statement: str, keys: Sequence[Sequence[object]], database: sqlite3.Connection) -> list[Any]:

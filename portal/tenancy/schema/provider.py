@@ -20,6 +20,7 @@ from portal.config.field_types import (
     outbound_url,
     refused,
 )
+from portal.config.secret_references import SealableText
 from portal.config.validation import FileModel
 from portal.oidc.provider import REGISTERED_CLAIMS
 from portal.tenancy.presets import DEFAULT, Preset
@@ -158,7 +159,7 @@ class ProviderFile(FileModel):
         ),
         examples=["keycloak"],
     )
-    fields: dict[ParamName, Text] = Field(
+    fields: dict[ParamName, SealableText] = Field(
         default_factory=dict,
         max_length=12,
         description=(
@@ -196,7 +197,7 @@ class ProviderFile(FileModel):
         description="The requested scopes; must contain openid. Default: set by the preset.",
         examples=[["openid", "profile", "email", "offline_access", "read:orders"]],
     )
-    authorize_params: dict[FreeParamName, Text] = Field(
+    authorize_params: dict[FreeParamName, SealableText] = Field(
         default_factory=dict,
         max_length=30,
         description=(

@@ -38,6 +38,8 @@ class AskedView:
     choices: tuple[tuple[str, str], ...] = ()
     unusual: bool = False
     """The value can be edited as YAML only."""
+    or_access: bool = False
+    """Needed, unless the draft states who may sign in."""
     theirs: str | None = None
     """What somebody else typed meanwhile; None: the same."""
 
@@ -90,6 +92,7 @@ def _view(one: Asked, values: Values, error: str) -> AskedView:
         lines=one.lines,
         choices=one.choices,
         unusual=one.name in values.unusual,
+        or_access=one.or_access,
     )
 
 

@@ -1,32 +1,40 @@
-"""A unified diff as lines for `templates/admin/_diff.html`."""
+"""A unified diff as lines for `templates/admin/_diff.html`.
+
+Who publishes a draft must see all of it, so nothing is left out, shortened or made invisible.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from portal.display_text import display_text
-
 _MOST_LINES = 2_000
-_LONGEST_LINE = 1_000
+"""That have a row of their own; a page of very many rows would hold the event loop."""
+_HEADER_LINES = 2
 _KINDS = {"+": "added", "-": "removed"}
 _PLACE = re.compile(r"@@ -[0-9,]{1,20} \+([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """A line of a diff. `kind`: `added`, `removed`, `place` of a change, or `same`."""
+    """A line of a diff.
+
+    `kind`: `added`, `removed`, `place` of a change, or `same`; or `rest`: the lines after the 2,000th as one
+    text, each with `+`, `-` or a space before it.
+    """
 
     kind: str
     text: str
 
 
 def diff_lines(diff: str) -> tuple[DiffLine, ...]:
-    """The lines of a unified diff without its header, at most 2,000."""
-    lines = [line for line in diff.split("\n") if line and not line.startswith(("--- ", "+++ "))]
+    """All lines of a unified diff without its header. It may take long: call it in a thread."""
+    lines = diff.split("\n")[_HEADER_LINES:]
     made = [_line(line) for line in lines[:_MOST_LINES]]
-    if len(lines) > _MOST_LINES:
-        made.append(DiffLine("place", f"{len(lines) - _MOST_LINES} more lines"))
+    rest = lines[_MOST_LINES:]
+    if rest:
+        made.append(DiffLine("place", f"{len(rest)} more line{'s' if len(rest) > 1 else ''}, without colors"))
+        made.append(DiffLine("rest", "\n".join(map(_text, rest))))
     return tuple(made)
 
 
@@ -34,10 +42,11 @@ def _line(line: str) -> DiffLine:
     place = _PLACE.match(line)
     if place is not None:
         return DiffLine("place", f"Line {place[1]}")
-    return DiffLine(_KINDS.get(line[0], "same"), _text(line[1:]))
+    return DiffLine(_KINDS.get(line[:1], "same"), _text(line[1:]))
 
 
 def _text(line: str) -> str:
-    """A line with its indentation, as safe text."""
-    indentation = len(line) - len(line.lstrip(" "))
-    return " " * min(indentation, 60) + display_text(line, limit=_LONGEST_LINE)
+    """A line with its white space; what is invisible or changes the direction is shown as its number."""
+    if line.isprintable():
+        return line
+    return "".join(one if one.isprintable() else f"<U+{ord(one):04X}>" for one in line)

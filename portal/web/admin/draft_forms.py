@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 from portal.admin.draft_reading import OpenDraft
 from portal.admin.drafts import DraftOfLaterVersion
 from portal.admin.editing import Keys, set_values
+from portal.admin.problem_words import in_words
 from portal.admin.viewers import Right
 from portal.errors import BadRequest, ConfigurationError, Problem
 from portal.tenancy.presets import Presets
@@ -77,5 +78,6 @@ def first_sentence(error: ConfigurationError) -> str:
 
 def as_sentence(problem: Problem) -> str:
     """A problem as a sentence for people."""
-    text = problem.message.removeprefix("providers.<name>.").replace("providers.<name>", "this provider")
+    message = problem.message.removeprefix("providers.<name>.").replace("providers.<name>", "this provider")
+    text = in_words(message)
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}"

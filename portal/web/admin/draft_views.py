@@ -9,6 +9,7 @@ from portal.admin.actors import Actor, actor_of
 from portal.admin.check_runs import CheckReport, RunState
 from portal.admin.draft_reading import OpenDraft, Review
 from portal.admin.organisation_name import organisation_name
+from portal.admin.problem_words import for_people
 from portal.admin.publication import ONE_OF_SEVERAL, TestedProvider
 from portal.config.source_lines import SourceLine, lines_of, source_line
 from portal.display_text import display_text
@@ -152,6 +153,8 @@ class PublishPage:
     reason: FieldView
     can_publish: bool
     can_publish_untested: bool
+    no_admins: bool = False
+    """Whether nobody of the organisation can open the console after the publication."""
 
     @property
     def ready(self) -> bool:
@@ -239,6 +242,17 @@ def _state_of_checks(checks: CheckReport | None, draft: OpenDraft) -> str:
     return "failed" if checks.count(Status.FAIL) else "done"
 
 
+def _choice_links(draft: OpenDraft) -> tuple[Link, ...]:
+    """Choosing the kind of a provider: for the first time, again, or for a further one."""
+    new = f"/admin/t/{draft.slug}/draft/providers/new"
+    if not draft.providers:
+        return (Link(new, "Choose a provider"),)
+    if len(draft.providers) > 1:
+        return (Link(new, "Add another provider"),)
+    other = Link(f"{new}?instead={draft.providers[0]}", "Choose a different kind")
+    return (other, Link(new, "Add a second provider"))
+
+
 def steps_of(review: Review, checks: CheckReport | None, *, can_publish: bool) -> tuple[Step, ...]:
     """The steps to a publication, each with its state and what is missing.
 
@@ -256,13 +270,13 @@ def steps_of(review: Review, checks: CheckReport | None, *, can_publish: bool) -
     change = tuple(
         Link(f"{base}/providers/{id_}", f"Change {_provider_name(id_)}") for id_ in draft.providers
     )
-    messages = tuple(problem.message for problem in draft.problems[:5])
+    messages = tuple(for_people(problem) for problem in draft.problems[:5])
     return (
         Step(
             "Choose your provider",
             "The service where your people sign in today, such as Microsoft Entra ID, Okta or Google.",
             states[0],
-            links=(Link(f"{base}/providers/new", "Add another provider" if chosen else "Choose a provider"),),
+            links=_choice_links(draft),
         ),
         Step(
             "Enter its values",

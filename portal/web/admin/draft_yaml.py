@@ -76,7 +76,8 @@ class DraftYamlHandler(AdminHandler):
         """Show the text beside what somebody else stored meanwhile; saving it again replaces that."""
         theirs = error.theirs
         difference = await self.services.drafts.difference(theirs, typed)
-        conflict = Conflict(last_change(theirs), diff_lines(difference))
+        lines = await self.services.contents.run(theirs.slug, diff_lines, difference)
+        conflict = Conflict(last_change(theirs), lines)
         self.set_status(error.status)
         self.show(_TEMPLATE, replace(self._page(theirs, typed), stored=False, conflict=conflict))
 

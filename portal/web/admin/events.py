@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 
 from portal.admin.actors import Actor, ActorType, actor_of
+from portal.admin.events import EventKind
 from portal.admin.viewers import Right
 from portal.display_text import display_text
 from portal.stores.tenant_records import Event
 from portal.web.admin.base import AdminHandler
+from portal.web.admin.browser_name import browser_name
 from portal.web.cards import clock_text
 
 _AT_ONCE = 50
+_MOST_OF_FILES = 500
 _EVENT_ID = re.compile(r"[0-9a-f]{32}")
+_OF_FILES = frozenset({EventKind.LOGIN_ENDED, EventKind.LOGINS_ENDED})
+"""What happens to a tenant of a file; every other event is of a tenant of the database."""
 _ROLES = {
     ActorType.USER: "User",
     ActorType.ADMIN: "Admin",
@@ -36,6 +42,8 @@ class EventRow:
     refused: bool
     where: str
     """The network and browser of the request."""
+    device: str
+    """The full name that the browser gives itself, if `where` has a shorter one."""
     request_id: str
 
 
@@ -57,9 +65,12 @@ class EventsHandler(AdminHandler):
         before = self.get_query_argument("before", None)
         if before is not None and not _EVENT_ID.fullmatch(before):
             before = None
-        found = await self.services.store.list_events(
-            tenant=tenant, before=before, since=await self._since(tenant), most=_AT_ONCE + 1
-        )
+        if not self.viewer.operator and self.portal.registry.is_of_operator(tenant):
+            found = await self._of_file(tenant, before)
+        else:
+            found = await self.services.store.list_events(
+                tenant=tenant, before=before, since=await self._since(tenant), most=_AT_ONCE + 1
+            )
         if not found:  # those of a removed tenant stay
             await self.require_tenant(tenant)
         shown = found[:_AT_ONCE]
@@ -78,22 +89,46 @@ class EventsHandler(AdminHandler):
         record = await self.services.store.get_tenant(tenant)
         return record.created_at if record is not None else 0.0
 
+    async def _of_file(self, slug: str, before: str | None) -> list[Event]:
+        """The events since a tenant is in a file, for its admins; only the latest.
+
+        What had its slug in the database may have been of another organisation (THREATS T5). Every tenant of
+        the database begins and ends with an event that no tenant of a file has.
+        """
+        if await self.services.store.get_tenant(slug) is not None:
+            return []
+        latest = await self.services.store.list_events(tenant=slug, most=_MOST_OF_FILES)
+        own = itertools.takewhile(lambda event: event.kind in _OF_FILES, latest)
+        return [event for event in own if before is None or event.id < before]
+
 
 def who_in_words(actor: Actor) -> str:
     """Who acted: `Admin globex-7f3a`."""
+    if actor.type is ActorType.SYSTEM and actor.subject:
+        return f"The portal ({display_text(actor.subject, limit=120)})"
     return f"{_ROLES[actor.type]} {display_text(actor.subject, limit=120)}".rstrip()
+
+
+def _who(event: Event) -> str:
+    """Who acted. Whoever tried a link that was refused need not be whom it was made for."""
+    actor = actor_of(event.actor)
+    if event.kind == EventKind.SETUP_LINK_REFUSED and actor.type is ActorType.SETUP_LINK:
+        return f"Somebody with setup link {display_text(actor.subject, limit=120)}".rstrip()
+    return who_in_words(actor)
 
 
 def _row(event: Event) -> EventRow:
     network = f"from {display_text(event.client, limit=64)}" if event.client else ""
     device = display_text(event.device, limit=120)
+    browser = browser_name(device)
     return EventRow(
         at=clock_text(event.at, date=True),
         what=display_text(event.kind.replace("_", " "), limit=64).capitalize(),
         target=display_text(event.target, limit=300),
-        who=who_in_words(actor_of(event.actor)),
+        who=_who(event),
         reason=display_text(event.reason, limit=1_000),
         refused=event.outcome != "done",
-        where=" · ".join(part for part in (network, device) if part),
+        where=" · ".join(part for part in (network, browser or device) if part),
+        device=device if browser else "",
         request_id=display_text(event.request_id, limit=128),
     )

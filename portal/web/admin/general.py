@@ -15,9 +15,12 @@ from portal.admin.general_form import (
     WhoMayIn,
     access_form,
     admins_form,
+    not_emails,
     rule_changes,
 )
+from portal.admin.problem_words import states_no_access
 from portal.admin.provider_form import Values, changes, current_values, sort_problems
+from portal.display_text import display_text
 from portal.errors import ConfigurationError, Problem, StoreUnavailable
 from portal.web.admin.asked_views import REPLACES, AskedView, asked_views, forget_theirs, text_fields
 from portal.web.admin.draft_forms import DraftFormHandler, as_sentence, version_text
@@ -36,6 +39,20 @@ def _field(name: str, label: str, hint: str = "", *, lines: bool = False, longes
 
 _WHO = TextField("who", "Who may sign in", "|".join(WhoMayIn), "Choose one of these.", 20, required=False)
 _VERIFIED = "[01]?"
+_CHOICES = {
+    WhoMayIn.UNSTATED: "As usual for the provider",
+    WhoMayIn.ANYONE: "Everybody with an account",
+    WhoMayIn.EMAIL: "Who has an e-mail address that ends with …",
+    WhoMayIn.CLAIM: "Who has a value in a claim",
+    WhoMayIn.OTHER: "Other rules, which stay as they are",
+}
+"""As the page calls them."""
+_BELONGS_TO = (
+    (WhoMayIn.EMAIL, "endings", "endings"),
+    (WhoMayIn.CLAIM, "claim", "a claim"),
+    (WhoMayIn.CLAIM, "values", "values"),
+)
+"""The fields of one choice only."""
 _RULE_FIELDS = (
     _WHO,
     _field(
@@ -69,7 +86,10 @@ class GeneralPage:
     hints: dict[str, str]
     labels: dict[str, str]
     replaces: str
+    has_secret: bool = False
     other_problems: int = 0
+    problems: int = 0
+    """Of the draft."""
     saved: bool = False
     conflict: bool = False
     refused: bool = False
@@ -113,6 +133,7 @@ class GeneralHandler(DraftFormHandler):
         opened = await self._open(draft)
         access, admins = _typed_access(form, opened.access), _typed_admins(form, opened.admins)
         _check_rules(form, access, admins)
+        _check_unused(form, access, opened.access)
         if form.errors:
             self._show_again(self._page(draft, opened, (), form), replaces)
             return
@@ -145,7 +166,8 @@ class GeneralHandler(DraftFormHandler):
 
     def _show_conflict(self, theirs: OpenDraft, opened: _Opened, form: Form) -> None:
         page = self._page(theirs, opened, (), form)
-        differs = page.access != opened.access, page.admins != opened.admins
+        typed = _typed_access(form, opened.access) or opened.access
+        differs = typed != opened.access, page.admins != opened.admins
         self.set_status(409)
         self.show(
             _TEMPLATE,
@@ -166,12 +188,13 @@ class GeneralHandler(DraftFormHandler):
         return GeneralPage(
             slug=draft.slug,
             fields=asked_views(GENERAL_FIELDS, opened.values, errors=errors, typed=form),
-            access=(_typed_access(form, opened.access) if form else None) or opened.access,
+            access=_shown_access(form, opened.access) if form else opened.access,
             admins=(_typed_admins(form, opened.admins) if form else None) or opened.admins,
             errors=errors,
             hints={one.name: one.hint for one in _RULE_FIELDS},
             labels={one.name: one.label for one in _RULE_FIELDS},
             replaces=version_text(draft),
+            problems=len(problems),
             other_problems=len(problems) - len(found.beside) - len(_rule_errors(problems)),
         )
 
@@ -182,7 +205,11 @@ def _rule_errors(problems: Sequence[Problem]) -> dict[str, str]:
     for problem in problems:
         first = problem.keys[0] if problem.keys else None
         name = {"access": "who", "admins": "admin-emails"}.get(str(first))
-        if name is not None:
+        if states_no_access(problem):
+            made.setdefault(
+                "who", as_sentence(problem).replace("state in General settings who", "choose who")
+            )
+        elif name is not None:
             made.setdefault(name, as_sentence(problem))
     return made
 
@@ -200,6 +227,20 @@ def _typed_access(form: Form, now: AccessForm) -> AccessForm | None:
     return AccessForm(who)
 
 
+def _shown_access(form: Form, now: AccessForm) -> AccessForm:
+    """All that was typed, also what belongs to another choice than the one that was made."""
+    typed = _typed_access(form, now)
+    return AccessForm(
+        WhoMayIn.OTHER if typed is None else typed.who,
+        endings=form["endings"],
+        verified=form["verified"] != "0",
+        claim=form["claim"],
+        values=form["values"],
+        contact=form["contact"],
+        yaml=now.yaml,
+    )
+
+
 def _typed_admins(form: Form, now: AdminsForm) -> AdminsForm | None:
     if now.yaml:
         return None
@@ -215,6 +256,32 @@ def _check_rules(form: Form, access: AccessForm | None, admins: AdminsForm | Non
         _check_pair(form, "claim", "values")
     if admins is not None and (admins.claim or admins.values):
         _check_pair(form, "admin-claim", "admin-values")
+    if wrong := not_emails(admins.emails) if admins is not None else ():
+        form.refuse("admin-emails", f"This is not an e-mail address: {display_text(wrong[0], limit=100)}")
+
+
+def _check_unused(form: Form, access: AccessForm | None, now: AccessForm) -> None:
+    """Refuse what was typed for another choice than the one that was made: it would be lost.
+
+    A value that the draft has already was not typed: who makes another choice replaces it.
+    """
+    who = WhoMayIn.OTHER if access is None else access.who
+    for choice, name, what in _BELONGS_TO:
+        typed = form[name].strip()
+        if who is not choice and typed and typed != getattr(now, name).strip():
+            form.refuse(
+                name,
+                f"You typed {what}, but chose “{_CHOICES[who]}”. Choose “{_CHOICES[choice]}”, or empty this "
+                "field.",
+            )
+    contact = form["contact"]
+    if who not in (WhoMayIn.EMAIL, WhoMayIn.CLAIM) and contact and contact != now.contact:
+        advice = (
+            "Write it in them as YAML" if who is WhoMayIn.OTHER else "Choose a rule that refuses somebody"
+        )
+        form.refuse(
+            "contact", f"You typed a contact, but chose “{_CHOICES[who]}”. {advice}, or empty this field."
+        )
 
 
 def _check_pair(form: Form, claim: str, values_: str) -> None:

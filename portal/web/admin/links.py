@@ -46,7 +46,8 @@ class LinkRow:
     id: str
     name: str
     state: str
-    live: bool
+    opened: bool
+    """Whether a browser can use it now."""
     expires_label: str
     expires_text: str
     author: str
@@ -134,7 +135,7 @@ class SetupLinksHandler(AdminHandler):
             id=link.id,
             name=display_text(link.name, limit=LONGEST_NAME) or "For anybody",
             state=state.capitalize(),
-            live=live,
+            opened=state is LinkState.OPENED,
             expires_label="Expired" if state is LinkState.EXPIRED else "Valid until",
             expires_text=clock_text(link.expires_at, date=True),
             author=display_text(str(actor_of(link.author)), limit=120),

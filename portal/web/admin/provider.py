@@ -22,11 +22,11 @@ from portal.admin.provider_form import (
 from portal.errors import ConfigurationError, NotFound, Problem, StoreUnavailable
 from portal.tenancy.presets import DEFAULT, Preset, Presets
 from portal.tenancy.presets.pages import preset_urls
-from portal.tenancy.presets.templates import value_at
+from portal.tenancy.presets.templates import placeholders, value_at
 from portal.web.admin.asked_views import REPLACES, asked_views, forget_theirs, text_fields
 from portal.web.admin.draft_forms import MOST_SENTENCES, DraftFormHandler, as_sentence, version_text
 from portal.web.admin.form import Form
-from portal.web.admin.provider_views import ProviderPage, logo_of, preset_at, preset_card, sentence
+from portal.web.admin.provider_views import ProviderPage, Sentence, logo_of, preset_at, preset_card, sentence
 
 _TEMPLATE = "admin/provider.html"
 
@@ -68,7 +68,7 @@ class ProviderHandler(DraftFormHandler):
         )  # nothing is wrong before the first try
         page = self._page(draft, provider, opened, problems=problems)
         pasted = self.get_query_arguments("cut")
-        notices = [note_on(one) for one in opened.asked if one.name in pasted]
+        notices = [note_on(one, opened.values) for one in opened.asked if one.name in pasted]
         self.show(_TEMPLATE, replace(page, notices=tuple(notices), saved=saved))
 
     async def post(self, tenant: str, provider: str) -> None:
@@ -139,7 +139,7 @@ class ProviderHandler(DraftFormHandler):
             logo=logo_of(preset),
             generic=preset.name == DEFAULT,
             steps=tuple(sentence(step, urls) for step in preset.console),
-            logout=tuple(sentence(step, urls) for step in preset.logout.registration),
+            logout=_only_new(preset, urls),
             notes=preset.notes,
             unverified=tuple(one.facts for one in preset.sources if one.unverified),
             fields=tuple(view for view in views if view.name not in folded),
@@ -148,6 +148,7 @@ class ProviderHandler(DraftFormHandler):
             replaces=version_text(draft),
             here=_sentences(found),
             elsewhere=found.elsewhere,
+            problems=len(problems),
         )
 
     def _urls(self, slug: str, provider: str, opened: _Opened) -> dict[str, str]:
@@ -158,6 +159,13 @@ class ProviderHandler(DraftFormHandler):
 def _without_theirs(page: ProviderPage) -> ProviderPage:
     fields, more = forget_theirs(page.fields), forget_theirs(page.more)
     return replace(page, fields=fields, more=more, more_open=any(view.error for view in more))
+
+
+def _only_new(preset: Preset, urls: dict[str, str]) -> tuple[Sentence, ...]:
+    """What is registered for logouts, without the URLs that the steps have already."""
+    told = {name for step in preset.console for name in placeholders(step)}
+    further = (step for step in preset.logout.registration if not {*placeholders(step)} & told)
+    return tuple(sentence(step, urls) for step in further)
 
 
 def _sentences(found: Sorted) -> tuple[str, ...]:

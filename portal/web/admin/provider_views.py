@@ -65,8 +65,11 @@ class Found:
     """What the field "Which provider is this?" found."""
 
     query: str
-    card: PresetCard
+    """The address that fills in the form; empty when a name was typed."""
+    cards: tuple[PresetCard, ...]
     known: bool
+    address: bool = False
+    """Whether an address was typed, and not a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class ChoicePage:
     id: AskedView | None
     """The short name of the further provider; None for the first."""
     first_id: AskedView | None
+    instead: Existing | None = None
+    """The provider whose kind is chosen again."""
     query: str = ""
     query_error: str = ""
     found: Found | None = None
@@ -111,6 +116,9 @@ class ProviderPage:
     here: tuple[str, ...] = ()
     """Problems of this provider that belong to no field."""
     elsewhere: int = 0
+    problems: int = 0
+    """Of the draft."""
+    has_secret: bool = True
     notices: tuple[str, ...] = ()
     saved: bool = False
     conflict: bool = False
@@ -186,4 +194,6 @@ def sentence(text: str, urls: Mapping[str, str]) -> Sentence:
             parts.append(Part(piece))
         else:
             parts.append(Part(urls.get(piece, f"{{{piece}}}"), _URL_LABELS.get(piece, "")))
+    if len(parts) > 1 and parts[-1].text == ".":
+        parts.pop()  # it would stand alone after the URL and its button
     return tuple(part for part in parts if part.text)

@@ -11,9 +11,12 @@ from portal.admin.provider_entries import (
     MOST_PROVIDERS,
     free_id,
     id_problem,
+    is_address,
     is_begun_only,
+    named,
     provider_keys,
     recognized,
+    with_other_kind,
     with_provider,
     without_provider,
 )
@@ -42,12 +45,14 @@ _PRESET = TextField("preset", "Provider", "[a-z][a-z0-9_.-]{0,39}", "Choose a pr
 _QUERY = TextField(
     "q",
     "Which provider is this?",
-    "[!-~]*",
-    "Paste the issuer, such as https://login.example.com.",
+    "[ -~]*",
+    "Type a name such as Okta, or paste the issuer, such as https://login.example.com.",
     300,
     False,
 )
-_CHOICE_FIELDS = (_ID, _FIRST_ID, _PRESET, _QUERY, REPLACES)
+_OTHER = TextField("instead", "In place of", "[a-z0-9-]{1,63}", "Open the page again.", 63, required=False)
+"""The id of the provider whose kind is chosen again, hidden."""
+_CHOICE_FIELDS = (_ID, _FIRST_ID, _PRESET, _QUERY, _OTHER, REPLACES)
 _CHANGED = "Somebody else changed the draft meanwhile. This page shows it as it is now; nothing was stored."
 
 
@@ -81,9 +86,15 @@ def _choice(presets: Presets, draft: OpenDraft, callback: str) -> _Choice:
 def _search(presets: Presets, query: str) -> Found | None:
     if not query:
         return None
-    preset, _ = recognized(query, presets)
+    by_name = named(query, presets)
+    if by_name:
+        return Found("", tuple(map(preset_card, by_name)), known=True)
+    address = is_address(query)
+    preset, _ = recognized(query, presets) if address else (None, {})
     known = preset or presets.find(DEFAULT)
-    return Found(query, preset_card(known), preset is not None) if known is not None else None
+    if known is None:
+        return None
+    return Found(query if address else "", (preset_card(known),), known=preset is not None, address=address)
 
 
 class NewProviderHandler(DraftFormHandler):
@@ -91,7 +102,11 @@ class NewProviderHandler(DraftFormHandler):
 
     async def get(self, tenant: str) -> None:
         draft = await self.open_draft(tenant)
-        form = empty_form(_CHOICE_FIELDS, q=self.get_query_argument("q", "")[:300])
+        form = empty_form(
+            _CHOICE_FIELDS,
+            q=self.get_query_argument("q", "")[:300],
+            instead=self.get_query_argument("instead", "")[:63],
+        )
         problem = _QUERY.problem_of(form["q"])
         if problem:
             form.refuse("q", problem)
@@ -123,17 +138,18 @@ class NewProviderHandler(DraftFormHandler):
         choice = await self.in_thread(slug, _choice, self.presets, draft, self._callback(slug))
         query = "" if "q" in form.errors else form["q"]
         found = await self.in_thread(slug, _search, self.presets, query)
-        alone = choice.existing[0] if len(choice.existing) == 1 and not choice.is_first else None
+        instead = next((one for one in choice.existing if one.id == form["instead"]), None)
+        further = not choice.is_first and instead is None
+        alone = choice.existing[0] if len(choice.existing) == 1 and further else None
         page = ChoicePage(
             slug=slug,
             replaces=version_text(draft),
             cards=(*choice.cards, choice.generic),
-            existing=() if choice.is_first else choice.existing,
+            instead=instead,
+            existing=choice.existing if further else (),
             changes_callback=alone,
             has_id=choice.has_id,
-            id=None
-            if choice.is_first
-            else _id_view(form, _ID, "Without a value, that of its kind, such as okta."),
+            id=_id_view(form, _ID, "Without a value, that of its kind, such as okta.") if further else None,
             first_id=_first_id_view(form) if alone and not choice.has_id else None,
             query=form["q"],
             query_error=form.errors.get("q", ""),
@@ -155,7 +171,7 @@ def _with_choice(presets: Presets, draft: OpenDraft, form: Form) -> tuple[str, s
     """
     root = values(draft.shown, draft.slug)
     keys: dict[str, object] = {"preset": form["preset"]}
-    if form["q"]:
+    if form["q"] and is_address(form["q"]):
         preset, found = recognized(form["q"], presets)
         if form["preset"] in (preset.name if preset else DEFAULT, ""):
             keys = found
@@ -163,6 +179,8 @@ def _with_choice(presets: Presets, draft: OpenDraft, form: Form) -> tuple[str, s
     if name not in presets.names():
         raise BadRequest("there is no such preset")
     ids = provider_keys(root)
+    if form["instead"] in ids:
+        return form["instead"], with_other_kind(draft.shown, draft.slug, form["instead"], keys)
     if len(ids) >= MOST_PROVIDERS:
         form.refuse("preset", f"An organisation can have {MOST_PROVIDERS} providers.")
     if not ids or is_begun_only(root):

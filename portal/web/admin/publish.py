@@ -8,7 +8,7 @@ from portal.admin.tenants import TenantChanged
 from portal.admin.viewers import Right
 from portal.errors import BadRequest
 from portal.web.admin.base import AdminHandler
-from portal.web.admin.diff import diff_lines
+from portal.web.admin.diff import DiffLine, diff_lines
 from portal.web.admin.draft_views import (
     PublishPage,
     draft_name,
@@ -86,9 +86,10 @@ class PublishHandler(AdminHandler):
 
     async def _show(self, tenant: str, form: Form, notice: str = "") -> None:
         review = await self.services.drafts.review(tenant, self.viewer.actor_for(tenant))
-        self.show("admin/publish.html", self._page(review, form, notice))
+        difference = await self.services.contents.run(tenant, diff_lines, review.difference)
+        self.show("admin/publish.html", self._page(review, difference, form, notice))
 
-    def _page(self, review: Review, form: Form, notice: str) -> PublishPage:
+    def _page(self, review: Review, difference: tuple[DiffLine, ...], form: Form, notice: str) -> PublishPage:
         draft = review.draft
         return PublishPage(
             slug=draft.slug,
@@ -99,7 +100,7 @@ class PublishHandler(AdminHandler):
             proposal=proposal_of(draft),
             notice=notice,
             warnings=_warnings(review),
-            difference=diff_lines(review.difference),
+            difference=difference,
             blocking=review.blocking,
             missing_tests=review.missing_tests,
             tests=tested_views(review),
@@ -107,6 +108,7 @@ class PublishHandler(AdminHandler):
             reason=form.views()["reason"],
             can_publish=self.viewer.may(Right.PUBLISH, draft.slug),
             can_publish_untested=self.viewer.operator,
+            no_admins=draft.loaded is not None and not draft.loaded.tenant.admins,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from portal.admin.actors import actor_of
 from portal.admin.tenants import RevisionOfLaterVersion, TenantMissing
 from portal.admin.viewers import Right
 from portal.display_text import display_text
-from portal.errors import ConfigurationError
+from portal.errors import BadRequest, ConfigurationError
 from portal.stores.tenant_records import Revision
 from portal.tenancy.stored import FORMAT
 from portal.web.admin.base import AdminHandler
@@ -44,6 +43,7 @@ class RevisionsPage:
     """`GET /admin/t/{tenant}/revisions`."""
 
     rows: tuple[RevisionRow, ...]
+    may_roll_back: bool
     notice: str
     earlier_url: str | None
     later_url: str | None
@@ -81,6 +81,7 @@ class RevisionsHandler(AdminHandler):
         base = f"/admin/t/{tenant}/revisions"
         page = RevisionsPage(
             rows=tuple(row_of(one, record.live) for one in shown),
+            may_roll_back=self.viewer.may(Right.PUBLISH, tenant),
             notice=self._notice(),
             earlier_url=base if before is not None else None,
             later_url=f"{base}?before={shown[-1].number}" if len(found) > _AT_ONCE else None,
@@ -104,14 +105,20 @@ class RevisionHandler(AdminHandler):
     async def show_revision(
         self, tenant: str, number: str, form: Form, *, problems: tuple[str, ...] = ()
     ) -> None:
-        """Show the page. Parameters: form, the reason for rolling back; problems, why that failed."""
+        """Show the page.
+
+        Parameters: form, the reason for rolling back; problems, why that failed. Raises BadRequest for who
+        may roll back, but not see the revisions.
+        """
+        if not self.viewer.may(Right.VIEW, tenant):
+            raise BadRequest("; ".join((*form.errors.values(), *problems)) or "not for this viewer")
         record = await self.services.tenants.get(tenant)
         wanted = required_number(tenant, number)
         revision = await self.services.tenants.revision(tenant, wanted)
         earlier = await self.services.store.list_revisions(tenant, before=wanted, most=1)
         live = await self._live(tenant, record.live, wanted)
-        content, changes, against_live = await asyncio.to_thread(
-            _compared, revision, earlier[0] if earlier else None, live
+        content, changes, against_live = await self.services.contents.run(
+            tenant, _compared, revision, earlier[0] if earlier else None, live
         )
         row = row_of(revision, record.live)
         page = RevisionPage(
@@ -194,11 +201,14 @@ def row_of(revision: Revision, live: int) -> RevisionRow:
 
 
 def _test_in_words(test: str) -> str:
-    """Who tested it and when, as far as the record says."""
+    """Who tested it and when, or what it was rolled back to, as far as the record says."""
     if not test:
         return "No test login"
     try:
-        tests = json.loads(test)["tests"]
+        stored = json.loads(test)
+        if "again" in stored:
+            return f"Rolled back to revision {int(stored['again'])}"
+        tests = stored["tests"]
         latest = max(tests.values(), key=lambda one: one["at"])
         when = clock_text(float(latest["at"]), date=True)
         return f"Test login by {who_in_words(actor_of(latest['actor']))} on {when}"
@@ -209,7 +219,7 @@ def _test_in_words(test: str) -> str:
 def _compared(
     revision: Revision, earlier: Revision | None, live: Revision | None
 ) -> tuple[str, tuple[DiffLine, ...] | None, tuple[DiffLine, ...] | None]:
-    """The shown form of a revision, and its differences; run it in a thread."""
+    """The shown form of a revision, and its differences. It may take long: call it in a thread."""
     if revision.format > FORMAT:
         return "", None, None
     try:

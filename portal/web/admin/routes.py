@@ -24,7 +24,12 @@ from portal.web.admin.revisions import RevisionHandler, RevisionsHandler, RollBa
 from portal.web.admin.sessions import EndAllLoginsHandler, EndLoginHandler, SessionsHandler
 from portal.web.admin.status import RemoveTenantHandler, StatusHandler
 from portal.web.admin.tenant import TenantPageHandler
-from portal.web.admin.test_login import TestClaimsHandler, TestLoginsHandler, TestResultHandler
+from portal.web.admin.test_login import (
+    TestAdminHandler,
+    TestClaimsHandler,
+    TestLoginsHandler,
+    TestResultHandler,
+)
 
 TENANT = r"/admin/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 """The beginning of the addresses of a tenant's pages."""
@@ -47,6 +52,7 @@ ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (rf"{TENANT}/draft/test", TestLoginsHandler),
     (rf"{TENANT}/draft/test/{PROVIDER}", TestResultHandler),
     (rf"{TENANT}/draft/test/{PROVIDER}/claims", TestClaimsHandler),
+    (rf"{TENANT}/draft/test/{PROVIDER}/admin", TestAdminHandler),
     (rf"{TENANT}/draft/publish", PublishHandler),
     (rf"{TENANT}/draft/discard", DiscardHandler),
     (rf"{TENANT}/domains", DomainsHandler),

@@ -84,7 +84,7 @@ class StatusHandler(AdminHandler):
         ended = self.get_query_argument("ended", "")
         if not (ended.isascii() and ended.isdigit() and len(ended) < 10):
             return ""
-        return f"Done. {_logins(int(ended))} ended. Every process follows within seconds."
+        return f"Done.{_ended(int(ended))} Every process follows within seconds."
 
 
 class RemoveTenantHandler(StatusHandler):
@@ -107,12 +107,15 @@ class RemoveTenantHandler(StatusHandler):
 def removed_in_words(slug: str, ended: str) -> str:
     """What the overview says after a removal; empty for anything else in the address."""
     if not SLUG_FIELD.problem_of(slug) and ended.isascii() and ended.isdigit() and len(ended) < 10:
-        return f"{slug} was removed. {_logins(int(ended))} ended."
+        return f"{slug} was removed.{_ended(int(ended))}"
     return ""
 
 
-def _logins(count: int) -> str:
-    return "One login" if count == 1 else f"{count} logins"
+def _ended(count: int) -> str:
+    """A sentence with a space before it; nothing when no login ended."""
+    if count == 0:
+        return ""
+    return " One login ended." if count == 1 else f" {count} logins ended."
 
 
 def _status_of(record: TenantRecord) -> str:

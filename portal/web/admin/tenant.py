@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -122,7 +121,9 @@ class TenantPageHandler(AdminHandler):
             return {}
         revision = await self.services.tenants.revision(summary.slug)
         try:
-            return await asyncio.to_thread(contents.shown_secrets, revision.content, summary.slug)
+            return await self.services.contents.run(
+                summary.slug, contents.shown_secrets, revision.content, summary.slug
+            )
         except ConfigurationError:  # of a later version
             return {}
 

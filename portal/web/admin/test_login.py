@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from portal.admin.draft_state import FailedTest
 from portal.admin.drafts import DraftChanged, OpenDraft
-from portal.admin.editing import set_values
-from portal.admin.test_logins import PlannedTest, TestLoginRefused
+from portal.admin.editing import set_values, values
+from portal.admin.general_form import admin_rule, with_admin
+from portal.admin.test_login_errors import TestLoginRefused
+from portal.admin.test_logins import PlannedTest
 from portal.admin.test_report import LONGEST_NAME
 from portal.admin.viewers import Right
-from portal.errors import NotFound, PortalError
+from portal.errors import BadRequest, NotFound, PortalError
 from portal.oidc.authorization import AuthorizationOptions
 from portal.tenancy.model import Tenant
 from portal.web.admin.base import AdminHandler
@@ -48,6 +48,7 @@ _CLAIM_FIELDS = (
     _VERSION,
 )
 _KEYS = ("name", "email", "roles")
+_CHANGED = "Somebody else changed the draft meanwhile. Nothing was stored; save again."
 
 
 class TestLoginHandler(AdminHandler):
@@ -103,7 +104,7 @@ class TestResultHandler(TestLoginHandler):
             tenant,
             provider,
             bind=self.bind_attempt,
-            actor=self.viewer.actor_for(tenant),
+            act=self.act(),
             options=AuthorizationOptions(prompt="login" if form["again"] == "1" else None),
         )
         self.redirect(self.result_url(provider) if isinstance(begun, FailedTest) else begun.url, status=303)
@@ -143,7 +144,9 @@ class TestClaimsHandler(TestLoginHandler):
         }
         try:
             if changes:
-                content = await asyncio.to_thread(set_values, draft.shown, changes, draft.slug)
+                content = await self.services.contents.run(
+                    draft.slug, set_values, draft.shown, changes, draft.slug
+                )
                 await self.services.drafts.save(
                     draft.slug, content, self.act(), replaces=int(form["version"])
                 )
@@ -155,9 +158,48 @@ class TestClaimsHandler(TestLoginHandler):
                 planned,
                 self.viewer.actor_for(draft.slug).as_json(),
                 typed=form.values,
-                notice="Somebody else changed the draft meanwhile. Nothing was stored; save again.",
+                notice=_CHANGED,
             )
             self.set_status(409)
             self.show("admin/test_result.html", page)
             return
         self.redirect(self.result_url(planned.provider.id), status=303)
+
+
+class TestAdminHandler(TestLoginHandler):
+    """`POST /admin/t/{tenant}/draft/test/{provider}/admin`: makes the account of the test login an admin."""
+
+    async def post(self, tenant: str, provider: str) -> None:
+        form = self.read_form([_VERSION])
+        draft = await self.services.drafts.get(tenant)
+        found, planned = self.planned(draft, provider)
+        page = result_page(draft, found, planned, self.viewer.actor_for(tenant).as_json())
+        if not page.new_admin:
+            raise TestLoginRefused(
+                "no test login of this viewer whose account can become an admin",
+                explanation="Make a test login with your own account first: one that may sign in.",
+            )
+        if form.errors:
+            raise BadRequest("the version of the draft is not a number")
+        try:
+            content = await self.services.contents.run(tenant, _with_admin, draft, provider)
+            await self.services.drafts.save(tenant, content, self.act(), replaces=int(form["version"]))
+        except DraftChanged as changed:
+            found, planned = self.planned(changed.theirs, provider)
+            actor = self.viewer.actor_for(tenant).as_json()
+            self.set_status(409)
+            self.show(
+                "admin/test_result.html",
+                result_page(changed.theirs, found, planned, actor, notice=_CHANGED),
+            )
+            return
+        self.redirect(self.result_url(provider), status=303)
+
+
+def _with_admin(draft: OpenDraft, provider: str) -> str:
+    """The content with the account of the last test login at a provider as admin."""
+    assert draft.loaded is not None  # noqa: S101 - `plan` refuses others
+    test, several = draft.state.tests[provider], len(draft.loaded.tenant.providers) > 1
+    rule = admin_rule({**test.claims, "sub": test.subject}, provider, several=several)
+    admins = with_admin(values(draft.shown, draft.slug).get("admins"), rule)
+    return set_values(draft.shown, {("admins",): admins}, draft.slug)

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 from portal.admin.actors import actor_of
 from portal.admin.draft_state import FailedTest, TestResult
 from portal.admin.drafts import OpenDraft
-from portal.admin.test_logins import PlannedTest, TestLoginRefused, TestLogins
+from portal.admin.general_form import admin_rule
+from portal.admin.test_login_errors import TestLoginRefused
+from portal.admin.test_logins import PlannedTest, TestLogins
 from portal.admin.test_report import Choice, TestReport, chosen, report
 from portal.display_text import display_text
 from portal.oidc.provider import Provider
@@ -127,6 +129,8 @@ class TestResultPage:
     result: ResultView | None
     report: TestReport | None
     choices: tuple[ClaimChoice, ...]
+    new_admin: str = ""
+    """The account, if the viewer can make it an admin of the tenant."""
     notice: str = ""
 
 
@@ -184,6 +188,7 @@ def result_page(
         failed = None
     own = test is not None and test.actor == actor
     found = report(test, tenant) if test is not None else None
+    can_become_admin = own and found is not None and found.may_sign_in and not found.is_admin
     return TestResultPage(
         slug=draft.slug,
         version=draft.version,
@@ -192,8 +197,22 @@ def result_page(
         result=_result(test, planned, tenant, own=own) if test is not None else None,
         report=found,
         choices=_claim_choices(test, found, tenant, typed, errors or {}) if test and found and own else (),
+        new_admin=_new_admin(test, tenant) if test is not None and can_become_admin else "",
         notice=notice,
     )
+
+
+def _new_admin(test: TestResult, tenant: Tenant) -> str:
+    """The account, by the e-mail address if the rule for admins is about it."""
+    email = admin_rule({**test.claims, "sub": test.subject}, test.provider, several=True).get("equals")
+    return _account(test, tenant) if email == test.subject else display_text(email, _LONGEST_LABEL)
+
+
+def _account(test: TestResult, tenant: Tenant) -> str:
+    """What the page calls the account of a test login."""
+    names = (tenant.claims.name, tenant.claims.email, "preferred_username")
+    account = next((text for name in names if (text := chosen(test.claims, name))), test.subject)
+    return display_text(account, _LONGEST_LABEL)
 
 
 def _label(provider: Provider) -> str:
@@ -216,13 +235,11 @@ def _failure(failed: FailedTest) -> FailureView:
 
 
 def _result(test: TestResult, planned: PlannedTest, tenant: Tenant, *, own: bool) -> ResultView:
-    names = (tenant.claims.name, tenant.claims.email, "preferred_username")
-    account = next((text for name in names if (text := chosen(test.claims, name))), test.subject)
     return ResultView(
         at=clock_text(test.at, date=True),
         actor=_who(test.actor),
         own=own,
-        account=display_text(account, _LONGEST_LABEL),
+        account=_account(test, tenant),
         issuer=display_text(test.issuer, _LONGEST_URL),
         subject=display_text(test.subject, _LONGEST_URL),
         scopes=test.scopes,

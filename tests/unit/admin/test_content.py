@@ -213,14 +213,51 @@ def test_a_content_that_cannot_be_read_is_shown_without_sealed_values() -> None:
     assert shown_safely(content, "acme") == shown(content, "acme")
 
 
-def test_a_difference_of_very_many_lines_is_made_without_searching() -> None:
-    before = "".join(f"- {number}\n" for number in range(1_500))
-    after = before.replace("- 700\n", "- x\n- y\n")
+def test_a_difference_in_many_lines_has_the_lines_around_it() -> None:
+    before = "".join(f"- {number}\n" for number in range(9_000))
+    after = before.replace("- 7000\n", "- x\n- y\n")
     assert text_difference(before, after).splitlines() == [
-        "--- live", "+++ new", "@@ -701,1 +701,2 @@", "-- 700", "+- x", "+- y",
+        "--- live", "+++ new", "@@ -6998,7 +6998,8 @@", " - 6997", " - 6998", " - 6999",
+        "-- 7000", "+- x", "+- y", " - 7001", " - 7002", " - 7003",
     ]  # fmt: skip
     assert text_difference(before, before) == ""
-    assert text_difference(before, before + "- more\n").splitlines()[3:] == ["+- more"]
+    assert text_difference(before, before + "- more\n").splitlines()[-1] == "+- more"
+
+
+def test_a_difference_of_very_many_lines_is_made_without_searching() -> None:
+    before = "".join(f"- {number}\n" for number in range(9_000))
+    after = before.replace("8\n", "x\n")
+    lines = text_difference("- a\n" + before, "- a\n" + after).splitlines()
+    assert lines[2:4] == ["@@ -10,8991 +10,8991 @@", "-- 8"]
+    assert len(lines) == 3 + 2 * 8_991
+
+
+def test_a_difference_shows_every_character_that_changed() -> None:
+    assert text_difference("a: b\u2028c\n", "a: b\nc\n").splitlines()[-2:] == ["+a: b", "+c"]
+    assert text_difference("a: b\r\n", "a: b\n") == ""
+
+
+def test_what_is_only_named_like_a_secret_keeps_working() -> None:
+    """A preset may ask for such a field, and a provider may be named so."""
+    typed = (
+        TYPED + "fields: {private_realm: one}\nauthorize_params: {no_password: two, prompt: login}\n"
+        "requested_claims: {userinfo: {is_private_email: {essential: true}}}\n"
+    )
+    content = as_stored(typed)
+    assert "private_realm: sealed:eno" in content
+    assert "is_private_email: {essential: true}" in content
+    again = as_stored(shown(content, "acme").replace("Acme", "Other"), before=content)
+    assert again == content.replace("Acme", "Other")
+    sealed = as_stored("providers: {private-idp: {issuer: a, client: {id: b}}}\n")
+    assert "sealed" not in sealed
+    params = (
+        read_stored_tenant(
+            "acme", content.replace("fields: {private_realm: sealed:eno}\n", ""), open_sealed=open_sealed
+        )
+        .tenant.providers["default"]
+        .authorize_params
+    )
+    assert dict(params) == {"no_password": "two", "prompt": "login"}
 
 
 # --- two client secrets
@@ -241,6 +278,9 @@ def test_each_of_two_client_secrets_is_sealed() -> None:
         "client: {secret: {valeu: hunter2}}\n",
         "client: {secret: [{value: {a: hunter2}}]}\n",
         "clinet: {secret: hunter2}\n",
+        "fields: {client_secret: hunter2}\n",
+        "authorize_params: {Password: hunter2}\n",
+        "providers: {a: {fields: {private_key: [hunter2]}}}\n",
     ],
 )
 def test_a_secret_in_a_form_that_is_not_accepted_is_sealed_too(typed: str) -> None:

@@ -12,22 +12,28 @@ from portal.admin.general_form import (
     WhoMayIn,
     access_form,
     access_value,
+    admin_rule,
     admins_form,
     admins_value,
     rule_changes,
+    with_admin,
 )
+from portal.admin.problem_words import for_people
 from portal.admin.provider_entries import (
     free_id,
     id_problem,
     issuer_of,
+    named,
     provider_keys,
     recognized,
+    with_other_kind,
     with_provider,
     without_provider,
 )
 from portal.admin.provider_form import asked_fields, changes, current_values, sort_problems
 from portal.errors import Problem
 from portal.tenancy.presets import Preset, built_in
+from portal.tenancy.public_issuers import missing_access_message
 
 ONE = """\
 name: A
@@ -141,6 +147,76 @@ def test_a_provider_without_a_client_is_replaced_by_another_choice() -> None:
         "name": "A",
         "preset": "google",
     }
+
+
+def test_another_kind_keeps_the_id_the_label_and_the_rest_of_the_tenant() -> None:
+    made = with_other_kind(ONE + "label: Staff\n", "acme", "default", {"preset": "auth0", "domain": "a.b"})
+    assert values(made) == {
+        "name": "A",
+        "preset": "auth0",
+        "domain": "a.b",
+        "access": "anyone",
+        "label": "Staff",
+    }
+    both = with_provider(ONE, "acme", "other", "staff", {"preset": "google"})
+    root = values(with_other_kind(both, "acme", "staff", {"preset": "auth0"}))
+    assert root["providers"] == {"staff": {"preset": "auth0"}, "other": {"preset": "google"}}
+    with pytest.raises(KeyError):
+        with_other_kind(ONE, "acme", "other", {"preset": "auth0"})
+
+
+@pytest.mark.parametrize(
+    ("preset_name", "typed", "made"),
+    [
+        (
+            "okta",
+            "https://a.okta.com/oauth2/x",
+            {("domain",): None, ("issuer",): "https://a.okta.com/oauth2/x"},
+        ),
+        ("okta", "https://a.okta.com/.well-known/openid-configuration", {("domain",): "a.okta.com"}),
+        ("auth0", "https://a.eu.auth0.com/", {("domain",): "a.eu.auth0.com"}),
+        ("adfs", "https://sso.a.example/adfs", {("domain",): "sso.a.example"}),
+        ("cognito", "https://a.example/login", {("domain",): "a.example"}),
+    ],
+)
+def test_a_path_of_an_issuer_is_kept_where_it_selects_another_one(
+    preset_name: str, typed: str, made: dict[tuple[str, ...], object]
+) -> None:
+    asked = asked_fields(preset(preset_name), several=False)
+    texts = {one.name: "" for one in asked} | {"domain": typed}
+    found, cut = changes(asked, texts, current_values({}, (), asked), ())
+    assert found == made
+    assert cut == ("domain",)
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("OKTA", ["okta"]),
+        ("Azure AD", ["entra"]),
+        ("login.gov", ["login_gov"]),
+        ("g suite", ["google"]),
+        ("active directory", ["adfs", "entra"]),
+        ("x", []),
+        ("https://accounts.google.com", []),
+    ],
+)
+def test_presets_are_found_by_what_people_call_them(typed: str, names: list[str]) -> None:
+    assert sorted(one.name for one in named(typed, built_in())) == names
+
+
+def test_messages_for_people_have_no_words_of_files() -> None:
+    keys = ("providers", "staff", "client")
+    lacks = 'providers.<name> lacks the key "client": the registration of the portal'
+    assert (
+        for_people(Problem("x", lacks, keys)) == "staff: “client” is missing: the registration of the portal."
+    )
+    colour = 'branding.color must be a colour such as "#1f6feb" (in quotes: # begins a comment), found text'
+    assert for_people(Problem("x", colour, ("branding", "color"))) == "Branding.color must be like #1f6feb."
+    public = missing_access_message("Google", hosted_domain=True)
+    assert for_people(Problem("x", public)) == (
+        "Anyone can have an account at Google: state in General settings who may sign in."
+    )
 
 
 def test_without_the_only_provider_the_rest_stays() -> None:
@@ -312,3 +388,17 @@ def test_general_fields_have_different_names_and_keys() -> None:
         == len(GENERAL_FIELDS)
     )
     assert admins_value(AdminsForm()) is None
+
+
+def test_another_admin_is_shown_by_the_form_if_it_can_be() -> None:
+    claims = {"sub": "1", "email": "b@c.d", "email_verified": True}
+    rule = admin_rule(claims, "default", several=False)
+    assert with_admin(None, rule) == [rule]
+    both = with_admin([{**rule, "equals": "a@c.d"}], rule)
+    assert admins_form(both) == AdminsForm("a@c.d\nb@c.d")
+    unverified = [{"claim": "email", "equals": "a@c.d"}]
+    assert with_admin(unverified, rule) == [*unverified, rule]
+    assert admin_rule(claims, "staff", several=True) == {**rule, "provider": "staff"}
+    subject = admin_rule({**claims, "email_verified": "true"}, "default", several=False)
+    assert subject == {"claim": "sub", "equals": "1", "provider": "default"}
+    assert with_admin([rule], subject) == [rule, subject]

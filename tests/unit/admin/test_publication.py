@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from portal.admin import draft_state, publication
+from portal.admin.actors import Actor, ActorType
 from portal.tenancy.loading import read_stored_tenant
 from portal.tenancy.model import Tenant
 from tests.contract.entries import new_draft
@@ -94,6 +95,35 @@ def test_a_provider_that_becomes_the_only_one_has_another_redirect_uri() -> None
     assert draft_state.sign_in_fingerprint(only, "staff") != draft_state.sign_in_fingerprint(
         tenant(), "staff"
     )
+
+
+def test_a_provider_that_is_removed_needs_a_test_login_at_another_one() -> None:
+    three = tenant(TWO + "  guests: {issuer: 'https://guests.example', client: {id: a, auth: none}}\n")
+    assert missing(tenant(), three) == (publication.ONE_OF_SEVERAL,)
+    assert missing(tenant(), three, "staff") == ()
+    assert missing(tenant(), three, "partners", org="other") != (), "that account may not sign in"
+
+
+@pytest.mark.parametrize(
+    ("issuer", "warned"),
+    [("https://staff.example", False), ("https://guests.example", True), ("https://staff.example/", True)],
+)
+def test_A7_an_admin_whose_provider_is_removed_is_warned(issuer: str, warned: bool) -> None:
+    new = tenant(TWO + "admins: [{claim: email, equals: ada@acme.example}]\n")
+    admin = Actor(ActorType.ADMIN, "ada", provider=issuer)
+    warning = publication.admin_warning(new, [], admin)
+    assert ("no longer has the provider where you signed in" in warning) is warned
+    operator = dataclasses.replace(admin, type=ActorType.OPERATOR)
+    assert publication.admin_warning(new, [], operator) == ""
+
+
+@pytest.mark.parametrize(
+    ("session", "refused"),
+    [("idle: 1s", True), ("absolute: 299s", True), ("idle: 5m, absolute: 5m", False), ("idle: 1h", False)],
+)
+def test_A7_logins_that_end_at_once_are_not_published(session: str, refused: bool) -> None:
+    sentence = publication.short_session(tenant(TWO + f"session: {{{session}}}\n"))
+    assert sentence == ("Logins must last at least 5 minutes: see session." if refused else "")
 
 
 def test_rules_that_differ_need_a_test_login_that_they_let_in() -> None:

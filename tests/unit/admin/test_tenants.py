@@ -71,7 +71,7 @@ def test_a_tenant_is_made_published_changed_and_rolled_back(office: Office) -> N
         "tenant_added",
         "tenant_published revision 1",
         "tenant_published revision 2",
-        "tenant_rolled_back revision 3, again 1",
+        "tenant_rolled_back revision 3, from revision 1",
     ]
 
 

@@ -125,7 +125,8 @@ def test_an_account_that_a_rule_of_the_draft_names_would_be_an_admin() -> None:
     ids=["no live tenant", "the same", "another client of the same server", "others at other redirect URIs"],
 )
 def test_a_test_uses_the_redirect_uri_of_logins(live: Tenant | None) -> None:
-    assert redirect_uri(sample_tenant(), sample_provider(), live, SITE) == USUAL
+    served = [live] if live is not None else []
+    assert redirect_uri(sample_tenant(), sample_provider(), served, SITE) == USUAL
 
 
 @pytest.mark.parametrize(
@@ -145,10 +146,12 @@ def test_T1_another_server_than_the_live_one_gets_a_redirect_uri_of_its_own(
 ) -> None:
     provider = sample_provider(**differing)
     tenant = sample_tenant(providers={"default": provider})
-    own = redirect_uri(tenant, provider, sample_tenant(), SITE)
+    own = redirect_uri(tenant, provider, [sample_tenant()], SITE)
     assert re.fullmatch(rf"{USUAL}/default/test-[0-9a-f]{{16}}", own)
     evil = replace(provider, issuer="https://third.example/")
-    assert redirect_uri(tenant, evil, sample_tenant(), SITE) != own
+    assert redirect_uri(tenant, evil, [sample_tenant()], SITE) != own
+    assert redirect_uri(tenant, provider, [tenant, sample_tenant()], SITE) == own, "one of two is enough"
+    assert redirect_uri(tenant, provider, None, SITE) == own, "what is live cannot be read"
 
 
 # --- what is kept

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from portal.access.accounts import AccountRule, Operator
 from portal.access.rules import Comparison, Rule
 from portal.admin.actors import Actor, ActorType
+from portal.admin.file_sign_ins import FileSignIns
 from portal.admin.viewers import NOBODY, BoundSetupLink, Right, Viewer, Viewers
 from portal.stores.model import Login
 from portal.tenancy.model import Tenant
@@ -19,28 +21,56 @@ ANN = {"sub": "ann", "email": "ann@acme.example", "email_verified": True}
 SETUP_RIGHTS = {Right.DRAFT}
 
 
+class Memory:
+    """What the database remembers."""
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+
+    async def remember_once(self, key: str, *, expires_at: float, now: float) -> bool:
+        self.keys.add(key)
+        return True
+
+    async def is_remembered(self, key: str, *, now: float) -> bool:
+        return key in self.keys
+
+
 class Tenants:
     """A registry with the tenants acme and globex, of which acme has admins."""
 
     def __init__(self, *, of_operator: bool = True) -> None:
         self._of_operator = of_operator
+        self._acme = sample_tenant("acme", admins=(AccountRule(EMAIL, "default"),))
+        self._globex = sample_tenant("globex")
 
     def get(self, slug: str) -> Tenant | None:
-        admins = (AccountRule(EMAIL, "default"),) if slug == "acme" else ()
-        return sample_tenant(slug, admins=admins) if slug in ("acme", "globex") else None
+        return {"acme": self._acme, "globex": self._globex}.get(slug)
 
     def is_of_operator(self, slug: str) -> bool:
         return self._of_operator
 
 
 def viewer(
-    *logins: Login, operators: tuple[Operator, ...] = (), of_operator: bool = True, cookie: str | None = None
+    *logins: Login,
+    operators: tuple[Operator, ...] = (),
+    of_operator: bool = True,
+    made_with_file: bool = True,
+    cookie: str | None = None,
 ) -> Viewer:
     async def found(cookie: str) -> BoundSetupLink | None:
         return BoundSetupLink("globex", "Gina") if cookie == "right" else None
 
-    viewers = Viewers(Tenants(of_operator=of_operator), operators, find_setup_link=found)
-    return asyncio.run(viewers.of(logins, cookie))
+    async def find() -> Viewer:
+        tenants = Tenants(of_operator=of_operator)
+        sign_ins = FileSignIns(Memory(), tenants, operators, seconds=3600, clock=lambda: 0.0)
+        for login in logins if made_with_file else ():
+            tenant = tenants.get(login.tenant)
+            if tenant is not None and login.provider in tenant.providers:
+                await sign_ins.record(login, tenant.providers[login.provider])
+        viewers = Viewers(tenants, operators, sign_ins=sign_ins, find_setup_link=found)
+        return await viewers.of(logins, cookie)
+
+    return asyncio.run(find())
 
 
 def rights(of: Viewer, slug: str | None) -> set[Right]:
@@ -89,6 +119,31 @@ def test_a_tenant_of_the_database_has_no_operators() -> None:
     operators = (Operator("globex", AccountRule(EMAIL)),)
     login = sample_login(claims=ANN, tenant="globex")
     assert viewer(login, operators=operators, of_operator=False) == NOBODY
+
+
+def test_a_login_that_was_not_made_with_the_file_gives_no_rights_of_it() -> None:
+    operators = (Operator("acme", AccountRule(EMAIL)),)
+    login = sample_login(claims=ANN)
+    assert viewer(login, operators=operators).operator
+    assert viewer(login, operators=operators, made_with_file=False) == NOBODY
+    of_database = viewer(login, operators=operators, of_operator=False, made_with_file=False)
+    assert not of_database.operator
+    assert of_database.admin_of == {"acme"}
+
+
+def test_who_became_an_operator_by_a_later_claim_signs_in_again() -> None:
+    operators = (Operator("acme", AccountRule(EMAIL)),)
+    tenants, memory = Tenants(), Memory()
+    sign_ins = FileSignIns(memory, tenants, operators, seconds=3600, clock=lambda: 0.0)
+    before = sample_login(claims={"sub": "ann"})
+    tenant = tenants.get("acme")
+    assert tenant is not None
+    asyncio.run(sign_ins.record(before, tenant.providers["default"]))
+    assert not memory.keys
+    asyncio.run(sign_ins.record(replace(before, claims=ANN), sample_tenant("acme").providers["default"]))
+    assert not memory.keys  # equal, but not that of the live tenant
+    asyncio.run(sign_ins.record(replace(before, claims=ANN), tenant.providers["default"]))
+    assert len(memory.keys) == 2  # as operator, and as admin
 
 
 def test_who_has_a_setup_link_edits_the_draft_of_its_tenant_only() -> None:

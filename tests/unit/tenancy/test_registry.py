@@ -111,6 +111,22 @@ def test_two_saves_with_the_same_modification_time_are_both_detected(tmp_path: P
     assert [tenant.name for tenant in live.all()] == ["Acme B"]
 
 
+def test_T6_only_a_tenant_of_a_file_is_of_the_operator(tmp_path: Path) -> None:
+    """Whoever may write a draft names its slug before anything of it was live."""
+    file = write(tmp_path, named("Acme"))
+    write(tmp_path, "name: [", "globex.yaml")
+    live = registry(tmp_path)
+    live.load()
+    assert [live.is_of_operator(slug) for slug in ("acme", "globex", "initech")] == [True, True, False]
+    file.write_text("name: [", encoding="utf-8")
+    live.load()
+    assert live.get("acme") is not None
+    assert live.is_of_operator("acme"), "its last valid revision is of a file"
+    file.unlink()
+    live.load()
+    assert not live.is_of_operator("acme")
+
+
 def test_an_old_file_is_not_read_again(tmp_path: Path) -> None:
     path = write(tmp_path, named("Acme A"))
     os.utime(path, (1, 1))

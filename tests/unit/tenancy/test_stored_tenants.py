@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,12 @@ PUBLIC = "name: {name}\nissuer: https://login.acme.example\nclient: {{id: portal
 
 
 def stored(
-    slug: str, content: str, *, revision: int = 1, status: TenantStatus = TenantStatus.LIVE
+    slug: str,
+    content: str,
+    *,
+    revision: int = 1,
+    status: TenantStatus = TenantStatus.LIVE,
+    published_at: float = 1.0,
 ) -> StoredTenant:
     loaded = read_stored_tenant(
         slug,
@@ -36,7 +42,8 @@ def stored(
         allow_private_networks=False,
     )
     names = frozenset((*loaded.tenant.hosts, *loaded.tenant.email_domains))
-    return StoredTenant(slug, TenantState(1.0, revision, status, names), loaded, None)
+    state = TenantState(1.0, revision, status, names)
+    return StoredTenant(slug, state, replace(loaded, published_at=published_at), None)
 
 
 def invalid(slug: str, revision: int, status: TenantStatus = TenantStatus.LIVE) -> StoredTenant:
@@ -176,3 +183,49 @@ def test_a_removed_file_is_not_served_in_place_of_a_refused_stored_tenant(
     served.registry.load()
     assert slugs(served.registry) == ["victim"]
     assert list(served.registry.problems) == ["acme.revision-1"]
+
+
+# --- processes that see several publications at once
+
+
+PUBLICATIONS = {
+    "two take a free client": [
+        stored("victim", SHARED.format(name="Victim"), published_at=10.0),
+        stored("evil", SHARED.format(name="Evil"), published_at=11.0),
+    ],
+    "two take a client that is released": [
+        stored("before", SHARED.format(name="Before"), published_at=10.0),
+        stored("before", PUBLIC.format(name="Before"), revision=2, published_at=11.0),
+        stored("victim", SHARED.format(name="Victim"), published_at=12.0),
+        stored("evil", SHARED.format(name="Evil"), published_at=13.0),
+    ],
+    "one waits for a client, and one takes it when it is released": [
+        stored("before", SHARED.format(name="Before"), published_at=10.0),
+        stored("victim", SHARED.format(name="Victim"), published_at=11.0),
+        stored("before", PUBLIC.format(name="Before"), revision=2, published_at=12.0),
+        stored("evil", SHARED.format(name="Evil"), published_at=13.0),
+    ],
+    "two are suspended": [
+        stored("victim", SHARED.format(name="Victim"), status=TenantStatus.SUSPENDED, published_at=10.0),
+        stored("evil", SHARED.format(name="Evil"), status=TenantStatus.SUSPENDED, published_at=11.0),
+        stored("evil", SHARED.format(name="Evil"), published_at=11.0),
+        stored("victim", SHARED.format(name="Victim"), published_at=10.0),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", PUBLICATIONS)
+def test_A4_processes_give_a_client_to_the_same_tenant_whenever_they_look(tmp_path: Path, case: str) -> None:
+    changes = PUBLICATIONS[case]
+    for first in range(len(changes)):
+        for last in range(first + 1, len(changes) + 1):
+            served = Served(tmp_path / f"{first}-{last}")
+            for change in changes[:first]:
+                served.publish(change)
+            served.publish(*changes[first:last])
+            for change in changes[last:]:
+                served.publish(change)
+            assert "victim" in slugs(served.registry), (first, last)
+            assert "evil" not in slugs(served.registry), (first, last)
+            [refused] = messages(served.registry)["evil.revision-1"]
+            assert "already belongs to the tenant victim" in refused

@@ -1,0 +1,34 @@
+"""The name of a browser and its system, from the User-Agent header that was recorded."""
+
+from __future__ import annotations
+
+_BROWSERS = (
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("FxiOS/", "Firefox"),
+    ("CriOS/", "Chrome"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+    ("Version/", "Safari"),
+)
+"""What the header contains, and the name: the first that matches. Chrome also says Safari, Edge also both."""
+_SYSTEMS = (
+    ("Windows", "Windows"),
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("CrOS", "ChromeOS"),
+    ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+def browser_name(device: str) -> str:
+    """`Firefox on Linux`; empty for a program whose browser is not known.
+
+    Parameters: device, the beginning of a User-Agent header.
+    """
+    browser = next((name for part, name in _BROWSERS if part in device), "")
+    system = next((name for part, name in _SYSTEMS if part in device), "")
+    return " on ".join(part for part in (browser, system) if part) if browser else ""
