@@ -64,12 +64,15 @@ class CheckReport:
     """Seconds, UTC."""
     version: int | None
     """Of the draft that is checked."""
+    made_at: float
+    """When the tenant was made: the next tenant of the same slug does not see the run."""
     results: tuple[CheckResult, ...] = ()
 
     def text(self) -> str:
         """The JSON in the database."""
         results = [asdict(_bounded(one)) for one in self.results[:_MOST_RESULTS]]
         fields = {"state": self.state, "began_at": self.began_at, "version": self.version}
+        fields["made_at"] = self.made_at
         return json.dumps({**fields, "results": results}, ensure_ascii=False)
 
     def count(self, status: Status) -> int:
@@ -95,17 +98,24 @@ class CheckRuns:
         self._kept: set[asyncio.Task[None]] = set()
         """Those that will delete results."""
 
-    async def report(self, slug: str) -> CheckReport | None:
-        """Return the last run of a tenant, if it is not older than ten minutes. Raises StoreUnavailable."""
+    async def report(self, slug: str, *, made_at: float) -> CheckReport | None:
+        """Return the last run of a tenant, if it is not older than ten minutes.
+
+        Parameters: made_at, when the tenant was made. Raises StoreUnavailable.
+        """
         found = _read(await self._store.get_meta(_key(slug)))
-        if found is None or found.began_at + KEPT < self._clock():
+        if found is None or found.made_at != made_at or found.began_at + KEPT < self._clock():
             return None
         if found.state is RunState.RUNNING and found.began_at + LONGEST_RUN < self._clock():
             return replace(found, state=RunState.INTERRUPTED)
         return found
 
-    async def begin(self, slug: str, contexts: Sequence[Context], *, version: int | None) -> None:
-        """Begin a run. Parameters: contexts, of the providers of a tenant; version, of its draft.
+    async def begin(
+        self, slug: str, contexts: Sequence[Context], *, version: int | None, made_at: float
+    ) -> None:
+        """Begin a run.
+
+        Parameters: contexts, of the providers of a tenant; version, of its draft; made_at, when it was made.
 
         Raises: ChecksRefused while another one runs, or too soon after it; StoreUnavailable.
         """
@@ -117,7 +127,7 @@ class CheckRuns:
             pause = LONGEST_RUN if earlier.state is RunState.RUNNING else PAUSE
             if (left := earlier.began_at + pause - now) > 0:
                 raise ChecksRefused("checks of this tenant ran a moment ago", retry_after=int(left) + 1)
-        run = CheckReport(RunState.RUNNING, now, version)
+        run = CheckReport(RunState.RUNNING, now, version, made_at)
         if not await self._store.swap_meta(_key(slug), expected=text, value=run.text()):
             raise ChecksRefused("checks of this tenant have just begun", retry_after=int(PAUSE))
         _start(self._run(slug, contexts, run), self._runs)
@@ -200,6 +210,7 @@ def _read(text: str | None) -> CheckReport | None:
         if found is None:
             return None
         results = tuple(CheckResult(**{**one, "status": Status(one["status"])}) for one in found["results"])
-        return CheckReport(RunState(found["state"]), float(found["began_at"]), found["version"], results)
+        began_at, made_at = float(found["began_at"]), float(found["made_at"])
+        return CheckReport(RunState(found["state"]), began_at, found["version"], made_at, results)
     except (ValueError, TypeError, KeyError):
         return None

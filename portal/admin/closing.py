@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from portal.admin.events import Act
-from portal.admin.logins import delete_all
+from portal.admin.logins import StoredTenantLogins
 from portal.admin.tenants import TenantAdmin
-from portal.clock import Clock
-from portal.stores.tenant_logins import TenantLogins
 from portal.stores.tenant_records import TenantStatus
 
 
@@ -22,19 +19,11 @@ class Closed:
 
 
 class Closing:
-    """Changes what a tenant may do, together with its logins.
+    """Changes what a tenant may do, together with its logins."""
 
-    Logins of a slug that has a file are those of the file's tenant: they stay.
-    """
-
-    def __init__(
-        self, tenants: TenantAdmin, logins: TenantLogins, *, has_file: Callable[[str], bool], clock: Clock
-    ) -> None:
-        """Parameters: clock, that of the database."""
+    def __init__(self, tenants: TenantAdmin, logins: StoredTenantLogins) -> None:
         self._tenants = tenants
         self._logins = logins
-        self._has_file = has_file
-        self._clock = clock
 
     async def set_status(self, slug: str, status: TenantStatus, act: Act) -> Closed:
         """Set the status of a tenant; suspending it ends its logins.
@@ -45,10 +34,10 @@ class Closing:
         before = (await self._tenants.get(slug)).status
         ended = 0
         if before == TenantStatus.SUSPENDED and status != before:
-            ended = await self._end_logins(slug)
+            ended = await self._logins.end(slug)
         changed = await self._tenants.set_status(slug, status, act)
         if status == TenantStatus.SUSPENDED:
-            ended = await self._end_logins(slug)
+            ended = await self._logins.end(slug)
         return Closed(changed, ended)
 
     async def remove(self, slug: str, act: Act) -> int:
@@ -57,9 +46,4 @@ class Closing:
         Raises TenantMissing, StoreUnavailable.
         """
         await self._tenants.remove(slug, act)
-        return await self._end_logins(slug)
-
-    async def _end_logins(self, slug: str) -> int:
-        if self._has_file(slug):
-            return 0
-        return await delete_all(self._logins, slug, until=self._clock())
+        return await self._logins.end(slug)

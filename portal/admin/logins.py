@@ -137,6 +137,24 @@ class LoginAdmin:
         return str(session), float(signed_in_at)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredTenantLogins:
+    """The logins at the tenants of the database. Those of a slug that has a file are the file's tenant's.
+
+    Parameters: clock, that of the database.
+    """
+
+    logins: TenantLogins
+    has_file: Callable[[str], bool]
+    clock: Clock
+
+    async def end(self, slug: str) -> int:
+        """End all logins at a tenant; return how many. Raises StoreUnavailable."""
+        if self.has_file(slug):
+            return 0
+        return await delete_all(self.logins, slug, until=self.clock())
+
+
 async def delete_all(logins: TenantLogins, slug: str, *, until: float) -> int:
     """Delete the logins at a tenant that were made until a time; return how many. Raises StoreUnavailable."""
     ended = 0

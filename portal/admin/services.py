@@ -13,7 +13,7 @@ from portal.admin.domains import Domains
 from portal.admin.drafts import Drafts
 from portal.admin.file_sign_ins import FileSignIns
 from portal.admin.health import ProviderHealth
-from portal.admin.logins import LoginAdmin
+from portal.admin.logins import LoginAdmin, StoredTenantLogins
 from portal.admin.setup_links import SetupLinks
 from portal.admin.summaries import Summaries
 from portal.admin.tenants import TenantAdmin
@@ -77,7 +77,10 @@ def admin_services(
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
     in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
     store, clock = database.tenants, database.time
-    tenants = TenantAdmin(store, reader, worker=in_thread, clock=clock)
+    logins = StoredTenantLogins(
+        database.tenant_logins, has_file=lambda slug: registry.file_of(slug) is not None, clock=clock
+    )
+    tenants = TenantAdmin(store, reader, worker=in_thread, end_logins=logins.end, clock=clock)
     drafts = Drafts(store, tenants, in_thread, conflicts=registry.conflicts, clock=clock)
     setup_links = SetupLinks(store, public_url=settings.public_url, file_of=registry.file_of, clock=clock)
     file_sign_ins = FileSignIns(
@@ -112,12 +115,7 @@ def admin_services(
         logins=LoginAdmin(
             database.tenant_logins, store, tenants=registry.get, logouts=logouts, vault=vault, clock=clock
         ),
-        closing=Closing(
-            tenants,
-            database.tenant_logins,
-            has_file=lambda slug: registry.file_of(slug) is not None,
-            clock=clock,
-        ),
+        closing=Closing(tenants, logins),
         health=ProviderHealth(relying_party, tokens),
         summaries=Summaries(registry, store),
     )

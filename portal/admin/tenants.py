@@ -7,7 +7,7 @@ a revision that no portal could serve is refused with the problems of its conten
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 import yaml
@@ -28,6 +28,10 @@ _log = structlog.get_logger("portal.admin")
 
 _LATEST = 2**53
 """More than every number of a revision."""
+
+
+EndLogins = Callable[[str], Awaitable[int]]
+"""Ends all logins at the tenant with a slug, and returns how many."""
 
 
 class TenantMissing(PortalError):
@@ -76,7 +80,7 @@ class TenantAdmin:
     """The acts on tenants of the database.
 
     Parameters: reader, of contents; worker, reads them for a server, whose event loop must not wait;
-    conflicts, see there; clock, that of the database.
+    conflicts, end_logins, see there; clock, that of the database.
     """
 
     def __init__(
@@ -86,12 +90,14 @@ class TenantAdmin:
         *,
         worker: ContentWorker | None = None,
         conflicts: Conflicts = no_conflicts,
+        end_logins: EndLogins | None = None,
         clock: Clock,
     ) -> None:
         self._store = store
         self._reader = reader
         self._worker = worker or ContentWorker(reader)
         self._conflicts = conflicts
+        self._end_logins = end_logins
         self._vault = reader.vault
         self._clock = clock
 
@@ -246,6 +252,8 @@ class TenantAdmin:
         Parameters: again, the revision that it comes from; test, as in `Revision`; draft, as in
         `TenantStore.publish`. Raises: TenantChanged, StoreUnavailable.
         """
+        if not record.live:
+            await self._end_earlier_logins(record.slug)
         now = self._clock()
         newest = await self._store.list_revisions(record.slug, before=_LATEST, most=1)
         number = max([record.live, *(one.number for one in newest)]) + 1
@@ -269,7 +277,20 @@ class TenantAdmin:
             await release_unstated(self._store, self._worker, record.slug, act, clock=self._clock)
         except StoreUnavailable as error:  # it is published; `domain_upkeep` releases them
             _log.warning("domains_not_released", tenant=record.slug, code=error.code)
+        if not record.live:
+            try:
+                await self._end_earlier_logins(record.slug)
+            except StoreUnavailable as error:  # it is published, and there are seldom more since above
+                _log.warning("earlier_logins_not_ended", tenant=record.slug, code=error.code)
         return revision
+
+    async def _end_earlier_logins(self, slug: str) -> None:
+        """End logins at a removed tenant of this slug.
+
+        A process that ended during the removal leaves them, and one that has not noticed it stores them.
+        """
+        if self._end_logins is not None:
+            await self._end_logins(slug)
 
 
 def author(revision: Revision) -> str:

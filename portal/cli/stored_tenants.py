@@ -20,6 +20,7 @@ from portal.errors import ConfigurationError, Problem
 if TYPE_CHECKING:
     from portal.admin.closing import Closed, Closing
     from portal.admin.events import Act
+    from portal.admin.logins import StoredTenantLogins
     from portal.admin.tenants import TenantAdmin
     from portal.config.settings import Settings
     from portal.stores.tenant_records import TenantStatus
@@ -59,7 +60,6 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
     Secrets that FILE names (${NAME}, file:/path) are read and sealed. Its host names and e-mail domains count
     as approved by you. While the tenants folder has a file of the same name, that file is served.
     """
-    from portal.admin.logins import delete_all
     from portal.tenancy.loading import slug_of
 
     settings = settings_of(config)
@@ -69,8 +69,6 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
     async def work(admin: TenantAdmin, database: Database) -> int:
         with typed.places_of(name):
             revision, _ = await admin.publish(name, typed.text, operator_act(reason), resolve=typed.resolve)
-        if revision.number == 1 and file_of(settings, name) is None:  # of a removed tenant of this name
-            await delete_all(database.tenant_logins, name, until=database.time())
         domains = await opened_domains(settings, database)
         for claimed, owner in (await domains.approve_all(revision, operator_act(reason))).items():
             click.echo(f"{claimed} belongs to {owner} and does not count for {name}.", err=True)
@@ -225,8 +223,13 @@ def _set_status(slug: str, status: TenantStatus, reason: str, config: Path | Non
 def _closing(admin: TenantAdmin, database: Database, settings: Settings) -> Closing:
     from portal.admin.closing import Closing
 
-    return Closing(
-        admin,
+    return Closing(admin, _logins(database, settings))
+
+
+def _logins(database: Database, settings: Settings) -> StoredTenantLogins:
+    from portal.admin.logins import StoredTenantLogins
+
+    return StoredTenantLogins(
         database.tenant_logins,
         has_file=lambda slug: file_of(settings, slug) is not None,
         clock=database.time,
@@ -249,7 +252,8 @@ def _with_admin(settings: Settings, work: Callable[[TenantAdmin, Database], Awai
 
     async def with_key_ring(database: Database) -> T:
         await check_key_ring(database, ring)
-        admin = TenantAdmin(database.tenants, reader, clock=database.time)
+        end_logins = _logins(database, settings).end
+        admin = TenantAdmin(database.tenants, reader, end_logins=end_logins, clock=database.time)
         return await work(admin, database)
 
     return with_store(settings, with_key_ring)

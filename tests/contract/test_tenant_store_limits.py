@@ -76,6 +76,8 @@ def every_operation(tenants: TenantStore) -> dict[str, Awaitable[object]]:
         "add_tenant": {"tenant": new_tenant()},
         "publish": {"draft": 1},
         "purge_events": {"before": at(1)},
+        "prove_domain": {"replaces": new_claim()},
+        "delete_domain": {"replaces": new_claim()},
     }
     operations: dict[str, Awaitable[object]] = {}
     for name, function in inspect.getmembers(TenantStore, inspect.iscoroutinefunction):

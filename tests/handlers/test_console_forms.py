@@ -318,14 +318,13 @@ async def test_checks_run_in_the_background_and_show_their_results(console: Cons
         begun = await console.admin.submit(page.form("/draft/checks"), {})
     assert begun.status == 200
     assert 'http-equiv="refresh"' in begun.text
-    runs = console.services.checks
     gate.set()
     await until_done(console)
     done = await console.get(console.admin, CHECKS)
     assert 'http-equiv="refresh"' not in done.text
     text = words(done)
     assert "In order Metadata discovery" in text
-    report = await runs.report("globex")
+    report = await console.check_report()
     assert report is not None
     assert {one.check for one in report.results} >= {"dns", "discovery", "redirect_uri"}
     again = await console.admin.submit(done.form("/draft/checks"), {})
@@ -379,7 +378,7 @@ async def edit(console: ConsoleWorld) -> None:
 
 async def until_done(console: ConsoleWorld, slug: str = "globex") -> None:
     for _ in range(150):
-        report = await console.services.checks.report(slug)
+        report = await console.check_report(slug)
         if report is not None and report.state is check_runs.RunState.DONE:
             return
         await asyncio.sleep(0.1)

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 from portal.access.accounts import AccountRule, Operator
 from portal.access.rules import Comparison, Rule
 from portal.admin.actors import Actor, ActorType
+from portal.admin.check_runs import CheckReport
 from portal.admin.events import Act, EventKind
 from portal.admin.services import AdminServices
 from portal.admin.viewers import Viewer
@@ -111,6 +112,11 @@ class ConsoleWorld:
         return functools.partial(
             resolve_reference, context=LoadContext(SecretFiles(folder), environ=os.environ)
         )
+
+    async def check_report(self, slug: str = "globex") -> CheckReport | None:
+        """The last run of the live checks of a tenant's draft."""
+        made_at = (await self.services.tenants.get(slug)).created_at
+        return await self.services.checks.report(slug, made_at=made_at)
 
     async def until_served(self, revision: int, slug: str = "globex") -> None:
         """Wait until the portal serves a revision of a tenant of the database."""

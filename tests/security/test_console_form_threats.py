@@ -119,7 +119,7 @@ async def test_T6_checks_of_a_draft_reach_no_private_address(console: ConsoleWor
             page = await console.get(console.admin, CHECKS)
             await console.admin.submit(post_form(page, CHECKS), {})
             await until_done(console)
-        report = await console.services.checks.report("globex")
+        report = await console.check_report()
         assert report is not None
         assert report.state is RunState.DONE
         dns = next(one for one in report.results if one.check == "dns")
@@ -138,7 +138,7 @@ async def test_T6_a_draft_with_a_private_address_is_a_problem_beside_the_field(c
         assert 'id="error-issuer"' in page.text
         begun = await console.admin.submit(post_form_of_checks(await console.get(console.admin, CHECKS)), {})
         assert begun.status == 200
-        assert await console.services.checks.report("globex") is None
+        assert await console.check_report() is None
 
 
 def post_form_of_checks(page: Response) -> Form:

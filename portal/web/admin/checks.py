@@ -84,7 +84,8 @@ class ChecksHandler(DraftFormHandler):
 
     async def get(self, tenant: str) -> None:
         draft = await self.open_draft(tenant)
-        self.show("admin/checks.html", self._page(draft, await self.services.checks.report(tenant)))
+        report = await self.services.checks.report(tenant, made_at=draft.tenant.created_at)
+        self.show("admin/checks.html", self._page(draft, report))
 
     async def post(self, tenant: str) -> None:
         draft = await self.open_draft(tenant)
@@ -92,11 +93,12 @@ class ChecksHandler(DraftFormHandler):
             self.redirect(self.request.path, status=303)
             return
         try:
-            await self.services.checks.begin(tenant, self._contexts(draft.loaded), version=draft.version)
+            contexts, made_at = self._contexts(draft.loaded), draft.tenant.created_at
+            await self.services.checks.begin(tenant, contexts, version=draft.version, made_at=made_at)
         except ChecksRefused as error:
             self.set_status(error.status)
             self.set_header("Retry-After", str(error.retry_after))
-            report = await self.services.checks.report(tenant)
+            report = await self.services.checks.report(tenant, made_at=draft.tenant.created_at)
             notice = f"The checks cannot begin yet. Try again in {error.retry_after} seconds."
             self.show("admin/checks.html", self._page(draft, report, notice))
         else:

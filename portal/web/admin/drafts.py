@@ -49,7 +49,7 @@ class DraftHandler(AdminHandler):
         draft = self.note_draft(review.draft)
         published = number_of(self.get_query_argument("published", ""))
         can_publish = self.viewer.may(Right.PUBLISH, tenant)
-        checks = await self.services.checks.report(tenant)
+        checks = await self.services.checks.report(tenant, made_at=draft.tenant.created_at)
         base = f"/admin/t/{tenant}/draft"
         link = self.viewer.link
         live = draft.tenant.live

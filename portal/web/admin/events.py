@@ -68,7 +68,9 @@ class EventsHandler(AdminHandler):
         if not self.viewer.operator and self.portal.registry.is_of_operator(tenant):
             found = await self._of_file(tenant, before)
         else:
-            found = await self.services.store.list_events(tenant=tenant, before=before, most=_AT_ONCE + 1)
+            found = await self.services.store.list_events(
+                tenant=tenant, before=before, since=await self._since(tenant), most=_AT_ONCE + 1
+            )
         if not found:  # those of a removed tenant stay
             await self.require_tenant(tenant)
         shown = found[:_AT_ONCE]
@@ -79,6 +81,13 @@ class EventsHandler(AdminHandler):
             later_url=f"{base}?before={shown[-1].id}" if len(found) > _AT_ONCE else None,
         )
         self.show("admin/events.html", page)
+
+    async def _since(self, tenant: str) -> float:
+        """Only operators see the events of a removed tenant that had the same slug (THREATS T5)."""
+        if self.viewer.operator:
+            return 0.0
+        record = await self.services.store.get_tenant(tenant)
+        return record.created_at if record is not None else 0.0
 
     async def _of_file(self, slug: str, before: str | None) -> list[Event]:
         """The events since a tenant is in a file, for its admins; only the latest.

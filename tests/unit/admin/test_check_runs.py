@@ -59,6 +59,9 @@ def result(check: str, seen: str = "seen") -> CheckResult:
     return CheckResult("acme", "default", check, Status.PASS, seen)
 
 
+MADE_AT = 5.25
+
+
 class Bench:
     """Two processes with the same database."""
 
@@ -69,10 +72,10 @@ class Bench:
         self.here, self.there = (CheckRuns(self.meta, clock=lambda: self.now) for _ in range(2))
 
     async def begin(self, runs: CheckRuns | None = None, slug: str = "acme") -> None:
-        await (runs or self.here).begin(slug, [], version=7)
+        await (runs or self.here).begin(slug, [], version=7, made_at=MADE_AT)
 
     async def state(self, runs: CheckRuns) -> RunState | None:
-        report = await runs.report("acme")
+        report = await runs.report("acme", made_at=MADE_AT)
         return report.state if report is not None else None
 
     async def until(self, state: RunState) -> None:
@@ -94,17 +97,18 @@ def test_every_process_shows_the_progress_and_the_results(short_steps: None) -> 
             await bench.begin()
             await bench.until(RunState.RUNNING)
             async with asyncio.timeout(5):
-                while not (report := await bench.there.report("acme")) or not report.results:
+                while not (report := await bench.there.report("acme", made_at=MADE_AT)) or not report.results:
                     await asyncio.sleep(0.005)
             assert [one.check for one in report.results] == ["first"]
             bench.checks.may_end.set()
             await bench.until(RunState.DONE)
-            report = await bench.there.report("acme")
+            report = await bench.there.report("acme", made_at=MADE_AT)
             assert report is not None
             assert (report.version, report.count(Status.PASS)) == (7, 2)
+            assert await bench.there.report("acme", made_at=MADE_AT + 1) is None, "of the next tenant"
             assert len(report.results[1].seen) < 1_000
             bench.now += KEPT + 1
-            assert await bench.there.report("acme") is None
+            assert await bench.there.report("acme", made_at=MADE_AT) is None
             await bench.here.close()
 
     asyncio.run(story())
@@ -187,6 +191,6 @@ def test_a_run_of_a_later_version_is_none(text: str) -> None:
     async def story() -> None:
         bench = Bench()
         bench.meta.values["live_checks:acme"] = text
-        assert await bench.here.report("acme") is None
+        assert await bench.here.report("acme", made_at=MADE_AT) is None
 
     asyncio.run(story())
