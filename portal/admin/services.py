@@ -80,7 +80,14 @@ def admin_services(
     logins = StoredTenantLogins(
         database.tenant_logins, has_file=lambda slug: registry.file_of(slug) is not None, clock=clock
     )
-    tenants = TenantAdmin(store, reader, worker=in_thread, end_logins=logins.end, clock=clock)
+    tenants = TenantAdmin(
+        store,
+        reader,
+        worker=in_thread,
+        conflicts=registry.conflicts,
+        end_logins=logins.end,
+        clock=clock,
+    )
     drafts = Drafts(store, tenants, in_thread, conflicts=registry.conflicts, clock=clock)
     setup_links = SetupLinks(store, public_url=settings.public_url, file_of=registry.file_of, clock=clock)
     file_sign_ins = FileSignIns(

@@ -177,7 +177,8 @@ class TenantAdmin:
         StoreUnavailable.
         """
         record, earlier = await self.get(slug), await self.revision(slug, number)
-        if record.live and (await self.revision(slug, record.live)).content == earlier.content:
+        live = (await self._store.read_revisions([(slug, record.live)]))[:1]
+        if [(one.content, one.format) for one in live] == [(earlier.content, earlier.format)]:
             raise ConfigurationError([Problem(slug, f"revision {number} is the same as the live revision")])
         if earlier.format > FORMAT:
             raise RevisionOfLaterVersion(f"revision {number} of {slug} has format {earlier.format}")

@@ -13,6 +13,8 @@ _LONG = re.compile(r"[A-Za-z0-9_-]{43,}")
 _OF_NO_NAME = re.compile(r"[A-Z_]")
 """What the ids of tenants and providers never have, and one token in 10^10 lacks."""
 _MOST_ENCODINGS = 5
+_LONGEST = 2048
+"""Characters; no page has an address as long as this, and decoding takes time."""
 _REMOVED = "…"
 
 
@@ -24,6 +26,8 @@ def logged_path(path: str) -> str:
     """
     if _API_CALL.match(path):
         return path
+    if len(path) > _LONGEST:
+        return f"/{_REMOVED}"
     decoded = path
     for _ in range(_MOST_ENCODINGS):
         decoded = unquote(decoded)

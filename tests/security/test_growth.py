@@ -120,6 +120,8 @@ NO_UNTRUSTED_INPUT = {
     "portal.admin.test_redirect_uris": "writes",
     "portal.web.admin.test_login_views": "splits the issuer of a valid draft",
     "portal.admin.tenants": "writes",
+    "portal.admin.file_sign_ins": "stored by the portal",
+    "portal.stores.sqlite.tenant_logins": "stored by the portal",
     "portal.admin.summaries": "writes",
     "portal.admin.organisation_name": "one line of at most 300 characters of a stored draft",
     "portal.web.admin.diff": "a pattern of bounded length at the beginning of a line",
