@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import structlog
+
 from portal.admin.change_limit import ChangeLimit
 from portal.admin.check_runs import CheckRuns
 from portal.admin.closing import Closing
@@ -30,6 +32,8 @@ from portal.stores.tenant_store import Database, TenantStore
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.registry import Registry
 from portal.tenancy.stored import ContentReader, may_use_private_networks
+
+_log = structlog.get_logger("portal.admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,10 @@ def admin_services(
 ) -> AdminServices:
     """Make the services of a portal.
 
-    Parameters: new_relying_party, makes one that shares no cache with any other; callbacks, of the main site.
+    Parameters: new_relying_party, makes one that shares no cache with any other; callbacks, of the main site;
+    registry, which has read the tenant files.
     """
+    _warn_about_operators(settings, registry)
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
     in_thread = ContentWorker(replace(reader, presets=available_presets(settings.presets)))
     store, clock = database.tenants, database.time
@@ -126,6 +132,14 @@ def admin_services(
         health=ProviderHealth(relying_party, tokens),
         summaries=Summaries(registry, store),
     )
+
+
+def _warn_about_operators(settings: Settings, registry: Registry) -> None:
+    """Report operators that nobody can be: a misspelt tenant looks like a console that does not open."""
+    named = dict.fromkeys(operator.tenant for operator in settings.operators)
+    missing = [tenant for tenant in named if registry.file_of(tenant) is None]
+    if missing:
+        _log.warning("operators_without_tenant_file", tenants=missing)
 
 
 def _domains(
