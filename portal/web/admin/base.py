@@ -43,7 +43,7 @@ class AdminHandler(PageHandler):
     """Whether it is for tenants of the database only; for those of a file the response is 409."""
     _allowed = False
     _draft_name = ""
-    _own_draft = False
+    own_draft = False
 
     @property
     def services(self) -> AdminServices:
@@ -89,7 +89,7 @@ class AdminHandler(PageHandler):
         """Show the name of a draft in the navigation, and who changed it last."""
         self._draft_name = organisation_name(draft.slug, draft.stored)
         me = self.viewer.actor_for(draft.slug).as_json()
-        self._own_draft = draft.record is not None and draft.record.author == me
+        self.own_draft = draft.record is not None and draft.record.author == me
         return draft
 
     def require_database(self, slug: str) -> None:
@@ -152,7 +152,7 @@ class AdminHandler(PageHandler):
             operator=self.viewer.operator,
             opens_console=self.viewer.opens_console,
             tenant=self.card(live) if live else unknown_tenant_card(slug, self._draft_name),
-            own_draft=self._own_draft,
+            own_draft=self.own_draft,
             pages=pages_of(slug, self.viewer, path=self.request.path, in_file=in_file),
         )
 

@@ -163,7 +163,7 @@ class TestClaimsHandler(TestLoginHandler):
                 planned,
                 self.viewer.actor_for(draft.slug).as_json(),
                 typed=form.values,
-                notice=_CHANGED_HERE if self._own_draft else _CHANGED,
+                notice=_CHANGED_HERE if self.own_draft else _CHANGED,
             )
             self.set_status(409)
             self.show("admin/test_result.html", page)

@@ -243,8 +243,9 @@ def test_many_and_long_records_are_read(count: int, size: int) -> None:
 async def test_D1_more_records_or_bytes_are_refused_before_they_are_read(
     monkeypatch: pytest.MonkeyPatch, count: int, size: int
 ) -> None:
+    wire = response_with(count, size)  # takes longer than a search may
+
     def respond(query: dns.message.Message, number: int) -> bytes:
-        wire = response_with(count, size)
         return query.id.to_bytes(2, "big") + wire[2:]
 
     async with name_server() as server:
