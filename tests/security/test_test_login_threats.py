@@ -443,7 +443,7 @@ async def test_A6_L8_what_a_drafts_provider_says_is_text(console: ConsoleWorld) 
     tester.provider.faults.mutate_id_token = forged
     await tester.draft(lambda content: f"{content}\naccess: {{require: [{{claim: name, equals: '<b>x'}}]}}\n")
     page = await tester.test()
-    assert "The test login succeeded" in page.text, page.text
+    assert "Signed in at the provider, but your rules refuse this account" in page.text, page.text
     assert "<img src=x" not in page.text
     assert "<b>x" not in page.text
     assert "\u202e" not in page.text

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from portal.errors import BadRequest
 
@@ -68,17 +68,25 @@ class Form:
     def __getitem__(self, name: str) -> str:
         return self.values[name]
 
+    def bounded(self) -> Form:
+        """The form with values as a page may show them: too long ones are cut."""
+        longest = {one.name: 4 * one.longest for one in self.fields}
+        return replace(
+            self, values={name: value[: longest.get(name, 0)] for name, value in self.values.items()}
+        )
+
     def refuse(self, name: str, sentence: str) -> None:
         """Add a sentence beside a field, for what its pattern cannot tell."""
         self.errors.setdefault(name, sentence)
 
     def views(self) -> dict[str, FieldView]:
         """The fields as the page shows them, by name."""
+        shown = self.bounded().values
         return {
             one.name: FieldView(
                 one.name,
                 one.label,
-                self.values[one.name][: 4 * one.longest],
+                shown[one.name],
                 self.errors.get(one.name),
                 one.hint,
                 one.longest,

@@ -186,11 +186,12 @@ class GeneralHandler(DraftFormHandler):
         found = sort_problems(problems, GENERAL_FIELDS, (), other_providers=True)
         errors = {name: as_sentence(Problem("", text)) for name, text in found.beside.items()}
         errors |= _rule_errors(problems) | (form.errors if form else {})
+        shown = form.bounded() if form else None
         return GeneralPage(
             slug=draft.slug,
             fields=asked_views(GENERAL_FIELDS, opened.values, errors=errors, typed=form),
-            access=_shown_access(form, opened.access) if form else opened.access,
-            admins=(_typed_admins(form, opened.admins) if form else None) or opened.admins,
+            access=_shown_access(shown, opened.access) if shown else opened.access,
+            admins=(_typed_admins(shown, opened.admins) if shown else None) or opened.admins,
             errors=errors,
             hints={one.name: one.hint for one in _RULE_FIELDS},
             labels={one.name: one.label for one in _RULE_FIELDS},
