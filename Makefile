@@ -3,14 +3,17 @@
 SHELL := bash
 PYTHON_IN := .venv/bin/python
 
-.PHONY: help demo test check lint unit test-matrix mutants format docs bench bench-peers bench-tenants profile chaos lock release clean
+.PHONY: help demo example test check lint unit test-matrix mutants format docs bench bench-peers bench-sockets bench-tenants profile chaos lock release clean
 
 help: ## what this Makefile can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## the portal with two organisations, ready to sign in to
-	@scripts/setup.sh runtime
-	@exec .venv/bin/portal demo
+demo: ## the portal with two organisations, ready to sign in to; LISTEN=127.0.0.1:9080 PUBLIC_URL=… for another address
+	@exec scripts/demo.sh $(if $(LISTEN),--listen "$(LISTEN)") $(if $(PUBLIC_URL),--public-url "$(PUBLIC_URL)") \
+	  $(if $(DATA),--data "$(DATA)")
+
+example: ## a page of your own with the demo: NAME=vanilla, htmx or react-vite; LISTEN=127.0.0.1:9080 for another address
+	@exec scripts/example.sh "$(NAME)" $(if $(LISTEN),--listen "$(LISTEN)")
 
 test: ## every check and every test, as CI runs them
 	@scripts/setup.sh test
@@ -58,6 +61,10 @@ bench-peers: ## the portal beside other products; ONLY=calls,paced ROUNDS=3 for 
 	@scripts/setup.sh test
 	@$(PYTHON_IN) -m bench.peers $(if $(ONLY),--only $(ONLY)) $(if $(PRODUCTS),--products "$(PRODUCTS)") \
 	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(WRITE),--write)
+
+bench-sockets: ## 1,000 WebSockets for 10 minutes: memory, latency, CPU time; ARGS="--minutes 1" for less
+	@scripts/setup.sh test
+	@$(PYTHON_IN) -m bench.sockets $(ARGS)
 
 bench-tenants: ## 10,000 tenants: start-up, memory, how soon a change is served, latency; ARGS="--only start" for less
 	@scripts/setup.sh test

@@ -87,7 +87,7 @@ def steps(portal: RunningPortal, signed_in: SignedIn, login: Login) -> list[tupl
         )
 
     def live() -> None:
-        call = app.live_calls.add(login, api, "/orders", _ignore)
+        call = app.live_calls.add(login, api, "/orders", _ignore, tenant="bench")
         app.live_calls.remove(call)
 
     return [
@@ -102,7 +102,10 @@ def steps(portal: RunningPortal, signed_in: SignedIn, login: Login) -> list[tupl
         ("session and login: read, alone", lambda: app.sessions.open_session(cookie, "bench")),
         ("session: compare the hash of the secret", lambda: cookie.matches(cookie.secret_hash)),
         ("login: its registration is live", lambda: accepting_registration(directory, login)),
-        ("login: access rules of the tenant", lambda: check_path_access(tenant, login, "/v1/orders")),
+        (
+            "login: access rules of the tenant",
+            lambda: check_path_access(tenant, login, "/v1/orders", api=api),
+        ),
         ("token: valid, not refused", lambda: app.sessions.tokens(login)),
         ("call: watch it until its login ends", live),
         ("request to the API: build and check the head", request_head),

@@ -19,6 +19,8 @@ from tornado.web import Application
 
 from portal.admin.domain_upkeep import DomainUpkeep
 from portal.admin.services import admin_services
+from portal.admin.user_events import UserEvents
+from portal.background import kept_running
 from portal.clock import Clock, now
 from portal.config.settings import Settings
 from portal.keys.client_key_ring import ClientKeyRing
@@ -27,7 +29,7 @@ from portal.keys.key_ring_watch import KeyRingWatch
 from portal.keys.vault import Vault
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
-from portal.ops.descriptors import connection_limit
+from portal.ops.descriptors import DEFAULT_CONNECTIONS, connection_limit
 from portal.ops.metrics import Metrics
 from portal.ops.sockets import listening_sockets
 from portal.ops.worker_loads import WorkerLoad
@@ -40,7 +42,9 @@ from portal.sessions.probe import StoreProbe
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenRefresher
 from portal.sessions.services import SessionParts
+from portal.sessions.session_watch import SessionWatch
 from portal.sessions.upkeep import StoreUpkeep
+from portal.sessions.user_logins import UserLogins
 from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
 from portal.stores.tenant_store import Database
@@ -55,13 +59,18 @@ from portal.web.api_proxy.live_calls import LiveCalls
 from portal.web.assets import AssetHandler, assets_folder, load_templates
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
+from portal.web.front_ends.service import FrontEnds
+from portal.web.languages import load_languages
 from portal.web.monitoring import metrics_application
 from portal.web.product_files import product_files
+from portal.web.remembered import RememberedOrganisations
 from portal.web.server.http_exchange import RequestLimits
 from portal.web.server.http_server import HttpServer
 from portal.web.server.listener import ConnectionServer
 from portal.web.server.stopping import GracefulServer, RequestsInFlight, StopDelays, accept_waiting
+from portal.web.session_streams import SessionStreams
 from portal.web.sites import Sites
+from portal.web.websocket.open_sockets import OpenSockets
 
 _log = structlog.get_logger("portal")
 
@@ -112,7 +121,10 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     def new_relying_party() -> RelyingParty:
         return RelyingParty(http, clock=store.time, client_keys=client_keys)
 
-    parts = SessionParts(store, Vault(keyring), directory, new_relying_party())
+    user_events = UserEvents(store.tenants, clock=store.time, lost=metrics.user_events_lost.inc)
+    parts = SessionParts(
+        store, Vault(keyring), directory, new_relying_party(), ended=user_events.session_ended
+    )
     sites = Sites(settings.public_url, registry.by_host)
     reader = BatchedReader(store, clock=store.time)
     tokens = parts.token_refresher(may_refresh=clock_check.may_refresh)
@@ -137,11 +149,13 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         client_keys=client_keys,
         http=http,
         logos=TenantLogos(http),
+        remembered=RememberedOrganisations(parts.vault),
         store=store,
         store_probe=StoreProbe(store, reader),
         clock_check=clock_check,
         sites=sites,
         templates=load_templates(),
+        languages=load_languages(),
         product=product_files(settings.product),
         clock=store.time,
         in_flight=RequestsInFlight(),
@@ -152,6 +166,15 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
             registry=registry,
             metrics=metrics,
         ),
+        session_streams=SessionStreams(
+            SessionWatch(store=store, directory=directory, tenant_state=registry.get, clock=store.time),
+            most=(settings.limits.connections or DEFAULT_CONNECTIONS) // 2,
+            metrics=metrics,
+        ),
+        user_events=user_events,
+        user_logins=UserLogins(store.tenant_logins, logouts=logouts, clock=store.time),
+        sockets=OpenSockets(settings.limits, metrics.sockets),
+        front_ends=FrontEnds(settings.front_ends, registry.get),
     )
     record = GenerationRecord(settings.keys, without_password(settings.database))
     check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=store.time))
@@ -228,6 +251,7 @@ async def running(
     built = build(settings, clock=clock)
     portal = built.portal
     upkeep = TenantUpkeep(portal, built.stored_tenants)
+    await portal.front_ends.check(portal.registry.all())
     await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker)
     await built.key_ring.reload()
     stop_delays = stop_delays or StopDelays()
@@ -251,9 +275,11 @@ async def running(
         yield built
     finally:
         portal.in_flight.draining = True
+        await portal.session_streams.close_all()
         server.accept_everything()
         await accept_waiting(sockets or (), linger=stop_delays.handshake)
         server.stop()
+        await portal.sockets.go_away()
         if not await http_server.drain(quiet=stop_delays.request, longest=_DRAIN_SECONDS):
             _log.warning("requests_cut_off", count=http_server.in_flight)
         stopped.set()
@@ -289,14 +315,18 @@ def _start_background_tasks(
         clock=portal.clock,
     )
     store_upkeep = StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store)
-    return [
-        asyncio.create_task(upkeep.run(stopped)),
-        asyncio.create_task(built.database_check.watch(stopped)),
-        asyncio.create_task(store_upkeep.run(stopped)),
-        asyncio.create_task(portal.live_calls.watch(stopped)),
-        asyncio.create_task(built.key_ring.run(stopped)),
-        asyncio.create_task(domain_upkeep.run(stopped)),
-    ]
+    loops = (
+        upkeep.run,
+        built.database_check.watch,
+        store_upkeep.run,
+        portal.live_calls.watch,
+        portal.session_streams.run,
+        portal.user_events.run,
+        portal.sockets.watch,
+        built.key_ring.run,
+        domain_upkeep.run,
+    )
+    return [asyncio.create_task(kept_running(loop, stopped)) for loop in loops]
 
 
 async def _close_connections(server: ConnectionServer, metrics_server: ConnectionServer) -> None:
@@ -342,4 +372,5 @@ async def close(built: RunningPortal) -> None:
     await built.relying_party.close()
     await built.portal.logos.close()
     await built.portal.http.close()
+    await built.portal.front_ends.close()
     await built.portal.store.close()

@@ -97,7 +97,8 @@ class CrossSiteRequest(PortalError):
     title = "This request did not come from the portal"
     advice = (
         "Nothing was done. Open the portal itself and try again from there; "
-        "API calls must be made from the portal's own pages and carry the header X-Portal-CSRF: 1."
+        "API calls must be made from the portal's own pages, and need the header X-Portal-CSRF: 1 to change "
+        "anything."
     )
 
 
@@ -128,6 +129,32 @@ class PayloadTooLarge(PortalError):
     advice = "Send less data in one request."
 
 
+class WebSocketRefused(BadRequest):
+    """The request asks for a WebSocket in an invalid form."""
+
+    code = "websocket_refused"
+    title = "This is not a valid WebSocket handshake"
+    advice = "Open WebSockets with the browser's own WebSocket object."
+
+
+class WebSocketVersionUnsupported(PortalError):
+    """The handshake is for another version of the protocol (RFC 6455 4.4)."""
+
+    status = 426
+    code = "websocket_version_unsupported"
+    title = "Only version 13 of the WebSocket protocol is supported"
+    advice = "Use a current browser."
+
+
+class WebSocketUnsupported(PortalError):
+    """The server that reads the requests cannot upgrade connections."""
+
+    status = 501
+    code = "websocket_unsupported"
+    title = "WebSockets need the portal's own HTTP server"
+    advice = "The operator can remove `server: tornado` from portal.yaml."
+
+
 class LoginRequired(PortalError):
     """This session has no live login at this tenant."""
 
@@ -135,6 +162,18 @@ class LoginRequired(PortalError):
     code = "login_required"
     title = "Please sign in"
     advice = "You are not signed in to this organisation. Sign in to continue."
+
+
+class CookiesBlocked(PortalError):
+    """The browser keeps no cookies, so a login attempt that it began cannot be told from another's."""
+
+    status = 400
+    code = "cookies_blocked"
+    title = "Your browser blocks cookies"
+    advice = (
+        "You are not signed in. The portal needs a cookie to recognize this browser when it comes back from "
+        "the sign-in service. Allow cookies for this site in the settings of your browser, then start again."
+    )
 
 
 class LoginEndedDuringCall(LoginRequired):

@@ -9,23 +9,31 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import Rule, URLSpec
 from tornado.web import Application
 
-from portal.web.account import AccountHandler, SessionInfoHandler
+from portal.web.account import AccountHandler, EndLoginHandler, EndOtherLoginsHandler
 from portal.web.admin.routes import ADMIN_ROUTES, ANY_ADDRESS, TENANT
 from portal.web.admin.setup import SetupHandler
+from portal.web.api_proxy.admission import API_PATH
 from portal.web.api_proxy.handler import ApiServer
-from portal.web.base import NotFoundHandler
 from portal.web.callback import CallbackHandler, PostedCallbackHandler, TestCallbackHandler
+from portal.web.chooser import ChooserHandler, FindHandler, ForgetHandler
 from portal.web.client_keys import KeySetHandler, TenantKeySetHandler
 from portal.web.context import Portal
+from portal.web.cookie_check import CookieCheckHandler
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE, SETUP_COOKIE
-from portal.web.home import ChooserHandler, TenantHomeHandler, TenantHomeRedirectHandler
+from portal.web.developer import DeveloperHandler
+from portal.web.front_ends.routing import front_end_delegate
+from portal.web.home import TenantHomeHandler, TenantHomeRedirectHandler
+from portal.web.language_choice import LanguageHandler
 from portal.web.login import InitiateLoginHandler, LoginHandler
 from portal.web.logout import AllSignedOutHandler, LogoutHandler, SignedOutHandler, TenantLogoutHandler
 from portal.web.monitoring import HealthHandler, ReadyHandler
+from portal.web.not_found import NotFoundHandler
 from portal.web.product import ProductFileHandler
 from portal.web.provider_logout import BackchannelLogoutHandler, FrontchannelLogoutHandler
 from portal.web.server.dispatch import Dispatcher
 from portal.web.server.request_body import BodyRule, BodyRules
+from portal.web.session import SessionEventsHandler, SessionHandler
+from portal.web.signed_in import SignedInHandler
 from portal.web.tenant_files import TenantLogoHandler, TenantStyleHandler
 
 _TENANT = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
@@ -43,7 +51,7 @@ LARGEST_YAML_FORM = 256 * 1024
 def dispatcher(portal: Portal, application: Application) -> Dispatcher:
     """Return the delegate that serves a portal: API calls by `ApiServer`, all else by the application."""
     return Dispatcher(
-        api_target=re.compile(rf"{_TENANT}/api(?:[/?].*)?", re.DOTALL),
+        api_target=re.compile(rf"{API_PATH}.*", re.DOTALL),
         api=ApiServer(portal),
         application=application,
         bodies=body_rules(),
@@ -70,18 +78,21 @@ def body_rules() -> BodyRules:
                 largest=LARGEST_FORM,
                 cookies=(SESSION_COOKIE, SETUP_COOKIE),
             ),
-            BodyRule(re.compile(rf"{_TENANT}/"), largest=LARGEST_FORM, cookies=(SESSION_COOKIE,)),
+            BodyRule(re.compile(rf"{_TENANT}/developer"), largest=LARGEST_FORM, cookies=(SESSION_COOKIE,)),
         ]
     )
 
 
 class PortalApplication(Application):
-    """An application that finds the handlers of a login without comparing one route after the other."""
+    """An application that finds the handlers of a login without comparing one route after the other.
+
+    Front ends have the addresses that none of the portal's own begin like, and the root of some hosts.
+    """
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         found = _LOGIN.fullmatch(request.path)
         if found is None:
-            return super().find_handler(request, **kwargs)
+            return front_end_delegate(self, request) or super().find_handler(request, **kwargs)
         handler = LoginHandler if found["page"] == "login" else CallbackHandler
         return self.get_handler_delegate(request, handler, path_kwargs={"tenant": found["tenant"].encode()})
 
@@ -92,19 +103,28 @@ def routes() -> list[Rule]:
         (rf"{_TENANT}/login", LoginHandler),
         (rf"{_TENANT}/callback", CallbackHandler),
         (rf"{_TENANT}/", TenantHomeHandler),
+        (rf"{_TENANT}/developer", DeveloperHandler),
         (_TENANT, TenantHomeRedirectHandler),
         (rf"{_TENANT}/initiate-login", InitiateLoginHandler),
         (rf"{_TENANT}/callback/{_PROVIDER}", CallbackHandler),
         (rf"{_TENANT}/callback/{_PROVIDER}/test-[0-9a-f]{{16}}", TestCallbackHandler),
         (rf"{_TENANT}/finish-login", PostedCallbackHandler),
+        (rf"{_TENANT}/cookie-check", CookieCheckHandler),
         (rf"{_TENANT}/logout", TenantLogoutHandler),
         (rf"{_TENANT}/signed-out", SignedOutHandler),
+        (rf"{_TENANT}/signed-in", SignedInHandler),
         (rf"{_TENANT}/backchannel-logout", BackchannelLogoutHandler),
         (rf"{_TENANT}/frontchannel-logout", FrontchannelLogoutHandler),
         (r"/", ChooserHandler),
-        (r"/session", SessionInfoHandler),
+        (r"/find", FindHandler),
+        (r"/forget", ForgetHandler),
+        (r"/session", SessionHandler),
+        (r"/session/events", SessionEventsHandler),
         (r"/account", AccountHandler),
+        (r"/account/end", EndLoginHandler),
+        (r"/account/end-others", EndOtherLoginsHandler),
         (r"/logout", LogoutHandler),
+        (r"/language", LanguageHandler),
         (r"/signed-out", AllSignedOutHandler),
         (r"/\.well-known/jwks\.json", KeySetHandler),
         (rf"{_TENANT}/jwks\.json", TenantKeySetHandler),

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from portal.admin.event_upkeep import EventUpkeep
+from portal.background import kept_running
 from portal.errors import PortalError, StartupError
 from portal.oidc.provider import Provider
 from portal.pauses import is_set_within
@@ -68,16 +70,19 @@ class TenantUpkeep:
             may_delete=portal.clock_check.may_sweep,
         )
         registry, metrics = self._portal.registry, self._portal.metrics
-        await asyncio.gather(
-            registry.watch(
-                stop, accepted=self._is_accepted, count_without_file=metrics.tenants_without_file.set
+        loops = (
+            partial(
+                registry.watch,
+                accepted=self._is_accepted,
+                count_without_file=metrics.tenants_without_file.set,
             ),
-            self.registrations.run(stop),
-            self.owners.run(stop),
-            self._follow_stored_tenants(stop),
-            events.run(stop),
-            SecretWatch(registry.all, clock=self._portal.clock, measure=metrics.expiries.set).run(stop),
+            self.registrations.run,
+            self.owners.run,
+            self._follow_stored_tenants,
+            events.run,
+            SecretWatch(registry.all, clock=self._portal.clock, measure=metrics.expiries.set).run,
         )
+        await asyncio.gather(*(kept_running(loop, stop) for loop in loops))
 
     async def read_stored_tenants(self) -> None:
         """Serve the tenants of the database as they are now. Raises StoreUnavailable."""

@@ -21,7 +21,7 @@ T = TypeVar("T")
 SLICE_SECONDS = 0.002
 """No item of a slice begins later than this after the slice began."""
 _TURN_SECONDS = 0.0005
-_PAUSE_SECONDS = 0.001
+_PAUSE_SECONDS = 0.003
 _pauses: ContextVar[bool] = ContextVar("pauses", default=True)
 
 
@@ -52,7 +52,7 @@ def without_pauses() -> Iterator[None]:
 
 
 def in_turns(items: Iterable[T]) -> Iterator[T]:
-    """Yield each item, for a loop in a thread: the thread pauses for a millisecond after each half.
+    """Yield each item, for a loop in a thread: the thread pauses for 3 ms after each half millisecond.
 
     Otherwise it would give up the interpreter's lock only after 5 ms (`sys.getswitchinterval`), each time
     that the event loop waits for it: several times for each request. In the main thread there is no pause.

@@ -172,7 +172,7 @@ def run_tests(families: Iterable[Family]) -> Results:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", FAULTS, *named, f"--junit-xml={report}"]
-        subprocess.run(command, cwd=ROOT, env=make_environment(), stdin=subprocess.DEVNULL, check=False)
+        subprocess.run(command, cwd=ROOT, env=make_environment(folder), stdin=subprocess.DEVNULL, check=False)
         return read_reports([report])
 
 

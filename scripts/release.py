@@ -33,6 +33,7 @@ NEEDED = (
     "portal/_templates/base.html",
     "portal/_static/portal.css",
     "portal/demo/pages/base.html",
+    "portal/demo/front_end/index.html",
 )
 """Files of the wheel other than Python modules, one of each kind."""
 _START_SECONDS = 60.0

@@ -37,8 +37,32 @@ KINDS = (
     "keycloak",
     "browser",
 )
-PATHS = {"tornado": ("tests/handlers", "tests/security/test_framing_threats.py")}
-"""Where the tests of a kind are, if not in the folder of its name. `tornado` uses `server: tornado`."""
+PATHS = {
+    "tornado": (
+        *(
+            f"tests/handlers/test_{name}.py"
+            for name in (
+                "api",
+                "api_timeouts",
+                "bad_input",
+                "busy_database",
+                "explorer",
+                "front_ends",
+                "head",
+                "long_responses",
+                "pages",
+                "session_events",
+                "start",
+                "story",
+            )
+        ),
+        "tests/security/test_framing_threats.py",
+    )
+}
+"""Where the tests of a kind are, if not in the folder of its name.
+
+`tornado` uses `server: tornado`: the tests for which it matters what reads requests.
+"""
 LONGEST_FIRST = (
     "security",
     "browser",
@@ -52,7 +76,7 @@ LONGEST_FIRST = (
     "hostile",
 )
 """The order in which kinds begin, so that the lanes end at about the same time."""
-LANES = 3
+LANES = 4
 """How many kinds run at a time, on two processors: they wait for servers and browsers much of the time."""
 SPREAD = ("unit", "processes", "handlers", "tornado", "contract", "security")
 """Kinds whose tests run on all processors (pytest-xdist) when no other kind runs beside them.

@@ -30,7 +30,9 @@ ACCOUNTS = (("globex", "gina", "globex-gina"), ("acme", "alice", "acme-alice"))
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One file of docs/images: a window of this size in CSS pixels, showing a tenant's home after a call."""
+    """One file of docs/images: a window of this size in CSS pixels, showing a tenant's developer page after
+    a call.
+    """
 
     name: str
     width: int
@@ -105,7 +107,7 @@ def responses(url: str) -> bool:
 
 
 def take(browser: Browser, url: str, picture: Picture, path: Path) -> None:
-    """Sign in to both organisations, call Acme's API, open the switcher, and take the picture."""
+    """Sign in to both organisations, open the switcher of the order desk, and take the picture."""
     context = browser.new_context(
         viewport={"width": picture.width, "height": picture.height},
         device_scale_factor=picture.scale,
@@ -115,10 +117,10 @@ def take(browser: Browser, url: str, picture: Picture, path: Path) -> None:
     page = context.new_page()
     for tenant, user, password in ACCOUNTS:
         sign_in(page, f"{url}/t/{tenant}/login", user, password)
-    expect(page).to_have_url(f"{url}/t/acme/")
-    page.get_by_role("button", name="GET /orders", exact=True).click()
-    expect(page.locator(".response-code")).to_have_text("200 OK")
-    page.locator(".switcher summary").click()
+    expect(page).to_have_url(f"{url}/desk/acme/")
+    expect(page.locator("#order-list")).not_to_have_attribute("aria-busy", "true")
+    page.locator("#switcher").click()
+    expect(page.locator("#organisations")).to_be_visible()
     page.mouse.move(0, 0)
     page.screenshot(path=path)
     context.close()

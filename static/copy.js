@@ -4,15 +4,16 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   if (!navigator.clipboard) break;
   button.hidden = false;
   const label = button.firstChild;
+  const before = label.textContent;
   button.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(button.dataset.copy);
-      label.textContent = "Copied";
+      label.textContent = button.dataset.done;
     } catch {
-      label.textContent = "Select and copy it";
+      label.textContent = button.dataset.failed;
     }
     setTimeout(() => {
-      label.textContent = "Copy";
+      label.textContent = before;
     }, 2000);
   });
 }

@@ -25,17 +25,22 @@ let returning = null;
 const secondsLeft = Number(box.dataset.expiresIn);
 const ahead = secondsLeft > 0 ? expiresAt - secondsLeft - Date.now() / 1000 : 0;
 
-function remainingText(seconds) {
-  const hours = Math.floor(seconds / 3600);
-  const minutes = Math.floor((seconds % 3600) / 60);
-  const rest = Math.floor(seconds % 60);
-  if (hours) return `${hours} h ${minutes} min left`;
-  if (minutes) return `${minutes} min ${String(rest).padStart(2, "0")} s left`;
-  return `${rest} s left`;
+/** A text of the page, in the reader's language, with its values. */
+function text(name, values = {}) {
+  return box.dataset[`text${name}`].replace(/%\((\w+)\)s/g, (_, key) => values[key]);
 }
 
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+function remainingText(left) {
+  const hours = Math.floor(left / 3600);
+  const minutes = Math.floor((left % 3600) / 60);
+  const seconds = Math.floor(left % 60);
+  if (hours) return text("Hours", { hours, minutes });
+  if (minutes) return text("Minutes", { minutes, seconds: String(seconds).padStart(2, "0") });
+  return text("Seconds", { seconds });
+}
+
+function setText(element, shown) {
+  if (element.textContent !== shown) element.textContent = shown;
 }
 
 function show() {
@@ -46,14 +51,14 @@ function show() {
   box.dataset.state = over || ended ? "over" : soon ? "soon" : "good";
   again.hidden = ended || !over || refreshes;
   if (ended) {
-    setText(left, "Ended");
-    setText(hint, "This token is no longer used.");
+    setText(left, text("Ended"));
+    setText(hint, text("Unused"));
   } else if (over) {
-    setText(left, "Expired");
-    setText(hint, refreshes ? "The portal renews it at your next call." : "It cannot be renewed: sign in again to continue.");
+    setText(left, text("Expired"));
+    setText(hint, text(refreshes ? "RenewedLater" : "Final"));
   } else {
     setText(left, remainingText(seconds));
-    setText(hint, refreshes ? "The portal renews it for you." : "It cannot be renewed: you will be asked to sign in again.");
+    setText(hint, text(refreshes ? "Renewed" : "FinalLater"));
   }
   showEnd(ended);
 }
@@ -62,10 +67,11 @@ function show() {
 function showEnd(ended) {
   const another = user !== null;
   if (ended) {
-    setText(noticeText, another ? `You are signed in here as ${user} now.` : "Your sign-in here has ended.");
-    setText(noticeLink, another ? "Reload this page" : "Sign in again");
+    setText(noticeText, another ? text("Another", { user }) : text("Over"));
+    setText(noticeLink, text(another ? "Reload" : "Again"));
     noticeLink.href = another ? location.pathname : box.dataset.loginUrl;
   }
+  if (notice.hidden === ended) document.dispatchEvent(new CustomEvent("portal:ended", { detail: ended }));
   notice.hidden = !ended;
   for (const element of shownWhileSignedIn) element.hidden = ended;
 }

@@ -17,6 +17,7 @@ from tornado.ioloop import IOLoop
 
 from portal.ops.logging import configure_logging
 from portal.web.assets import load_templates
+from portal.web.languages import load_languages
 from tests.kit.console import ConsoleWorld, console_world
 from tests.kit.loop_monitor import HOLD_PROPERTY, LoopMonitor
 from tests.kit.world import World
@@ -42,6 +43,7 @@ def _templates_are_compiled_once() -> Iterator[None]:
     """All portals of a test process share the templates: to compile them takes 40 ms of CPU time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("portal.app.load_templates", functools.cache(load_templates))
+        patch.setattr("portal.app.load_languages", functools.cache(load_languages))
         yield
 
 

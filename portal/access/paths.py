@@ -16,14 +16,17 @@ from portal.access.rules import AccessRules, Claims, PathRules, ReadValues, Refu
 Segments = tuple[str, ...]
 
 
-def path_refusal(access: Iterable[AccessRules], claims: Claims, path: str) -> Refusal | None:
-    """The first rule for a path of the API that these claims do not satisfy; None when all are satisfied.
+def path_refusal(
+    access: Iterable[AccessRules], claims: Claims, path: str, *, api: str = ""
+) -> Refusal | None:
+    """The first rule for a path of an API that these claims do not satisfy; None when all are satisfied.
 
-    Parameters: path, percent-encoded as sent to the API, already accepted by `rules.target_url` of
+    Parameters: api, the name of the API, empty for the default one; path,
+    percent-encoded as sent to the API, already accepted by `rules.target_url` of
     portal.web.api_proxy.
     """
     entries = ReadValues()
-    parts = [rules.paths for rules in access if rules.paths]
+    parts = [paths for rules in access if (paths := rules.paths_of(api))]
     if not parts:
         return None
     written, readable = written_segments(path), readable_segments(path)  # only once: slow for a long path
@@ -31,7 +34,7 @@ def path_refusal(access: Iterable[AccessRules], claims: Claims, path: str) -> Re
         for applicable in _applicable(paths, written, readable):
             refusal = first_refusal(applicable.require, claims, entries)
             if refusal is not None:
-                return Refusal(f"{applicable.path}: {refusal.rule}", refusal.found)
+                return Refusal(f"{applicable.place}: {refusal.rule}", refusal.found)
     return None
 
 

@@ -71,12 +71,19 @@ class PathRules:
 
     path: str
     require: tuple[Rule, ...]
+    api: str = ""
+    """The name of the API; empty for the default API."""
     segments: tuple[str, ...] = field(init=False, repr=False)
     readable: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "segments", written_segments(self.path))
         object.__setattr__(self, "readable", readable_segments(self.path))
+
+    @property
+    def place(self) -> str:
+        """The path, after the name of its API if it has one."""
+        return f"{self.api}: {self.path}" if self.api else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,16 @@ class AccessRules:
     paths: tuple[PathRules, ...] = ()
     contact: str | None = None
     """Whom a refused user should ask, as text."""
+    _by_api: Mapping[str, tuple[PathRules, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = dict.fromkeys(one.api for one in self.paths)
+        by_api = {name: tuple(one for one in self.paths if one.api == name) for name in names}
+        object.__setattr__(self, "_by_api", by_api)
+
+    def paths_of(self, api: str) -> tuple[PathRules, ...]:
+        """The path rules for an API. Parameters: api, its name; empty for the default API."""
+        return self._by_api.get(api, ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,8 @@ def _recipient(root: Mapping[str, object], path: KeyPath) -> object:
         several = root.get("providers")
         provider = several.get(path[1]) if isinstance(several, Mapping) else None
     addresses = [provider.get(key) for key in _ADDRESSES] if isinstance(provider, Mapping) else []
-    return [_as_shown_value(one) for one in addresses], root.get("api") if path[-1] in _CERTIFICATE else None
+    apis = (root.get("api"), root.get("apis")) if path[-1] in _CERTIFICATE else None
+    return [_as_shown_value(one) for one in addresses], apis
 
 
 def _as_shown_value(value: object) -> object:

@@ -21,6 +21,7 @@ from portal.admin.publication import (
 from portal.clock import Clock
 from portal.config.yaml_document import parse_document
 from portal.errors import ConfigurationError, Problem
+from portal.sentences import message, plural_sentence
 from portal.stores.tenant_records import Draft, Revision, TenantRecord
 from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
@@ -250,12 +251,22 @@ def _missing_tests(
 def _blocking(draft: OpenDraft) -> tuple[str, ...]:
     """What nobody may publish."""
     if draft.of_later_version:
-        return (f"The draft {_LATER}.",)
+        return (
+            message(
+                "The draft was made by a later version of the portal; it is kept, and cannot be edited or "
+                "published here."
+            ),
+        )
     if draft.record is None or (draft.live is not None and draft.stored == draft.live.content):
-        return ("There is no change to publish.",)
+        return (message("There is no change to publish."),)
     if draft.problems:
-        count = len(draft.problems)
-        return (f"The draft has {count} problem{'s' if count > 1 else ''} that must be corrected first.",)
-    if draft.loaded is not None and (sentence := short_session(draft.loaded.tenant)):
-        return (sentence,)
+        return (
+            plural_sentence(
+                "The draft has %(count)s problem that must be corrected first.",
+                "The draft has %(count)s problems that must be corrected first.",
+                len(draft.problems),
+            ),
+        )
+    if draft.loaded is not None and (too_short := short_session(draft.loaded.tenant)):
+        return (too_short,)
     return ()

@@ -36,6 +36,13 @@ class EventKind(StrEnum):
     """An admin or operator ended the login of a user."""
     LOGINS_ENDED = "logins_ended"
     """An admin or operator ended all logins at a tenant."""
+    SIGNED_IN = "signed_in"
+    """A user signed in. Only the user sees it, on the account page."""
+    SIGNED_OUT = "signed_out"
+    """A user signed out. Only the user sees it, on the account page."""
+    SESSION_ENDED = "session_ended"
+    """The login of a user ended; the reason says why: the provider ended it or refused to renew it, or the
+    user ended it on another device. Only the user sees it, on the account page."""
     DOMAIN_APPROVED = "domain_approved"
     """An operator approved a host name or an e-mail domain of a tenant."""
     DOMAIN_PROVEN = "domain_proven"

@@ -8,6 +8,7 @@ from typing import Any
 
 from portal.admin.editing import Keys, put_below, set_values, values
 from portal.config.field_types import is_slug
+from portal.sentences import message
 from portal.tenancy.presets import DEFAULT, Preset, Presets
 from portal.tenancy.presets.model import METADATA_PATHS
 from portal.tenancy.presets.templates import placeholders
@@ -65,10 +66,12 @@ def free_id(wanted: str, root: Mapping[str, object]) -> str:
 def id_problem(id_: str, root: Mapping[str, object]) -> str | None:
     """The sentence for an id that a further provider cannot have."""
     if not is_slug(id_):
-        return "Use small letters, digits and hyphens, at most 63, such as staff."
+        return message("Use small letters, digits and hyphens, at most 63, such as staff.")
     if id_ == RESERVED:
-        return "The console uses this word in an address; choose another one."
-    return "There is a provider with this short name already." if id_ in provider_keys(root) else None
+        return message("The console uses this word in an address; choose another one.")
+    return (
+        message("There is a provider with this short name already.") if id_ in provider_keys(root) else None
+    )
 
 
 def with_provider(content: str, slug: str, id_: str, first_id: str, keys: Mapping[str, object]) -> str:

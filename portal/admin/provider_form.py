@@ -12,6 +12,7 @@ from portal.admin.problem_words import in_words, states_no_access
 from portal.admin.provider_entries import issuer_of
 from portal.errors import Problem
 from portal.oidc.provider import ClientAuth
+from portal.sentences import message, sentence
 from portal.tenancy.presets import Preset
 from portal.tenancy.presets.templates import placeholders, value_at
 
@@ -125,7 +126,7 @@ def _of_preset(preset: Preset, name: str, *, others: set[Keys]) -> Asked:
 
 def _further(preset: Preset, *, several: bool) -> tuple[Asked, ...]:
     standard = ClientAuth(preset.client_auth)
-    default = ("", f"As usual: {standard}")
+    default = ("", sentence("As usual: %(standard)s", standard=standard))
     choices = (default, *((one.value, label) for one, label in _AUTH_LABELS.items()))
     return (
         Asked(
@@ -150,7 +151,9 @@ def _further(preset: Preset, *, several: bool) -> tuple[Asked, ...]:
             "more-scopes",
             "Scopes",
             ("scopes",),
-            help=f"With spaces between them. Without a value: {' '.join(preset.scopes)}",
+            help=sentence(
+                "With spaces between them. Without a value: %(scopes)s", scopes=" ".join(preset.scopes)
+            ),
             listed=True,
             more=True,
         ),
@@ -275,10 +278,16 @@ def _corrected(one: Asked, text: str) -> str:
 def note_on(one: Asked, now: Values) -> str:
     """The note on a field where only a part of what was pasted is used, or another field has it now."""
     if one.makes_issuer and not now.texts[one.name]:
-        return f"{one.label}: that was a URL with a path, so it is now the Issuer, under More settings."
+        return sentence(
+            "%(label)s: that was a URL with a path, so it is now the Issuer, under More settings.",
+            label=sentence(one.label),
+        )
     if one.key == ("issuer",):
-        return f"{one.label}: that was the URL of the metadata. The issuer is the part before /.well-known."
-    return f"{one.label}: that was a URL. Only its host name is needed."
+        return sentence(
+            "%(label)s: that was the URL of the metadata. The issuer is the part before /.well-known.",
+            label=sentence(one.label),
+        )
+    return sentence("%(label)s: that was a URL. Only its host name is needed.", label=sentence(one.label))
 
 
 def sort_problems(
@@ -302,18 +311,20 @@ def sort_problems(
     return Sorted(beside, tuple(here), elsewhere)
 
 
-def _with_label(message: str, about: Asked) -> str:
-    """A message for who sees a form: the label of the field in place of its keys, and no advice on files."""
-    if about.or_access and message.startswith("access "):
-        return "Needed, unless you state in General settings who may sign in: anyone can have such an account"
-    if _LACKS.search(message):
-        return f"{about.label} is missing"
+def _with_label(text: str, about: Asked) -> str:
+    """A text for who sees a form: the label of the field in place of its keys, and no advice on files."""
+    if about.or_access and text.startswith("access "):
+        return message(
+            "Needed, unless you state in General settings who may sign in: anyone can have such an account"
+        )
+    if _LACKS.search(text):
+        return sentence("%(label)s is missing", label=sentence(about.label))
     for on_files, here in _IN_FORMS.items():
-        message = message.replace(on_files, here)
-    message = in_words(message.removeprefix("providers.<name>."))
-    if message.startswith("looks like "):
-        return f"{about.label} {message}"
-    return re.sub(rf"^{re.escape('.'.join(about.key))} ", f"{about.label} ", message)
+        text = text.replace(on_files, here)
+    text = in_words(text.removeprefix("providers.<name>."))
+    if text.startswith("looks like "):
+        return f"{about.label} {text}"
+    return re.sub(rf"^{re.escape('.'.join(about.key))} ", f"{about.label} ", text)
 
 
 def _about(problem: Problem, fields: Sequence[Asked], at: Keys) -> Asked | None:

@@ -16,6 +16,7 @@ from portal.access.accounts import is_listed
 from portal.access.rules import Rule, sign_in_refusal
 from portal.admin.actors import Actor, ActorType, actor_of
 from portal.admin.draft_state import FailedTest, TestResult, sign_in_fingerprint
+from portal.sentences import message, sentence
 from portal.tenancy.model import Tenant
 
 LONGEST_VALIDITY = 24 * 3600.0
@@ -24,7 +25,7 @@ LONGEST_VALIDITY = 24 * 3600.0
 
 SHORTEST_SESSION = 5 * 60.0
 """Seconds that a login must last at least: an admin needs them to correct what was published."""
-ONE_OF_SEVERAL = (
+ONE_OF_SEVERAL = message(
     "Who may sign in, or who is an admin, has changed: a test login at one of the providers must show that "
     "somebody still may."
 )
@@ -83,7 +84,7 @@ def missing_tests(
 ) -> tuple[str, ...]:
     """Why the test logins do not suffice for a publication, in sentences; empty when they do."""
     providers = tuple(providers)
-    missing = tuple(f"{_title(one)}: {one.missing}" for one in providers if one.differs and one.missing)
+    missing = tuple(_about(one) for one in providers if one.differs and one.missing)
     if missing:
         return missing
     concerned = [one for one in providers if one.rules_differ]
@@ -96,7 +97,7 @@ def missing_tests(
     if not concerned or any(not one.missing for one in concerned):
         return ()
     if len(concerned) == 1:
-        return (f"{_title(concerned[0])}: {concerned[0].missing}",)
+        return (_about(concerned[0]),)
     return (ONE_OF_SEVERAL,)
 
 
@@ -108,17 +109,17 @@ def admin_warning(tenant: Tenant, tests: Iterable[TestResult], actor: Actor) -> 
     if actor.type is not ActorType.ADMIN:
         return ""
     if not tenant.admins:
-        return (
+        return message(
             "The draft has no admins: after its publication, only an operator can change this organisation."
         )
     own = [test for test in tests if actor_of(test.actor) == actor and test.provider in tenant.providers]
     if own and not any(is_listed(tenant.admins, test.provider, test.claims) for test in own):
-        return (
+        return message(
             "After its publication you would no longer be an admin: the account of your test login meets "
             "none of the rules of admins."
         )
     if not own and not any(one.accepts_issuer(actor.provider) for one in tenant.providers.values()):
-        return (
+        return message(
             "The draft no longer has the provider where you signed in: after its publication you would no "
             "longer be an admin, unless your account at another provider is one."
         )
@@ -130,7 +131,8 @@ def short_session(tenant: Tenant) -> str:
     durations = (tenant.session.idle, tenant.session.absolute)
     if all(one is None or one >= SHORTEST_SESSION for one in durations):
         return ""
-    return f"Logins must last at least {SHORTEST_SESSION // 60:.0f} minutes: see session."
+    minutes = f"{SHORTEST_SESSION // 60:.0f}"
+    return sentence("Logins must last at least %(minutes)s minutes: see session.", minutes=minutes)
 
 
 def counted_tests(providers: Iterable[TestedProvider]) -> str:
@@ -143,8 +145,9 @@ def counted_tests(providers: Iterable[TestedProvider]) -> str:
     return json.dumps({"tests": tests}) if tests else ""
 
 
-def _title(provider: TestedProvider) -> str:
-    return f"{provider.name} ({provider.id})"
+def _about(provider: TestedProvider) -> str:
+    title = f"{provider.name} ({provider.id})"
+    return sentence("%(title)s: %(missing)s", title=title, missing=sentence(provider.missing))
 
 
 def _tested(
@@ -164,9 +167,15 @@ def _tested(
     if failed is not None and (not missing or (test is not None and test.at > failed.at)):
         failed = None
     if failed is not None and failed.registration == fingerprint:
-        state, missing = Tested.FAILED, f"the last test login failed: {failed.title}."
+        state, missing = (
+            Tested.FAILED,
+            sentence("the last test login failed: %(title)s.", title=sentence(failed.title)),
+        )
     elif failed is not None:
-        state, missing = Tested.MISSING, "it has changed since the test login that failed; test it again."
+        state, missing = (
+            Tested.MISSING,
+            message("it has changed since the test login that failed; test it again."),
+        )
         failed = None
     elif test is None:
         rules = rules_differ or live is None or tenant.admins != live.admins
@@ -188,26 +197,28 @@ def _worth(
 ) -> tuple[Tested, str]:
     """What a test login that succeeded is worth, and why it does not count."""
     if test is None:
-        return Tested.MISSING, "nobody has made a test login yet."
+        return Tested.MISSING, message("nobody has made a test login yet.")
     if test.registration != fingerprint:
-        return Tested.MISSING, "it has changed since the test login; test it again."
+        return Tested.MISSING, message("it has changed since the test login; test it again.")
     if test.at + LONGEST_VALIDITY <= now:
-        return Tested.MISSING, "the test login is older than 24 hours; test it again."
+        return Tested.MISSING, message("the test login is older than 24 hours; test it again.")
     refusal = sign_in_refusal(tenant.access.get(id_, ()), test.claims)
     if refusal is not None:
-        return Tested.REFUSED, f"the account of the test login may not sign in: {refusal}."
+        return Tested.REFUSED, sentence(
+            "the account of the test login may not sign in: %(refusal)s.", refusal=refusal
+        )
     return Tested.GOOD, ""
 
 
 def _never_tested(*, new: bool, differs: bool, rules_differ: bool) -> str:
     """Why a test login is needed that nobody has made."""
     if new:
-        return "nobody has made a test login yet."
+        return message("nobody has made a test login yet.")
     if differs:
-        return "it has changed since it was published; test it again."
+        return message("it has changed since it was published; test it again.")
     if rules_differ:
-        return "who may sign in, or who is an admin, has changed; test it again."
-    return "nobody has tested this draft."
+        return message("who may sign in, or who is an admin, has changed; test it again.")
+    return message("nobody has tested this draft.")
 
 
 def _sign_in_rules(tenant: Tenant, id_: str) -> list[Rule]:

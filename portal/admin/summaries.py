@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from portal.admin.organisation_name import organisation_name
 from portal.errors import Problem
+from portal.sentences import message
 from portal.stores.tenant_records import Draft, TenantRecord, TenantStatus
 from portal.stores.tenant_store import TenantStore
 from portal.tenancy.index import fold
@@ -17,7 +18,9 @@ from portal.tenancy.model import Tenant
 from portal.tenancy.registry import Registry
 from portal.time_slices import in_slices
 
-OTHER_HAS_IT = "It claims a host name, an e-mail domain or a client that another organisation here has."
+OTHER_HAS_IT = message(
+    "It claims a host name, an e-mail domain or a client that another organisation here has."
+)
 """What is said of a conflict to who may not know the other organisation."""
 _MOST_FOUND = 1_000
 
@@ -147,11 +150,11 @@ def status_in_words(summary: Summary) -> str:
     """What a tenant may do now."""
     record = summary.record
     if summary.file is not None:
-        return "Live" if summary.live is not None else "Not served"
+        return message("Live") if summary.live is not None else message("Not served")
     if record is not None and record.status == TenantStatus.SUSPENDED:
-        return "Suspended"
+        return message("Suspended")
     if record is not None and record.live == 0:
-        return "Not published yet"
+        return message("Not published yet")
     if summary.live is None:
-        return "Not served"
-    return "Live" if summary.live.accepts_logins else "Closed to new logins"
+        return message("Not served")
+    return message("Live") if summary.live.accepts_logins else message("Closed to new logins")

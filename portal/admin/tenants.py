@@ -19,6 +19,7 @@ from portal.admin.events import Act, EventKind
 from portal.admin.stated_names import release_unstated
 from portal.clock import Clock
 from portal.errors import ConfigurationError, PortalError, Problem, StoreUnavailable
+from portal.sentences import sentence
 from portal.stores.tenant_records import Draft, Revision, TenantRecord, TenantStatus
 from portal.stores.tenant_store import TenantStore
 from portal.tenancy.loading import LoadedTenant
@@ -72,7 +73,9 @@ class TenantInFile(PortalError):
     def __init__(self, file_name: str) -> None:
         super().__init__(
             f"the tenant is in {file_name}",
-            explanation=f"Its settings are in the file {file_name}. Change them there.",
+            explanation=sentence(
+                "Its settings are in the file %(file_name)s. Change them there.", file_name=file_name
+            ),
         )
 
 

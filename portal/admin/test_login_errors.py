@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from portal.errors import PortalError
+from portal.sentences import message
 
 
 class TestLoginRefused(PortalError):
@@ -26,7 +27,7 @@ class TooManyTests(TestLoginRefused):
 
 def changed_meanwhile() -> TestLoginRefused:
     """The test login no longer belongs to what there is."""
-    return refused("The draft, or what is live, has changed since this test login began.")
+    return refused(message("The draft, or what is live, has changed since this test login began."))
 
 
 def refused(explanation: str) -> TestLoginRefused:

@@ -33,6 +33,7 @@ from portal.oidc.errors import ProviderDenied
 from portal.oidc.provider import Authentication, Provider
 from portal.oidc.refetch_budget import RefetchBudget
 from portal.oidc.relying_party import RelyingParty
+from portal.sentences import message
 from portal.sessions.attempts import OpenAttempt
 from portal.sessions.login_size import check_login_size
 from portal.sessions.login_warnings import missing_scopes, warnings_of
@@ -120,15 +121,15 @@ class TestLogins:
     def plan(self, draft: OpenDraft, provider: str) -> PlannedTest:
         """Return the test login at a provider of a draft. Raises TestLoginRefused."""
         if self._tenants.file_of(draft.slug) is not None:
-            raise refused("The settings of this organisation are in a file. It has no draft.")
+            raise refused(message("The settings of this organisation are in a file. It has no draft."))
         if draft.record is None:
-            raise refused("There is no draft: what is live has not been changed.")
+            raise refused(message("There is no draft: what is live has not been changed."))
         if draft.loaded is None or draft.problems:
-            raise refused("The draft has problems. Correct them before the test login.")
+            raise refused(message("The draft has problems. Correct them before the test login."))
         tenant = draft.loaded.tenant
         tested = tenant.providers.get(provider)
         if tested is None:
-            raise refused("The draft has no such provider.")
+            raise refused(message("The draft has no such provider."))
         uri = redirect_uri(tenant, tested, self._live(draft), self._callbacks)
         separate = uri != self._callbacks.callback_url(tenant, provider)
         return PlannedTest(tested, sign_in_fingerprint(tenant, provider), uri, separate)
@@ -366,7 +367,7 @@ def _act(viewer: Viewer, slug: str, taken: TakenAttempt, request: Act) -> Act:
         actor = viewer.actor_for(slug)
         if taken.sealed.test is not None and actor.as_json() == taken.sealed.test.actor:
             return replace(request, actor=actor)
-    raise refused("You are not, or no longer, who began this test login.")
+    raise refused(message("You are not, or no longer, who began this test login."))
 
 
 def _target(planned: PlannedTest) -> str:

@@ -97,7 +97,7 @@ def report(test: TestResult, tenant: Tenant) -> TestReport:
         lists=_choices(claims, shown, (list, str)),
         sign_in=_outcomes((rule for one in access for rule in one.require), claims, values),
         paths=tuple(
-            PathOutcomes(path.path, _outcomes(path.require, claims, values))
+            PathOutcomes(path.place, _outcomes(path.require, claims, values))
             for one in access
             for path in one.paths
         ),

@@ -67,7 +67,7 @@ def _provider_report(access: tuple[AccessRules, ...], claims: Claims) -> Iterato
     yield "    → may sign in" if allowed else "    → may not sign in"
     for rules in access if allowed else ():
         for part in rules.paths:
-            yield f"    {part.path}"
+            yield f"    {part.place}"
             yield from _lines(part.require, claims, indent="      ")
 
 

@@ -49,11 +49,21 @@ def serve(config: Path | None) -> int:
 @click.option(
     "--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Address to listen on."
 )
-def demo(data: Path | None, listen: str) -> int:
+@click.option(
+    "--public-url",
+    metavar="URL",
+    help="The portal's URL for browsers, when it is not http://localhost and the port, as behind a tunnel.",
+)
+@click.option(
+    "--front-end",
+    metavar="DIR|URL",
+    help="Your own page at /app/{tenant}/ instead of the order desk: a folder, or a development server.",
+)
+def demo(data: Path | None, listen: str, public_url: str | None, front_end: str | None) -> int:
     """Try the portal with two sample organisations, on this machine only."""
     from portal.demo.run import run_demo
 
-    return run_demo(data, listen)
+    return run_demo(data, listen, public_url=public_url, front_end=front_end)
 
 
 # --- tenants

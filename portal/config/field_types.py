@@ -22,6 +22,11 @@ from portal.outbound.url_rules import check_url
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_SIZE = re.compile(r"([0-9]{1,13})([KMG]?B)")
+_SIZE_UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+_LARGEST_SIZE = 1 << 40
+_RESOURCE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21\x22\x24-\x7e]{1,500}")
+_HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
@@ -63,6 +68,15 @@ def parse_duration(text: object) -> float:
     if not 0 <= seconds <= _LONGEST_DURATION:
         raise expected("a duration such as 90s, 10m, 12h or 7d, at most 366d")
     return seconds
+
+
+def parse_size(text: object) -> int:
+    """Return the bytes of a size such as `500KB`, `10MB` or `2GB`; the units are powers of 1024."""
+    match = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    size = int(match[1]) * _SIZE_UNITS[match[2]] if match else 0
+    if not 1 <= size <= _LARGEST_SIZE:
+        raise expected("a size such as 500KB, 10MB or 2GB, at most 1024GB")
+    return size
 
 
 def is_slug(text: str) -> bool:
@@ -184,6 +198,19 @@ def _scope(text: str) -> str:
     return text
 
 
+def _resource(text: str) -> str:
+    # RFC 8707 2: an absolute URI without a fragment
+    if not _RESOURCE.fullmatch(text):
+        raise expected("an absolute URI without #, such as https://billing.acme.example")
+    return text
+
+
+def _header_name(text: str) -> str:
+    if not _HEADER.fullmatch(text):
+        raise expected("the name of a header: letters, digits and hyphens")
+    return text
+
+
 def _param_name(text: str) -> str:
     if not _PARAM.fullmatch(text):
         raise refused("is not the name of a parameter: letters, digits and _ . : - only")
@@ -214,6 +241,14 @@ def _path(text: str) -> str:
     return text
 
 
+def _link(text: str) -> str:
+    parts = urlsplit(text) if text.isascii() and text.isprintable() else urlsplit("")
+    is_url = parts.scheme == "https" and parts.hostname is not None and "@" not in parts.netloc
+    if (_API_PATH.fullmatch(text) or is_url) and not _NOT_IN_URLS.search(text) and " " not in text:
+        return text
+    raise expected("an https URL, or a path of the portal such as /desk/acme/")
+
+
 def _text(**schema: object) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", **schema})
 
@@ -222,6 +257,11 @@ Duration = Annotated[
     float,
     PlainValidator(parse_duration),
     _text(title="duration", pattern="^[0-9]+[smhd]$", examples=["90s", "10m", "12h", "7d"]),
+]
+Size = Annotated[
+    int,
+    PlainValidator(parse_size),
+    _text(title="size", pattern="^[0-9]+[KMG]?B$", examples=["500KB", "10MB", "2GB"]),
 ]
 Slug = Annotated[str, AfterValidator(_slug), _text(title="slug", pattern=f"^{_SLUG.pattern}$")]
 Name = Annotated[str, _line(100), _text(minLength=1, maxLength=100)]
@@ -236,6 +276,12 @@ BaseUrl = Annotated[
 ]
 LogoutTemplate = Annotated[str, AfterValidator(_logout_template), _text(title="URL", pattern="^https?://")]
 HostName = Annotated[str, AfterValidator(_host_name), _text(title="host name", pattern="^[A-Za-z0-9.-]+$")]
+LinkUrl = Annotated[
+    str,
+    _line(500),
+    AfterValidator(_link),
+    _text(title="URL or path", pattern="^(https://|/([^/]|$))", maxLength=500),
+]
 ProviderDomain = Annotated[str, AfterValidator(_domain), _text(title="host name", pattern="^[A-Za-z0-9.-]+$")]
 EmailDomain = Annotated[
     str, AfterValidator(_email_domain), _text(title="domain", pattern="^[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)+$")
@@ -244,5 +290,11 @@ Color = Annotated[
     str, AfterValidator(_color), _text(title="colour", pattern="^#([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})$")
 ]
 ScopeToken = Annotated[str, AfterValidator(_scope), _text(title="scope", pattern='^[^\\s"\\\\]+$')]
+ResourceUri = Annotated[
+    str, AfterValidator(_resource), _text(title="URI", pattern="^[A-Za-z][A-Za-z0-9+.-]*:[^\\s#]+$")
+]
+HeaderName = Annotated[
+    str, AfterValidator(_header_name), _text(title="header name", pattern=f"^{_HEADER.pattern}$")
+]
 ParamName = Annotated[str, AfterValidator(_param_name), _text(pattern=f"^{_PARAM.pattern}$")]
 ApiPath = Annotated[str, AfterValidator(_path), _text(title="path", pattern="^/([^/].*)?$")]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -18,7 +18,9 @@ from portal.access.accounts import Operator
 from portal.config.claim_rules import MAX_ACCOUNTS, OperatorFile
 from portal.config.domain_settings import DomainSettings, DomainsFile
 from portal.config.event_settings import EventSettings, EventsFile
-from portal.config.field_types import Duration, Text, refused
+from portal.config.field_types import Duration, Slug, Text, refused
+from portal.config.front_ends import FrontEnd, FrontEndFile, front_ends_of
+from portal.config.limit_settings import LimitSettings, LimitsFile
 from portal.config.product import Product, ProductFile, product_of
 from portal.config.setting_types import SQLITE, DatabaseUrl, ListenAt, Network, ProxyNetwork, PublicUrl
 from portal.config.validation import FileModel, nearest, validate
@@ -48,14 +50,6 @@ class LogSettings:
 
     format: str = "console"
     level: str = "info"
-
-
-@dataclass(frozen=True, slots=True)
-class LimitSettings:
-    """The limits of one process."""
-
-    connections: int | None = None
-    """Of clients; None: as many as the limit of open files allows, at most 4,096."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +83,9 @@ class Settings:
     events: EventSettings = field(default_factory=EventSettings)
     operators: tuple[Operator, ...] = ()
     """Who may do everything in the console."""
+    chooser: str = "search"
+    """What the start page offers to find an organisation: `list`, `search` or `email`."""
+    front_ends: Mapping[str, FrontEnd] = field(default_factory=dict)
     setup_links: str = "propose"
     """What somebody with a setup link may do with a draft: `propose` or `publish` it."""
 
@@ -130,18 +127,6 @@ class LogFile(FileModel):
     )
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The lowest level of the lines that are written."
-    )
-
-
-class LimitsFile(FileModel):
-    """The limits of one process."""
-
-    connections: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
-        default=None,
-        description=(
-            "How many connections of clients may be open at a time; further ones wait. null: as many as the "
-            "limit of open files allows (two files each, and 256), at most 4,096."
-        ),
     )
 
 
@@ -218,6 +203,20 @@ class SettingsFile(FileModel):
             "tenants and whose claims meet its rule."
         ),
     )
+    chooser: Literal["list", "search", "email"] = Field(
+        default="search",
+        description=(
+            "How users find their organisation on the start page. search: by its exact name or a work e-mail "
+            "address, nothing is listed; list: all organisations are listed and searched, for intranets and "
+            "demonstrations; email: by a work e-mail address only."
+        ),
+    )
+    front_ends: dict[Slug, FrontEndFile] = Field(
+        default_factory=dict,
+        max_length=20,
+        description="Applications whose pages the portal serves, by a short name.",
+        json_schema_extra={"title": "mapping of [front ends](#front_ends)"},
+    )
     setup_links: Literal["propose", "publish"] = Field(
         default="propose",
         description="Whether who has a setup link may publish the tenant, or only propose it.",
@@ -247,7 +246,14 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     written = {key for key in document.root if (key,) not in from_environ}
     of_logo = folder if "product" in written and ("product", "logo") not in from_environ else Path()
     product = product_of(made.product, of_logo, place)
-    return _settings(made, dict.fromkeys(written, folder), product)
+    front_ends = front_ends_of(
+        made.front_ends,
+        public_url=made.public_url,
+        listen=made.listen,
+        folder=folder if "front_ends" in written else Path(),
+        place=place,
+    )
+    return replace(_settings(made, dict.fromkeys(written, folder), product), front_ends=front_ends)
 
 
 def _settings(made: SettingsFile, folders: Mapping[str, Path], product: Product) -> Settings:
@@ -266,11 +272,12 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path], product: Product)
         session=SessionSettings(made.session.idle, made.session.absolute),
         metrics_listen=made.metrics_listen,
         log=LogSettings(made.log.format, made.log.level),
-        limits=LimitSettings(made.limits.connections),
+        limits=made.limits.settings(),
         domains=DomainSettings(tuple(made.domains.nameservers)),
         product=product,
         events=EventSettings(made.events.retention),
         operators=tuple(Operator(one.tenant, one.account_rule()) for one in made.operators),
+        chooser=made.chooser,
         setup_links=made.setup_links,
     )
 
@@ -326,6 +333,7 @@ def _value(path: KeyPath, text: str, name: str) -> object:
     if (
         path[0] == "limits"
         or path in (("processes",), ("allow_private_networks",), ("max_removed_percent",), ("operators",))
+        or path == ("front_ends",)
         or (len(path) == 1 and isinstance(annotation, type) and issubclass(annotation, FileModel))
     ):
         return parse_inline(text, name)

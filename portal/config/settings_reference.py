@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from portal.config.reference import reference
+from portal.config.front_ends import FrontEndFile
+from portal.config.reference import reference, sections
 from portal.config.settings import SettingsFile
 
 _INTRODUCTION = """\
@@ -17,9 +18,17 @@ Every key is also an environment variable, which takes precedence over the file:
 Relative paths in the file are relative to the file's folder; those in variables and defaults to the working
 directory. Durations are written `90s`, `10m`, `12h` or `7d`. Keys in bold are required."""
 
+_FRONT_ENDS = """\
+## front_ends
+
+Applications by a short name; [Your page](../guides/your-page.md) shows how to make one. Their pages run on
+the portal's own origin: they can do what the user can do at every organisation that the user is signed in to.
+Changed files are served at once. These keys belong to each of them:"""
+
 
 def settings_reference() -> str:
     """Return the reference of the settings, in Markdown."""
-    return reference(
+    page = reference(
         SettingsFile, title="Settings", command="portal settings reference", introduction=_INTRODUCTION
     )
+    return "\n".join([page, _FRONT_ENDS, "", *sections(FrontEndFile)]).rstrip() + "\n"

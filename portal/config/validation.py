@@ -36,7 +36,6 @@ class FileModel(BaseModel):
 
 
 _ADVICE = {
-    "apis": "several APIs are not available yet; write one as api",
     "hd": 'unknown key; did you mean "hosted_domain"?',
     "prompt": "write it as authorize_params: {prompt: login}",
 }

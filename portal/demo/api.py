@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from portal.clock import Clock, now
+from portal.demo.announcements import Announcements
 from portal.demo.api_tokens import AccessTokenVerifier
 
 Record = dict[str, object]
@@ -31,10 +33,13 @@ class ApiSettings:
 
 
 class Records:
-    """The records of one API, in memory. Reading needs `read:<collection>`, adding `write:<collection>`."""
+    """The records of one API, in memory. Reading needs `read:<collection>`, adding `write:<collection>`,
+    deleting `delete:<collection>`.
+    """
 
     def __init__(self, collections: Collections) -> None:
         self._collections = {name: [copy.deepcopy(row) for row in rows] for name, rows in collections.items()}
+        self._numbers = {name: itertools.count(len(rows) + 1) for name, rows in collections.items()}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,10 +54,17 @@ class Records:
         """The record with this id."""
         return next((row for row in self._collections[collection] if row["id"] == record_id), None)
 
+    def remove(self, collection: str, record_id: str) -> bool:
+        """Delete a record. Returns False when there is none with this id."""
+        rows = self._collections[collection]
+        kept = [row for row in rows if row["id"] != record_id]
+        self._collections[collection] = kept
+        return len(kept) < len(rows)
+
     def add(self, collection: str, fields: Mapping[str, object]) -> Record:
         """Store a record under a new id and return it."""
         rows = self._collections[collection]
-        record = {**fields, "id": f"NEW-{len(rows) + 1}"}
+        record = {**fields, "id": f"NEW-{next(self._numbers[collection])}"}
         rows.append(record)
         return record
 
@@ -63,6 +75,7 @@ class SampleApi:
     def __init__(self, settings: ApiSettings) -> None:
         self.settings = settings
         self.records = Records(settings.collections)
+        self.announcements = Announcements()
         self.verifier = AccessTokenVerifier(
             issuer=settings.issuer,
             audience=settings.audience,

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
-import re
-from collections.abc import Iterable
 from http.client import responses
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +18,6 @@ from portal.demo.api_tokens import Caller, KeysUnavailable, TokenRefused
 
 _ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _PIECE = 64 * 1024
-_log = logging.getLogger(__name__)
 
 
 class ApiHandler(RequestHandler):
@@ -112,15 +108,17 @@ class CollectionHandler(ApiHandler):
             self.fail(400, "invalid_body", "Send a JSON object.")
             return
         record = self.api.records.add(collection, {**fields, "created_by": self.caller.subject})
+        self.api.announcements.added(collection, record)
         self.set_header("Location", f"{self.api.settings.base_path}/{collection}/{record['id']}")
         self.respond(record, status=201)
 
 
 class RecordHandler(ApiHandler):
-    """`/{collection}/{id}`: one record."""
+    """`/{collection}/{id}`: one record, to read or to delete."""
 
     def needed_scope(self) -> str:
-        return f"read:{self.path_args[0]}"
+        action = "delete" if self.request.method == "DELETE" else "read"
+        return f"{action}:{self.path_args[0]}"
 
     async def get(self, collection: str, record_id: str) -> None:
         record = self.api.records.find(collection, record_id)
@@ -128,6 +126,35 @@ class RecordHandler(ApiHandler):
             self.fail(404, "not_found", "There is no such record.")
             return
         self.respond(record)
+
+    async def delete(self, collection: str, record_id: str) -> None:
+        if not self.api.records.remove(collection, record_id):
+            self.fail(404, "not_found", "There is no such record.")
+            return
+        self.set_status(204)
+
+
+class SecretsHandler(ApiHandler):
+    """`/secrets?max_age=`: needs a sign-in with a second factor (RFC 9470), at most `max_age` seconds ago."""
+
+    async def get(self) -> None:
+        claims, longest = self.caller.claims, self.get_query_argument("max_age", "")
+        signed_in_at = claims.get("auth_time")
+        age = self.api.settings.clock() - signed_in_at if isinstance(signed_in_at, int) else float("inf")
+        if claims.get("acr") != "mfa" or (longest.isdecimal() and age > int(longest)):
+            self._challenge(longest if longest.isdecimal() else "")
+            return
+        self.respond({"organisation": self.api.settings.name, "secrets": ["The recipe is in the safe."]})
+
+    def _challenge(self, max_age: str) -> None:
+        """Ask for a step-up (RFC 9470 3)."""
+        message = "A sign-in with a second factor is required."
+        challenge = (
+            f'Bearer realm="{self.api.settings.id}", error="insufficient_user_authentication", '
+            f'error_description="{message}", acr_values="mfa"'
+        )
+        self.set_header("WWW-Authenticate", challenge + (f', max_age="{max_age}"' if max_age else ""))
+        self.fail(401, "insufficient_user_authentication", message)
 
 
 class NotFoundHandler(ApiHandler):
@@ -174,12 +201,12 @@ class StreamHandler(ApiHandler):
     """`/stream?interval=1&count=`: server-sent events, until `count` or until the client disconnects."""
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
-        self._client_gone = asyncio.Event()
+        self.client_gone = asyncio.Event()
         super().__init__(application, request, **kwargs)
 
     def on_connection_close(self) -> None:
         """Record that the client disconnected."""
-        self._client_gone.set()
+        self.client_gone.set()
 
     async def get(self) -> None:
         interval = _number(self.get_query_argument("interval", "1"), smallest=0.01, largest=60)
@@ -191,11 +218,11 @@ class StreamHandler(ApiHandler):
                 return
             if number < count:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._client_gone.wait(), interval)
+                    await asyncio.wait_for(self.client_gone.wait(), interval)
 
     async def send_piece(self, piece: bytes) -> bool:
         """Send a piece of a response. Returns False when the client has disconnected."""
-        if self._client_gone.is_set():
+        if self.client_gone.is_set():
             return False
         try:
             self.write(piece)
@@ -226,30 +253,3 @@ def _number(text: str, *, smallest: float, largest: float) -> float:
     except ValueError:
         return smallest
     return min(max(number, smallest), largest)
-
-
-ApiRoutes = Iterable[tuple[str, type[ApiHandler]]]
-
-
-def api_routes(api: SampleApi) -> ApiRoutes:
-    """The routes: path (a regular expression) → handler. The first match wins."""
-    base = re.escape(api.settings.base_path)
-    collection = "(" + "|".join(api.records.names) + ")"
-    return (
-        (f"{base}/{collection}", CollectionHandler),
-        (f"{base}/{collection}/([^/]+)", RecordHandler),
-        (f"{base}/echo(?:/.*)?", EchoHandler),
-        (f"{base}/stream", StreamHandler),
-        (f"{base}/download", DownloadHandler),
-        (f"{base}(?:/.*)?", NotFoundHandler),
-    )
-
-
-def api_application(api: SampleApi, routes: ApiRoutes | None = None) -> Application:
-    """The API as a Tornado application."""
-    routes = api_routes(api) if routes is None else routes
-    return Application([(path, handler, {"api": api}) for path, handler in routes], log_function=_log_request)
-
-
-def _log_request(handler: RequestHandler) -> None:
-    _log.debug("%s %s %s", handler.get_status(), handler.request.method, handler.request.path)

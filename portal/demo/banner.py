@@ -11,10 +11,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from portal.demo.command import demo_command
 from portal.demo.organisations import INITECH_ORGANISATION
 from portal.demo.setup import OPERATOR
 from portal.demo.topology import AnyParts
 from portal.secret import Secret
+
+_ORDER_DESK = (
+    "Place an order in one window and see it arrive in another. Alice may place orders, Bob may not."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class RunningDemo:
     """Whether a default port was in use, so that other ports were chosen."""
     setup_link: Secret | None
     """The setup link of the organisation that is not set up yet."""
+    has_order_desk: bool = True
+    """Whether the front end is the order desk."""
 
 
 def show_banner(demo: RunningDemo, console: Console | None = None) -> None:
@@ -78,7 +85,8 @@ def _ideas(demo: RunningDemo) -> Table:
     provider = demo.parts.providers["acme"]
     ideas = [
         "Sign in at Acme and at Globex, and switch between them: two providers, two logins, one browser.",
-        "Call each organisation's API. Alice may place orders, Bob may only see them.",
+        *([_ORDER_DESK] if demo.has_order_desk else []),
+        "On Acme's developer page, call /secrets: the API asks for a second factor, and you are led there.",
         f"Access tokens last {seconds} seconds. Wait and call again: the portal renews the token.",
         "Sign in as Sam at both organisations: two unrelated accounts.",
         "Inspect cookies and requests in your browser: there is no access token anywhere.",
@@ -119,5 +127,5 @@ def _notes(demo: RunningDemo) -> list[str]:
             "renews their tokens."
         )
     else:
-        notes.append("All files are deleted at the end. To keep them, run: portal demo --data DIR")
+        notes.append(f"All files are deleted at the end. To keep them, run: {demo_command('--data', 'DIR')}")
     return notes

@@ -6,7 +6,7 @@ Initech has a provider and an API, but no tenant file: it is set up in the brows
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -20,6 +20,19 @@ from portal.demo.provider_model import (
     ProviderSettings,
     UserAccount,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherApi:
+    """A second API of an organisation, which needs access tokens of its own."""
+
+    name: str
+    """Its key under `apis` of the tenant file."""
+    title: str
+    audience: str
+    scopes: tuple[str, ...]
+    collections: Collections
+    example_paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +51,21 @@ class Organisation:
     collections: Collections
     example_paths: tuple[str, ...]
     consent_required: bool
+    step_up_scopes: Mapping[str, str] = field(default_factory=dict)
+    """API scopes that the portal requests only when the API asks for them, with their descriptions."""
     has_file: bool = True
     """Whether the demo writes its tenant file; otherwise its provider shows what an administrator enters."""
+    further_api: FurtherApi | None = None
 
     @property
     def scopes(self) -> tuple[str, ...]:
         """All scopes that the portal requests."""
         return (*IDENTITY_SCOPES, *self.api_scopes)
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """The APIs that the portal may request access tokens for, the default one first."""
+        return (self.audience, *((self.further_api.audience,) if self.further_api else ()))
 
 
 _ACME_RECORDS: Collections = {
@@ -78,7 +99,34 @@ _ACME_RECORDS: Collections = {
         },
     ),
 }
+_ACME_INVOICES: Collections = {
+    "invoices": (
+        {"id": "B-501", "order": "A-1001", "amount": "398.00", "currency": "EUR", "paid": True},
+        {"id": "B-502", "order": "A-1002", "amount": "1250.00", "currency": "EUR", "paid": False},
+        {"id": "B-503", "order": "A-1003", "amount": "880.00", "currency": "EUR", "paid": False},
+    ),
+}
 _GLOBEX_RECORDS: Collections = {
+    "orders": (
+        {
+            "id": "G-301",
+            "customer": "Acme Corporation",
+            "item": "Weather balloon",
+            "quantity": 12,
+            "total": "1140.00",
+            "currency": "EUR",
+            "status": "packing",
+        },
+        {
+            "id": "G-302",
+            "customer": "Vandelay Industries",
+            "item": "Latex gloves, box",
+            "quantity": 40,
+            "total": "359.60",
+            "currency": "EUR",
+            "status": "new",
+        },
+    ),
     "invoices": (
         {
             "id": "INV-77",
@@ -114,7 +162,11 @@ ACME_ORGANISATION = Organisation(
     color="#1d4ed8",
     audience="https://api.acme.example",
     email_domain="acme.example",
-    api_scopes={"read:orders": "See the orders", "write:orders": "Place orders"},
+    api_scopes={
+        "read:orders": "See the orders",
+        "write:orders": "Place orders",
+        "read:invoices": "See the invoices",
+    },
     users=(
         UserAccount(
             "alice",
@@ -123,7 +175,7 @@ ACME_ORGANISATION = Organisation(
             "Alice Archer",
             "alice@acme.example",
             ("sales", "admin"),
-            frozenset({"read:orders", "write:orders"}),
+            frozenset({"read:orders", "write:orders", "delete:orders", "read:invoices"}),
         ),
         UserAccount(
             "bob",
@@ -145,8 +197,17 @@ ACME_ORGANISATION = Organisation(
         ),
     ),
     collections=_ACME_RECORDS,
-    example_paths=("/orders", "/orders/A-1001", "/echo", "/stream?count=5", "/download?mb=10"),
+    example_paths=("/orders", "/orders/A-1001", "/secrets", "/echo", "/stream?count=5", "/download?mb=10"),
     consent_required=True,
+    further_api=FurtherApi(
+        name="billing",
+        title="Acme Billing",
+        audience="https://billing.acme.example",
+        scopes=("read:invoices",),
+        collections=_ACME_INVOICES,
+        example_paths=("/invoices", "/invoices/B-502"),
+    ),
+    step_up_scopes={"delete:orders": "Delete orders"},
 )
 
 GLOBEX_ORGANISATION = Organisation(
@@ -158,6 +219,8 @@ GLOBEX_ORGANISATION = Organisation(
     audience="https://api.globex.example",
     email_domain="globex.example",
     api_scopes={
+        "read:orders": "See the orders",
+        "write:orders": "Place orders",
         "read:invoices": "See the invoices",
         "read:projects": "See the projects",
         "write:projects": "Start projects",
@@ -170,7 +233,7 @@ GLOBEX_ORGANISATION = Organisation(
             "Gina Gomez",
             "gina@globex.example",
             ("finance", "admin"),
-            frozenset({"read:invoices", "read:projects", "write:projects"}),
+            frozenset({"read:orders", "write:orders", "read:invoices", "read:projects", "write:projects"}),
         ),
         UserAccount(
             "hank",
@@ -179,7 +242,7 @@ GLOBEX_ORGANISATION = Organisation(
             "Hank Huang",
             "hank@globex.example",
             ("engineering",),
-            frozenset({"read:projects", "write:projects"}),
+            frozenset({"read:orders", "write:orders", "read:projects", "write:projects"}),
         ),
         UserAccount(
             "sam",
@@ -188,11 +251,11 @@ GLOBEX_ORGANISATION = Organisation(
             "Sam Rivera",
             "sam@globex.example",
             ("contractor",),
-            frozenset({"read:projects"}),
+            frozenset({"read:orders", "read:projects"}),
         ),
     ),
     collections=_GLOBEX_RECORDS,
-    example_paths=("/projects", "/invoices", "/projects/P-1", "/echo", "/stream?count=5"),
+    example_paths=("/projects", "/invoices", "/orders", "/projects/P-1", "/echo", "/stream?count=5"),
     consent_required=False,
 )
 
@@ -251,7 +314,7 @@ def provider_settings(
         users=organisation.users,
         look=organisation.look,
         tagline=organisation.tagline,
-        api_scopes=organisation.api_scopes,
+        api_scopes={**organisation.api_scopes, **organisation.step_up_scopes},
         consent_required=organisation.consent_required,
         show_users=True,
         show_registration=not organisation.has_file,
@@ -268,25 +331,36 @@ def portal_client(organisation: Organisation, *, portal_url: str, secret: str) -
         redirect_uris=(f"{tenant_url}/callback",),
         post_logout_redirect_uris=(f"{tenant_url}/signed-out",),
         backchannel_logout_uri=f"{tenant_url}/backchannel-logout",
-        audiences=(organisation.audience,),
-        scopes=organisation.scopes,
+        audiences=organisation.audiences,
+        scopes=(*organisation.scopes, *organisation.step_up_scopes),
     )
 
 
 def write_tenant_file(
-    folder: Path, organisation: Organisation, *, issuer: str, client_id: str, secret: str, api_url: str
+    folder: Path,
+    organisation: Organisation,
+    *,
+    issuer: str,
+    client_id: str,
+    secret: str,
+    api_url: str,
+    further_url: str,
 ) -> Path:
     """Write the organisation's tenant file, replacing an existing one.
 
-    Parameters: secret, a reference to the client secret, like `file:/path`.
+    Parameters: secret, a reference to the client secret, like `file:/path`; further_url, of `further_api`.
     """
+    further = organisation.further_api
+    scopes = [one for one in organisation.scopes if further is None or one not in further.scopes]
     tenant = {
         "name": organisation.name,
         "issuer": issuer,
         "client": {"id": client_id, "secret": secret},
         "audience": organisation.audience,
-        "scopes": list(organisation.scopes),
+        "scopes": scopes,
+        **({"step_up_scopes": list(organisation.step_up_scopes)} if organisation.step_up_scopes else {}),
         "api": {"base_url": api_url, "example_paths": list(organisation.example_paths)},
+        **({} if further is None else {"apis": {further.name: _further_entry(further, further_url)}}),
         "email_domains": [organisation.email_domain],
         "branding": {"color": organisation.color},
         "claims": {"roles": "roles"},
@@ -295,3 +369,12 @@ def write_tenant_file(
     comment = "# Written by `portal demo` at every start; changes here are lost.\n"
     write_private(path, comment + yaml.safe_dump(tenant, sort_keys=False, allow_unicode=True))
     return path
+
+
+def _further_entry(further: FurtherApi, url: str) -> dict[str, object]:
+    return {
+        "base_url": url,
+        "audience": further.audience,
+        "scopes": list(further.scopes),
+        "example_paths": list(further.example_paths),
+    }

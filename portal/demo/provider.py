@@ -17,8 +17,15 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
 from portal.demo.compact import JsonObject
+from portal.demo.provider_authorize import ACR_VALUES
 from portal.demo.provider_keys import SigningKeys
-from portal.demo.provider_model import IDENTITY_SCOPES, BrowserSession, ClientRegistration, ProviderSettings
+from portal.demo.provider_model import (
+    IDENTITY_SCOPES,
+    TOKEN_EXCHANGE,
+    BrowserSession,
+    ClientRegistration,
+    ProviderSettings,
+)
 from portal.demo.provider_state import ProviderState
 from portal.demo.provider_tokens import TokenMint
 
@@ -69,14 +76,27 @@ class DevelopmentProvider:
             "response_types_supported": ["code"],
             "response_modes_supported": [*self.settings.response_modes],
             "request_uri_parameter_supported": False,
-            "grant_types_supported": ["authorization_code", "refresh_token"],
+            "grant_types_supported": [
+                *("authorization_code", "refresh_token", "client_credentials", TOKEN_EXCHANGE)
+            ],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
             "code_challenge_methods_supported": ["S256"],
             "prompt_values_supported": ["none", "login", "consent", "select_account"],
+            "acr_values_supported": [*ACR_VALUES],
+            "claims_parameter_supported": True,
             "scopes_supported": [*IDENTITY_SCOPES, *self.settings.api_scopes],
-            "claims_supported": ["sub", "name", "preferred_username", "email", "roles", "sid", "auth_time"],
+            "claims_supported": [
+                "sub",
+                "name",
+                "preferred_username",
+                "email",
+                "roles",
+                "sid",
+                "auth_time",
+                "acr",
+            ],
             "authorization_response_iss_parameter_supported": True,
             "backchannel_logout_supported": True,
             "backchannel_logout_session_supported": True,

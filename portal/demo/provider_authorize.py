@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from portal.demo.compact import TokenUnreadable
 from portal.demo.provider_model import (
+    SECOND_FACTOR,
     AuthorizationRequest,
     BrowserSession,
     ClientRegistration,
@@ -22,12 +24,16 @@ from portal.demo.provider_model import (
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 _REPEATABLE = frozenset({"resource"})
+ACR_VALUES = ("pwd", SECOND_FACTOR)
+"""The supported values of `acr`."""
+_LONGEST_CLAIMS = 4_096
 
 
 class Step(StrEnum):
     """The next step of an authorization request."""
 
     SIGN_IN = "sign_in"
+    SECOND_FACTOR = "second_factor"
     CONSENT = "consent"
     RESPONSE = "response"
 
@@ -91,6 +97,7 @@ def read_request(
         login_hint=(one(parameters, "login_hint") or "")[:200],
         hinted_subject=_hinted_subject(parameters, verify_hint),
         response_mode=path.response_mode,
+        acr_values=requested_acr(one(parameters, "acr_values") or "", one(parameters, "claims") or ""),
         parameters=parameters,
     )
 
@@ -130,12 +137,39 @@ def next_step(
         if silent:
             raise ProtocolError("login_required", "Another user is signed in.")
         return Step.SIGN_IN
+    if needs_second_factor(request, session):
+        if silent:
+            raise ProtocolError("interaction_required", "The user has not used a second factor.")
+        return Step.SECOND_FACTOR
     needs_consent = consented is not None and not set(request.scope) <= consented
     if interaction.granted_scope is None and (needs_consent or "consent" in request.prompt):
         if silent:
             raise ProtocolError("consent_required", "The user has not allowed this yet.")
         return Step.CONSENT
     return Step.RESPONSE
+
+
+def requested_acr(acr_values: str, claims: str) -> tuple[str, ...]:
+    """The values of `acr` that a request names, in order of preference (OIDC Core 3.1.2.1 and 5.5.1.1).
+
+    Parameters: acr_values and claims, as sent, empty when missing.
+    Raises ProtocolError when `claims` is malformed, or when none of its essential values is supported.
+    """
+    try:
+        document = json.loads(claims[:_LONGEST_CLAIMS]) if claims else {}
+        acr = (document.get("id_token") or {}).get("acr") or {}
+        essential, values = acr.get("essential") is True, [*acr.get("values", ()), acr.get("value")]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ProtocolError("invalid_request", "The claims parameter is malformed.") from error
+    named = [value for value in values if isinstance(value, str)]
+    if essential and named and not set(named) & set(ACR_VALUES):
+        raise ProtocolError("unmet_authentication_requirements", "This kind of sign-in is not supported.")
+    return tuple(value for value in named or acr_values.split() if value in ACR_VALUES)
+
+
+def needs_second_factor(request: AuthorizationRequest, session: BrowserSession) -> bool:
+    """Whether the request prefers a second factor, which the user has not used in this session."""
+    return request.acr_values[:1] == (SECOND_FACTOR,) and session.acr != SECOND_FACTOR
 
 
 def grantable(

@@ -15,10 +15,11 @@ from urllib.parse import unquote_plus
 
 from tornado.web import RequestHandler
 
+from portal.demo import provider_api_tokens, provider_model
 from portal.demo.compact import JsonObject, TokenUnreadable, b64
 from portal.demo.provider import DevelopmentProvider
 from portal.demo.provider_authorize import audiences
-from portal.demo.provider_model import ClientRegistration, Grant, ProtocolError
+from portal.demo.provider_model import ClientRegistration, Grant, Parameters, ProtocolError
 
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
@@ -137,7 +138,11 @@ class TokenHandler(ClientHandler):
                 return self.exchange_code(client)
             case "refresh_token":
                 return self.refresh(client)
-        raise ProtocolError("unsupported_grant_type", "Only codes and refresh tokens are supported.")
+            case provider_model.TOKEN_EXCHANGE:
+                return self.exchange_token(client)
+            case "client_credentials":
+                return self.issue_to_client(client)
+        raise ProtocolError("unsupported_grant_type", "This grant_type is not supported.")
 
     def exchange_code(self, client: ClientRegistration) -> JsonObject:
         """Return the response to a code. Raises ProtocolError."""
@@ -163,15 +168,23 @@ class TokenHandler(ClientHandler):
         issued.spent = True
         return document
 
+    def exchange_token(self, client: ClientRegistration) -> JsonObject:
+        """Return the response to a token exchange. Raises ProtocolError."""
+        return provider_api_tokens.exchanged(self.provider, client, self._form())
+
+    def issue_to_client(self, client: ClientRegistration) -> JsonObject:
+        """Return the response to client credentials. Raises ProtocolError."""
+        return provider_api_tokens.client_credentials(self.provider, client, self._form())
+
+    def _form(self) -> Parameters:
+        return {name: self.get_body_arguments(name) for name in self.request.body_arguments}
+
     def tokens(
         self, client: ClientRegistration, grant: Grant, scope: tuple[str, ...], *, nonce: str | None
     ) -> JsonObject:
         """Issue new tokens for a grant. Raises ProtocolError."""
         provider = self.provider
-        resources = {"resource": self.get_body_arguments("resource")}
-        target = audiences(client, resources) if any(resources["resource"]) else grant.audiences
-        if not set(target) <= set(grant.audiences):  # RFC 8707 2.2
-            raise ProtocolError("invalid_target", "This API was not part of the authorization.")
+        target = self._target(client, grant)
         access = provider.mint.access_token(grant, scope, target)
         provider.state.record_access_token(access.jti, grant, scope)
         document: JsonObject = {
@@ -184,6 +197,16 @@ class TokenHandler(ClientHandler):
         if "offline_access" in grant.scope:
             document["refresh_token"] = provider.state.issue_refresh_token(grant)
         return document
+
+    def _target(self, client: ClientRegistration, grant: Grant) -> tuple[str, ...]:
+        """The APIs of the access token: `resource` of the authorization, or any `audience` of the client."""
+        resources = {"resource": self.get_body_arguments("resource")}
+        if self.parameter("audience"):  # Auth0's form: what the client may use decides, not the authorization
+            return audiences(client, {"audience": self.get_body_arguments("audience")})
+        target = audiences(client, resources) if any(resources["resource"]) else grant.audiences
+        if not set(target) <= set(grant.audiences):  # RFC 8707 2.2
+            raise ProtocolError("invalid_target", "This API was not part of the authorization.")
+        return target
 
 
 class RevocationHandler(ClientHandler):

@@ -11,6 +11,8 @@ from portal.clock import Clock, now
 Parameters = Mapping[str, Sequence[str]]
 """Parameters of a request, each with all its values."""
 
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a grant type
+
 IDENTITY_SCOPES: Mapping[str, str] = {
     "openid": "Know who you are",
     "profile": "Your name and user name",
@@ -18,6 +20,10 @@ IDENTITY_SCOPES: Mapping[str, str] = {
     "roles": "Your roles in the organisation",
     "offline_access": "Stay signed in without asking you again",
 }
+
+
+SECOND_FACTOR = "mfa"
+"""The `acr` of a sign-in with password and code."""
 
 
 class Look(StrEnum):
@@ -168,6 +174,8 @@ class AuthorizationRequest:
     login_hint: str = ""
     hinted_subject: str | None = None
     response_mode: str = "query"
+    acr_values: tuple[str, ...] = ()
+    """The requested values of `acr` that the provider supports, in order of preference."""
     parameters: Parameters = field(default_factory=dict, repr=False)
     """All parameters that the client sent."""
 
@@ -201,6 +209,8 @@ class BrowserSession:
     expires_at: float
     clients: set[str] = field(default_factory=set)
     """Clients that got tokens in this session."""
+    acr: str = "pwd"
+    """How the user has authenticated: `pwd`, or SECOND_FACTOR."""
 
 
 @dataclass(slots=True)
@@ -215,6 +225,8 @@ class Grant:
     auth_time: float
     nonce: str | None
     revoked: bool = False
+    acr: str | None = None
+    """`acr` of its tokens; None when the client did not ask for one."""
 
 
 @dataclass(slots=True)

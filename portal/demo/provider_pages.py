@@ -68,6 +68,16 @@ class PageHandler(ProviderHandler):
             raise HTTPError(404)
         return interaction
 
+    def signed_in_interaction(self, interaction_id: str) -> tuple[Interaction, BrowserSession]:
+        """Return the interaction with this id and the browser's session.
+
+        Raises HTTPError 404 without such an interaction, 403 without a session.
+        """
+        interaction, session = self.interaction(interaction_id), self.current_session()
+        if session is None:
+            raise HTTPError(403)
+        return interaction, session
+
     def proceed(self, interaction: Interaction, session: BrowserSession | None) -> None:
         """Continue with the user's next step, or send the client its response."""
         settings, state, request = self.provider.settings, self.provider.state, interaction.request
@@ -81,6 +91,8 @@ class PageHandler(ProviderHandler):
             return
         if step is Step.SIGN_IN:
             self.redirect(f"/sign-in/{interaction.id}", status=303)
+        elif step is Step.SECOND_FACTOR:
+            self.redirect(f"/second-factor/{interaction.id}", status=303)
         elif step is Step.CONSENT:
             self.redirect(f"/consent/{interaction.id}", status=303)
         elif session is not None:
@@ -115,6 +127,7 @@ class PageHandler(ProviderHandler):
             sid=session.sid,
             auth_time=session.auth_time,
             nonce=request.nonce,
+            acr=session.acr if request.acr_values else None,
         )
 
     def respond(self, path: ReturnPath, response: Mapping[str, str]) -> None:
@@ -163,7 +176,7 @@ class SignInHandler(PageHandler):
         interaction = self.interaction(interaction_id)
         if self.get_body_argument("cancel", ""):
             self.provider.state.end_interaction(interaction)
-            _deny(self, interaction)
+            deny(self, interaction)
             return
         username = self.get_body_argument("username", "")[:200]
         password = self.get_body_argument("password", "", strip=False)
@@ -199,7 +212,7 @@ class ConsentHandler(PageHandler):
     """`/consent/{interaction}`: the form to allow the requested scopes."""
 
     async def get(self, interaction_id: str) -> None:
-        interaction, session = self._ask(interaction_id)
+        interaction, session = self.signed_in_interaction(interaction_id)
         request, settings = interaction.request, self.provider.settings
         scope = grantable(request, session, settings.api_scopes)
         self.show(
@@ -213,11 +226,11 @@ class ConsentHandler(PageHandler):
         )
 
     async def post(self, interaction_id: str) -> None:
-        interaction, session = self._ask(interaction_id)
+        interaction, session = self.signed_in_interaction(interaction_id)
         request, settings = interaction.request, self.provider.settings
         if not self.get_body_argument("allow", ""):
             self.provider.state.end_interaction(interaction)
-            _deny(self, interaction)
+            deny(self, interaction)
             return
         chosen = self.get_body_arguments("scope")
         allowed = tuple(
@@ -230,12 +243,6 @@ class ConsentHandler(PageHandler):
             self.provider.state.remember_consent(session.user, request.client.client_id, request.scope)
         self.proceed(interaction, session)
 
-    def _ask(self, interaction_id: str) -> tuple[Interaction, BrowserSession]:
-        interaction, session = self.interaction(interaction_id), self.current_session()
-        if session is None:
-            raise HTTPError(403)
-        return interaction, session
-
 
 class FrontPageHandler(PageHandler):
     """`/`: the signed-in user of this provider, and a description."""
@@ -244,7 +251,8 @@ class FrontPageHandler(PageHandler):
         self.show("front", session=self.current_session())
 
 
-def _deny(handler: PageHandler, interaction: Interaction) -> None:
+def deny(handler: PageHandler, interaction: Interaction) -> None:
+    """Send the client the error of a user who cancelled."""
     request = interaction.request
     refusal = ProtocolError("access_denied", "The user denied access.")
     handler.respond_error(request.return_path, refusal)

@@ -18,6 +18,7 @@ from portal.demo.provider_endpoints import (
 )
 from portal.demo.provider_logout import EndSessionHandler
 from portal.demo.provider_pages import AuthorizeHandler, ConsentHandler, FrontPageHandler, SignInHandler
+from portal.demo.provider_second_factor import SecondFactorHandler
 
 _PAGES = Path(__file__).parent / "pages"
 _log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ PROVIDER_ROUTES: Mapping[str, type[ProviderHandler]] = {
     "/jwks": KeysHandler,
     "/authorize": AuthorizeHandler,
     "/sign-in/([A-Za-z0-9_-]+)": SignInHandler,
+    "/second-factor/([A-Za-z0-9_-]+)": SecondFactorHandler,
     "/consent/([A-Za-z0-9_-]+)": ConsentHandler,
     "/token": TokenHandler,
     "/revoke": RevocationHandler,

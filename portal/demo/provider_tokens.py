@@ -40,9 +40,10 @@ class TokenMint:
         """The claims of an access token."""
         now = self.settings.clock()
         aud = audiences or (self.settings.issuer,)
-        return {
+        return self._acr(grant) | {
             "iss": self.settings.issuer,
             "sub": grant.user.subject,
+            "auth_time": int(grant.auth_time),  # RFC 9068 2.2.1
             "aud": aud[0] if len(aud) == 1 else list(aud),
             "client_id": grant.client_id,
             "scope": " ".join(scope),
@@ -54,17 +55,21 @@ class TokenMint:
     def id_token(self, grant: Grant, access_token: str, *, nonce: str | None) -> str:
         """An ID token (OIDC Core 2 and 3.1.3.6); nonce is None on a refresh (OIDC Core 12.2)."""
         now = self.settings.clock()
-        claims: JsonObject = grant.user.claims_for(grant.scope) | {
-            "iss": self.settings.issuer,
-            "sub": grant.user.subject,
-            "aud": grant.client_id,
-            "azp": grant.client_id,
-            "iat": int(now),
-            "exp": int(now) + _ID_TOKEN_SECONDS,
-            "auth_time": int(grant.auth_time),
-            "sid": grant.sid,
-            "at_hash": half_hash(access_token),
-        }
+        claims: JsonObject = (
+            grant.user.claims_for(grant.scope)
+            | self._acr(grant)
+            | {
+                "iss": self.settings.issuer,
+                "sub": grant.user.subject,
+                "aud": grant.client_id,
+                "azp": grant.client_id,
+                "iat": int(now),
+                "exp": int(now) + _ID_TOKEN_SECONDS,
+                "auth_time": int(grant.auth_time),
+                "sid": grant.sid,
+                "at_hash": half_hash(access_token),
+            }
+        )
         if nonce is not None:
             claims["nonce"] = nonce
         return self.sign_id_token(self._header("JWT"), claims)
@@ -91,6 +96,9 @@ class TokenMint:
     def sign_logout_token(self, header: JsonObject, claims: JsonObject) -> str:
         """Sign a logout token."""
         return sign_rs256(header, claims, self.keys.current.key)
+
+    def _acr(self, grant: Grant) -> JsonObject:
+        return {} if grant.acr is None else {"acr": grant.acr}
 
     def _header(self, kind: str) -> JsonObject:
         return {"alg": "RS256", "kid": self.keys.current.kid, "typ": kind}

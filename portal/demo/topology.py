@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from tornado.httpserver import HTTPServer
+from tornado.routing import PathMatches, Rule, RuleRouter
 from tornado.web import Application
 
 from portal.demo.api import ApiSettings, SampleApi
-from portal.demo.api_handlers import api_application
+from portal.demo.api_routes import api_application
 from portal.demo.files import load_or_create_secret
 from portal.demo.organisations import (
     ORGANISATIONS,
+    FurtherApi,
     Organisation,
     portal_client,
     provider_settings,
@@ -33,8 +35,11 @@ from portal.ops.sockets import listening_sockets
 HOST = "127.0.0.1"
 """Not `localhost`, which the portal uses: providers and portal must not share cookies."""
 _BASE_PATH = "/v1"
+_FURTHER_PATH = "/further/v1"
 _PORTS_TRIED = 200
 
+Site = Application | RuleRouter
+"""What a port serves."""
 ProviderT_co = TypeVar("ProviderT_co", bound=DevelopmentProvider, covariant=True)
 ApiT_co = TypeVar("ApiT_co", bound=SampleApi, covariant=True)
 
@@ -59,9 +64,6 @@ class Ports:
         return int(getattr(self, f"{slug}_api"))
 
 
-ANY_PORTS = Ports(0, 0, 0, 0, 0, 0)
-
-
 @dataclass(frozen=True, slots=True)
 class DevelopmentParts(Generic[ProviderT_co, ApiT_co]):
     """The running development parts; providers and APIs by the slug of their organisation."""
@@ -72,10 +74,16 @@ class DevelopmentParts(Generic[ProviderT_co, ApiT_co]):
     ports: Ports
     """The ports in use."""
     servers: Sequence[HTTPServer] = field(repr=False)
+    further_apis: Mapping[str, ApiT_co] = field(default_factory=dict)
+    """The further API of an organisation that has one, on the same port."""
 
     def api_url(self, slug: str) -> str:
         """The base URL of an organisation's API."""
         return f"http://{HOST}:{self.ports.api(slug)}{_BASE_PATH}"
+
+    def further_url(self, slug: str) -> str:
+        """The base URL of an organisation's further API."""
+        return f"http://{HOST}:{self.ports.api(slug)}{_FURTHER_PATH}"
 
     async def disconnect(self) -> None:
         """Close all connections, so that a stop does not wait for endless streams."""
@@ -134,7 +142,8 @@ async def development_parts(
             for bound in listening_sockets(f"{HOST}:{port}", choose="choose other ports")
         }
         numbers = Ports(**{name: bound.getsockname()[1] for name, bound in sockets.items()})
-        providers, apis, sites = {}, {}, {}
+        providers, apis, further_apis = {}, {}, {}
+        sites: dict[str, Site] = {}
         for organisation in ORGANISATIONS:
             slug = organisation.slug
             settings = _provider_settings(organisation, data, portal_url, numbers.provider(slug))
@@ -142,10 +151,19 @@ async def development_parts(
                 settings, _key_file(organisation, data)
             )
             apis[slug], sites[f"{slug}_api"] = maker.api(_api_settings(organisation, providers[slug]))
+            if organisation.further_api is not None:
+                further = _further_settings(organisation, organisation.further_api, providers[slug])
+                further_apis[slug], application = maker.api(further)
+                sites[f"{slug}_api"] = _beside(application, sites[f"{slug}_api"], below=further.base_path)
         servers = [_serve(site, sockets[name]) for name, site in sites.items()]
         unserved.pop_all()
     parts = DevelopmentParts(
-        providers=providers, apis=apis, tenants_folder=tenants, ports=numbers, servers=servers
+        providers=providers,
+        apis=apis,
+        further_apis=further_apis,
+        tenants_folder=tenants,
+        ports=numbers,
+        servers=servers,
     )
     try:
         _write_tenants(parts)
@@ -201,7 +219,25 @@ def _api_settings(organisation: Organisation, provider: DevelopmentProvider) -> 
     )
 
 
-def _serve(application: Application, bound: socket.socket) -> HTTPServer:
+def _further_settings(
+    organisation: Organisation, api: FurtherApi, provider: DevelopmentProvider
+) -> ApiSettings:
+    return replace(
+        _api_settings(organisation, provider),
+        id=f"{organisation.slug}-{api.name}",
+        name=api.title,
+        audience=api.audience,
+        collections=api.collections,
+        base_path=_FURTHER_PATH,
+    )
+
+
+def _beside(further: Application, application: Site, *, below: str) -> RuleRouter:
+    """Serve two applications on one port, one of them below a path."""
+    return RuleRouter([Rule(PathMatches(f"{below}(?:/.*)?"), further), Rule(PathMatches(".*"), application)])
+
+
+def _serve(application: Site, bound: socket.socket) -> HTTPServer:
     server = HTTPServer(application)
     server.add_socket(bound)
     return server
@@ -218,6 +254,7 @@ def _write_tenants(parts: AnyParts) -> None:
                 client_id=provider.settings.clients[0].client_id,
                 secret=f"file:../{_secret_name(organisation)}",
                 api_url=parts.api_url(organisation.slug),
+                further_url=parts.further_url(organisation.slug),
             )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import TokenSet
@@ -25,11 +27,13 @@ def encode_tokens(tokens: TokenSet) -> str:
         fields["issued_at"] = tokens.issued_at
     if tokens.dpop_key is not None:
         fields["dpop_key"] = tokens.dpop_key.private_jwk()
+    if tokens.api_tokens:
+        fields["api_tokens"] = {key: _api_token(one, tokens) for key, one in tokens.api_tokens.items()}
     return _compact_json(fields)
 
 
 def decode_tokens(text: str) -> TokenSet:
-    """Decode the output of `encode_tokens`, also of versions without `dpop_key` or `issued_at`.
+    """Decode the output of `encode_tokens`, also of versions without `dpop_key`, `issued_at` or `api_tokens`.
 
     Raises: ValueError, KeyError or TypeError when the text is not a token set.
     """
@@ -37,6 +41,8 @@ def decode_tokens(text: str) -> TokenSet:
     access_token, token_type, scope = fields["access_token"], fields["token_type"], fields["scope"]
     if not isinstance(access_token, str) or not isinstance(token_type, str) or not isinstance(scope, list):
         raise TypeError("not a token set")
+    dpop_key = _dpop_key(fields.get("dpop_key"))
+    api_tokens = fields.get("api_tokens", {})
     return TokenSet(
         access_token=Secret(access_token),
         expires_at=float(fields["expires_at"]),
@@ -44,8 +50,36 @@ def decode_tokens(text: str) -> TokenSet:
         scope=tuple(scope),
         refresh_token=_secret(fields["refresh_token"]),
         id_token=_secret(fields["id_token"]),
-        dpop_key=_dpop_key(fields.get("dpop_key")),
+        dpop_key=dpop_key,
         issued_at=_time(fields.get("issued_at")),
+        api_tokens={key: _opened_api_token(one, dpop_key) for key, one in api_tokens.items()},
+    )
+
+
+def _api_token(one: TokenSet, of: TokenSet) -> dict[str, object]:
+    """The members of an access token for an API; its key only when it is not that of the token set."""
+    members: dict[str, object] = {
+        "access_token": one.access_token.reveal(),
+        "expires_at": one.expires_at,
+        "issued_at": one.issued_at,
+        "token_type": one.token_type,
+        "scope": one.scope,
+    }
+    if one.dpop_key is not None and one.dpop_key is not of.dpop_key:
+        members["dpop_key"] = one.dpop_key.private_jwk()
+    return members
+
+
+def _opened_api_token(members: Mapping[str, Any], dpop_key: DpopKey | None) -> TokenSet:
+    own = _dpop_key(members.get("dpop_key"))
+    kind = str(members["token_type"])
+    return TokenSet(
+        access_token=Secret(members["access_token"]),
+        expires_at=float(members["expires_at"]),
+        token_type=kind,
+        scope=tuple(members["scope"]),
+        dpop_key=(own or dpop_key) if kind == "DPoP" else None,
+        issued_at=_time(members["issued_at"]),
     )
 
 

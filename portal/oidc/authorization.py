@@ -9,13 +9,15 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+from portal.oidc.api_target import ApiTarget
 from portal.oidc.dpop import DpopKey
 from portal.oidc.form_encoding import query_of
 from portal.oidc.interaction import Interaction
 from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata, ResponseMode
+from portal.oidc.step_up import StepUp, claims_parameter
 from portal.secret import Secret
 
 Parameters = list[tuple[str, str]]
@@ -68,6 +70,12 @@ class AuthorizationOptions:
     """False: never send `select_account`, because the provider rejected it."""
     state_prefix: str = ""
     """The state begins with it, so that the caller recognizes the response."""
+    target: ApiTarget | None = None
+    """The API whose access token the login is for; None for a login of its own."""
+    ui_locales: str | None = None
+    """The languages of the user (OIDC Core 3.1.2.1), where the registration has none."""
+    step_up: StepUp | None = None
+    """What an API requires of the login, in addition to what the registration asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,8 @@ class Draft:
     code_verifier: Secret
     redirect_uri: str
     dpop_key: DpopKey | None = None
+    target: ApiTarget | None = None
+    step_up: StepUp | None = None
 
     @property
     def silent(self) -> bool:
@@ -96,14 +106,22 @@ class Draft:
             redirect_uri=self.redirect_uri,
             silent=self.silent,
             dpop_key=self.dpop_key,
-            interaction=Interaction.of(self.parameters, requested_at=now),
+            interaction=Interaction.of(self.parameters, requested_at=now, step_up=self.step_up),
+            target=self.target,
         )
 
 
-def draft(provider: Provider, *, redirect_uri: str, options: AuthorizationOptions | None = None) -> Draft:
+def draft(
+    provider: Provider,
+    *,
+    redirect_uri: str,
+    options: AuthorizationOptions | None = None,
+    metadata: ProviderMetadata | None = None,
+) -> Draft:
     """Draft an authorization request with fresh state, nonce and PKCE verifier, 256 bits each.
 
-    Parameters: options take precedence over `provider.authorize_params`.
+    Parameters: options take precedence over `provider.authorize_params`; metadata, of the provider, decides
+    how a step-up is asked for.
     """
     random = secrets.token_bytes(96)
     state, nonce, code_verifier = (_base64url(random[start : start + 32]) for start in (0, 32, 64))
@@ -114,19 +132,30 @@ def draft(provider: Provider, *, redirect_uri: str, options: AuthorizationOption
         ("response_type", "code"),
         ("client_id", provider.client_id),
         ("redirect_uri", redirect_uri),
-        ("scope", " ".join(requested_scopes(provider))),
+        ("scope", " ".join(requested_scopes(provider, options.step_up))),
         ("state", state),
         ("nonce", nonce),
         # RFC 9700 2.1.1: also for confidential clients
         ("code_challenge", code_challenge(code_verifier)),
         ("code_challenge_method", "S256"),
-        *_optional_parameters(provider, options),
+        *_optional_parameters(provider, options, metadata),
     ]
     if dpop_key is not None:
         parameters.append(("dpop_jkt", dpop_key.thumbprint))  # RFC 9449 10
     reserved = {name for name, _ in parameters} | PROTECTED_PARAMETERS | {"prompt"}
     parameters += [(name, value) for name, value in provider.authorize_params if name not in reserved]
-    return Draft(parameters, state, nonce, Secret(code_verifier), redirect_uri, dpop_key)
+    if options.ui_locales and "ui_locales" not in dict(provider.authorize_params):
+        parameters.append(("ui_locales", options.ui_locales))
+    return Draft(
+        parameters,
+        state,
+        nonce,
+        Secret(code_verifier),
+        redirect_uri,
+        dpop_key,
+        target=options.target,
+        step_up=options.step_up,
+    )
 
 
 def fit_for_url(parameters: Parameters) -> Parameters:
@@ -139,9 +168,26 @@ def request_url(metadata: ProviderMetadata, parameters: Sequence[tuple[str, str]
     return _with_query(metadata.authorization_endpoint, parameters)
 
 
-def requested_scopes(provider: Provider) -> tuple[str, ...]:
-    """Return the scopes to request: those of the registration without duplicates, always with `openid`."""
-    scopes = dict.fromkeys(provider.scopes)
+def for_api(provider: Provider, target: ApiTarget | None) -> Provider:
+    """Return the registration as it is used for a login that gets the access token of one API.
+
+    No refresh token is requested: the login that the access token is added to has one.
+    """
+    if target is None:
+        return provider
+    return replace(
+        provider,
+        scopes=("openid", *target.scopes),
+        audience=target.audience,
+        resources=() if target.resource is None else (target.resource,),
+        api_resources=(),
+        api_scopes=(),
+    )
+
+
+def requested_scopes(provider: Provider, step_up: StepUp | None = None) -> tuple[str, ...]:
+    """Return the scopes to request: those of the registration and of a step-up, always with `openid`."""
+    scopes = dict.fromkeys((*provider.scopes, *provider.api_scopes, *(step_up.scope if step_up else ())))
     return tuple(scopes) if "openid" in scopes else ("openid", *scopes)  # OIDC Core 3.1.2.1
 
 
@@ -154,19 +200,17 @@ def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _optional_parameters(provider: Provider, options: AuthorizationOptions) -> Parameters:
+def _optional_parameters(
+    provider: Provider, options: AuthorizationOptions, metadata: ProviderMetadata | None
+) -> Parameters:
     parameters: Parameters = []
     if provider.response_mode is not ResponseMode.QUERY:
         parameters.append(("response_mode", provider.response_mode.value))
     if provider.audience is not None:
         parameters.append(("audience", provider.audience))
-    parameters += [("resource", resource) for resource in provider.resources]  # RFC 8707 2.1
-    if provider.max_age is not None:
-        parameters.append(("max_age", str(provider.max_age)))
-    if provider.acr_values:
-        parameters.append(("acr_values", " ".join(provider.acr_values)))
-    if provider.requested_claims is not None:
-        parameters.append(("claims", provider.requested_claims))  # OIDC Core 5.5
+    resources = dict.fromkeys((*provider.resources, *provider.api_resources))
+    parameters += [("resource", resource) for resource in resources]  # RFC 8707 2.1
+    parameters += _authentication_parameters(provider, options.step_up or StepUp.NOTHING, metadata)
     prompt = _prompt(provider, options)
     if prompt:
         parameters.append(("prompt", prompt))
@@ -175,6 +219,38 @@ def _optional_parameters(provider: Provider, options: AuthorizationOptions) -> P
     if prompt == _SILENT and options.id_token_hint is not None:
         parameters.append(("id_token_hint", options.id_token_hint.reveal()))
     return parameters
+
+
+def _authentication_parameters(
+    provider: Provider, step_up: StepUp, metadata: ProviderMetadata | None
+) -> Parameters:
+    """How the user must authenticate: what the registration and a step-up ask for, never less."""
+    parameters: Parameters = []
+    max_ages = [age for age in (provider.max_age, step_up.max_age) if age is not None]
+    if max_ages:
+        parameters.append(("max_age", str(min(max_ages))))
+    claims, acr_values = provider.requested_claims, provider.acr_values
+    if step_up.acr_values:
+        acr_values = _preferred_first(step_up.acr_values, provider)
+        if claims is not None or (metadata is not None and metadata.claims_parameter_supported):
+            # acr_values beside an essential acr: the behaviour is unspecified (OIDC Core 5.5.1.1)
+            claims, acr_values = claims_parameter(claims, acr_values), ()
+    if acr_values:
+        parameters.append(("acr_values", " ".join(acr_values)))
+    if claims is not None:
+        parameters.append(("claims", claims))  # OIDC Core 5.5
+    return parameters
+
+
+def _preferred_first(acr_values: Sequence[str], provider: Provider) -> tuple[str, ...]:
+    """The values of a step-up: only those that the registration accepts, in the order that it prefers.
+
+    If it accepts none, its own: a step-up never asks for less.
+    """
+    accepted = [acr for acr in acr_values if not provider.essential_acr or acr in provider.essential_acr]
+    if provider.acr_values:
+        return tuple(acr for acr in provider.acr_values if acr in accepted) or provider.acr_values
+    return tuple(accepted) or tuple(acr_values)
 
 
 def _prompt(provider: Provider, options: AuthorizationOptions) -> str:

@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass
 from portal.bounded_cache import ByteBoundedCache, memory_of_json
 from portal.clock import Clock
 from portal.errors import OutboundRefused
+from portal.oidc.api_target import TOKEN_EXCHANGE
 from portal.oidc.cache import Contact, DocumentCache, Fetched, lifetime
 from portal.oidc.errors import MetadataRejected
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
@@ -45,6 +46,8 @@ _USED = _ALIASED | {
     "end_session_endpoint",
     "require_pushed_authorization_requests",
     "authorization_response_iss_parameter_supported",
+    "grant_types_supported",
+    "claims_parameter_supported",
     "mtls_endpoint_aliases",
 }
 
@@ -169,6 +172,8 @@ def read_metadata(
         ),
         pushed_requests_required=members.flag("require_pushed_authorization_requests"),
         iss_parameter_supported=members.flag("authorization_response_iss_parameter_supported"),
+        token_exchange_supported=members.lists("grant_types_supported", TOKEN_EXCHANGE),
+        claims_parameter_supported=document.get("claims_parameter_supported") is True,
     )
 
 
@@ -206,6 +211,11 @@ class _Members:
         if value is not None and not isinstance(value, bool):
             raise MetadataRejected(f"{member} is {kind_of(value)}; expected true or false")
         return value is True
+
+    def lists(self, member: str, value: str) -> bool:
+        """Whether an optional list contains a value. What is not a list contains nothing."""
+        found = self._document.get(member)
+        return isinstance(found, list) and value in found
 
 
 def _used(document: Mapping[str, object]) -> Mapping[str, object]:

@@ -32,6 +32,8 @@ class LoginRejected(PortalError):
     code = "login_rejected"
     title = "You could not be signed in"
     advice = "Start the sign-in again. If it fails once more, tell your administrator the request id below."
+    return_to = ""
+    """Where the login attempt would have led; empty when it is not known."""
 
 
 class AttemptUnknown(LoginRejected):
@@ -42,6 +44,10 @@ class AttemptUnknown(LoginRejected):
     advice = (
         "A sign-in is valid once, for ten minutes, in the browser that started it. Start it again from here."
     )
+
+
+class AttemptNotLive(AttemptUnknown):
+    """No attempt of this browser waits for the response: it is used, expired or of another browser."""
 
 
 class ResponseMalformed(LoginRejected):
@@ -119,7 +125,8 @@ class ProviderDenied(LoginRejected):
     """The provider responded with an error.
 
     Parameters: error, the provider's error code; description, its description, truncated, to be displayed as
-    plain text; log_description, the same for the log, with possible secrets removed.
+    plain text; log_description, the same for the log, with possible secrets removed; cancelled, whether the
+    user has ended the sign-in there.
     """
 
     code = "provider_denied"
@@ -134,6 +141,7 @@ class ProviderDenied(LoginRejected):
         advice: str,
         status: int,
         log_description: str = "",
+        cancelled: bool = False,
     ) -> None:
         detail = f"the provider responded with error={error}"
         super().__init__(
@@ -143,6 +151,7 @@ class ProviderDenied(LoginRejected):
         self.title = title
         self.advice = advice
         self.status = status
+        self.cancelled = cancelled
 
 
 class MetadataRejected(LoginRejected):
@@ -206,6 +215,8 @@ class LoginTooLarge(TokenResponseMalformed):
         "You are not signed in. Ask the administrator of your organisation to configure the sign-in service "
         "to send fewer groups, roles or other data about you to the portal. Tell them the request id below."
     )
+    unread = False
+    """Whether the whole response was too large to be read, so that its refresh token is unknown."""
 
 
 class TokenNotBound(TokenResponseMalformed):

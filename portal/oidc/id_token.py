@@ -20,6 +20,7 @@ from portal.oidc.jose.key_material import KeyUnusable
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
 from portal.oidc.quoting import hiding, kind_of, listed, mismatch, quoted, quoted_time, utc
+from portal.oidc.step_up import require_authentication
 from portal.secret import Secret
 
 Claims = Mapping[str, object]
@@ -31,6 +32,9 @@ OLDEST = 600.0
 
 LONGEST_IDENTIFIER = 2_048
 """Characters of a `sub` or `sid`. OIDC Core 2 allows a `sub` fewer; no specification limits a `sid`."""
+
+SESSION_EXPIRY = "session_expiry"
+"""The claim that states when the provider's session of the user ends (OpenID Connect IPSIE profile)."""
 
 RULES_OF_ANOTHER_LOGIN = frozenset(
     (
@@ -108,9 +112,11 @@ def _validate_at_login(
         raise IdTokenRejected("nonce", f"nonce is {kind_of(nonce)}; expected the one of the login attempt")
     _check_hash(claims, "at_hash", expected.access_token, alg, curve)
     _check_hash(claims, "c_hash", expected.code, alg, curve)
-    _check_auth_time(claims, expected.interaction)
+    _check_interaction(claims, expected.interaction)
     _check_acr(claims, provider)
     check_session_id(claims)
+    if SESSION_EXPIRY in claims and time_of(claims, SESSION_EXPIRY) <= now:
+        raise IdTokenRejected("session_expiry_past", times(claims, SESSION_EXPIRY, now))
     return claims
 
 
@@ -141,6 +147,8 @@ def _validate_at_refresh(
         _check_unchanged(claims, jws.stored_claims(expected.previous.reveal()))
     check_times(claims, now)
     _check_hash(claims, "at_hash", expected.access_token, alg, curve)
+    if SESSION_EXPIRY in claims:
+        time_of(claims, SESSION_EXPIRY)
     return claims
 
 
@@ -309,6 +317,12 @@ def _check_hash(claims: Claims, name: str, secret: Secret, alg: str, curve: str 
     expected = half_hash(secret.reveal(), alg, curve=curve)
     if not isinstance(value, str) or not compare_digest(value.encode(), expected.encode()):
         raise IdTokenRejected(name, mismatch(f"{name} (by {alg})", value, expected))
+
+
+def _check_interaction(claims: Claims, interaction: Interaction | None) -> None:
+    if interaction is not None and interaction.step_up is not None:
+        require_authentication(claims, interaction.step_up, requested_at=interaction.requested_at)
+    _check_auth_time(claims, interaction)
 
 
 def _check_auth_time(claims: Claims, interaction: Interaction | None) -> None:

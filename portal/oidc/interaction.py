@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from portal.oidc.step_up import StepUp
+
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
@@ -23,10 +25,18 @@ class Interaction:
     max_age: int | None = None
     login: bool = False
     select_account: bool = False
+    step_up: StepUp | None = None
+    """What an API requires of the login; None when the login was not asked for a step-up."""
 
     @classmethod
-    def of(cls, parameters: Iterable[tuple[str, str]], *, requested_at: float) -> Interaction:
-        """Read it from the parameters of a request."""
+    def of(
+        cls,
+        parameters: Iterable[tuple[str, str]],
+        *,
+        requested_at: float,
+        step_up: StepUp | None = None,
+    ) -> Interaction:
+        """Read it from the parameters of a request. Parameters: step_up, as the attribute."""
         sent: Mapping[str, str] = dict(parameters)
         prompt = sent.get("prompt", "").split()
         return cls(
@@ -34,6 +44,7 @@ class Interaction:
             int(sent["max_age"]) if "max_age" in sent else None,
             "login" in prompt,
             "select_account" in prompt,
+            step_up,
         )
 
     @property

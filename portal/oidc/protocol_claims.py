@@ -3,7 +3,7 @@
 PROTOCOL_CLAIMS = frozenset(
     (
         *("iss", "aud", "azp", "exp", "iat", "nbf", "nonce", "at_hash", "c_hash", "s_hash"),
-        *("sid", "jti", "auth_time", "acr", "amr", "typ", "session_state"),
+        *("sid", "jti", "auth_time", "acr", "amr", "typ", "session_state", "session_expiry"),
         *("_claim_names", "_claim_sources", "hasgroups"),
     )
 )

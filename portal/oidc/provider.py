@@ -16,6 +16,7 @@ from portal.outbound.tls import ClientCertificate, Tls
 from portal.secret import Secret
 
 if TYPE_CHECKING:  # imports `cryptography`, which reading tenant files does not need
+    from portal.oidc.api_target import ApiTarget
     from portal.oidc.dpop import DpopKey
 
 REGISTERED_CLAIMS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"})
@@ -125,10 +126,16 @@ class Provider:
     """Signs a client secret for each request, in place of `client_secret` (Apple)."""
     client_auth: ClientAuth = ClientAuth.CLIENT_SECRET_BASIC
     scopes: tuple[str, ...] = ("openid", "profile", "email", "offline_access")
+    step_up_scopes: tuple[str, ...] = ()
+    """Further scopes that are requested when an API requires them (RFC 6750 3.1)."""
     audience: str | None = None
     """Sent as `audience` (Auth0's parameter)."""
     resources: tuple[str, ...] = ()
     """Sent as `resource` (RFC 8707): all in authorization requests, the first in token requests."""
+    api_resources: tuple[str, ...] = ()
+    """Resources of further APIs, for which the refresh token is used later; not sent in token requests."""
+    api_scopes: tuple[str, ...] = ()
+    """Scopes of these APIs, in addition to `scopes`."""
     authorize_params: tuple[tuple[str, str], ...] = ()
     """Extra parameters of the authorization request; never a security parameter."""
     discovery: bool = True
@@ -253,6 +260,9 @@ class ProviderMetadata:
     """`require_pushed_authorization_requests` (RFC 9126 5)."""
     iss_parameter_supported: bool = False
     """`authorization_response_iss_parameter_supported` (RFC 9207)."""
+    token_exchange_supported: bool = False
+    """Whether `grant_types_supported` has token exchange (RFC 8693 2.1)."""
+    claims_parameter_supported: bool = False
 
 
 MAX_REFRESH_MARGIN = 30.0
@@ -277,6 +287,8 @@ class TokenSet:
 
     issued_at: float | None = None
     """When it was received; None for a token set that an older version of the portal stored."""
+    api_tokens: Mapping[str, TokenSet] = field(default_factory=dict)
+    """Access tokens for further APIs, by `ApiTarget.key`; they have no refresh token of their own."""
 
     @property
     def margin(self) -> float:
@@ -329,3 +341,5 @@ class AuthorizationRequest:
     """The key that the tokens will be bound to (RFC 9449)."""
     interaction: Interaction | None = None
     """The user interaction that it asks for."""
+    target: ApiTarget | None = None
+    """The API whose access token it adds to a login; None for a login of its own."""

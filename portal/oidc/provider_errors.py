@@ -11,6 +11,7 @@ from portal.display_text import display_text
 from portal.oidc.abnf import NQSCHAR, one_to
 from portal.oidc.errors import ProviderDenied
 from portal.oidc.provider import Provider
+from portal.sentences import message
 
 LONGEST_DESCRIPTION = 300
 _LONGEST_READ = 4_096
@@ -20,6 +21,15 @@ _CODE = one_to(128, NQSCHAR)  # RFC 6749 A.7
 _PERHAPS_A_SECRET = re.compile(r"[A-Za-z0-9_.~+/=%-]{40,}")
 """As long as the portal's states, nonces and verifiers, and tokens; support identifiers are shorter."""
 
+_CANCELLATIONS = frozenset({"user_cancelled_authorize", "user_cancelled_login", "user_cancelled"})
+"""Codes of Apple and LinkedIn."""
+_BY_THE_USER = re.compile(
+    r"\b(?:user|owner|server)\s+(?:has\s+)?(?:cancel|declin|den(?:y|ied)|reject|refus|abort|said\sno|did\snot\sauthori)",
+    re.IGNORECASE,
+)
+"""In descriptions of `access_denied`, whose own words name both: "the resource owner or authorization server
+denied the request" (RFC 6749 4.1.2.1). Others say why the user has no access."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Page:
@@ -28,44 +38,52 @@ class _Page:
     status: int
 
 
-_TRY_AGAIN = "Start the sign-in again. If it fails once more, tell your administrator the request id below."
-_ASK_ADMIN = (
+_TRY_AGAIN = message(
+    "Start the sign-in again. If it fails once more, tell your administrator the request id below."
+)
+_ASK_ADMIN = message(
     "Signing in cannot work until the provider's settings are changed. "
     "Send the request id below to the administrator of your organisation."
 )
-_INTERACT = "Start the sign-in again and complete the steps that the sign-in service shows."
-_GENERAL = _Page("Sign-in was denied", _TRY_AGAIN, 400)
-_MISCONFIGURED = _Page("The portal is not set up correctly at the sign-in service", _ASK_ADMIN, 502)
+_INTERACT = message("Start the sign-in again and complete the steps that the sign-in service shows.")
+_GENERAL = _Page(message("Sign-in was denied"), _TRY_AGAIN, 400)
+_MISCONFIGURED = _Page(message("The portal is not set up correctly at the sign-in service"), _ASK_ADMIN, 502)
 
 _PAGES: Mapping[str, _Page] = {
     "access_denied": _Page(
-        "Access was denied",
-        "You cancelled the sign-in, or your organisation does not allow you to use the portal. "
-        "Try again, or ask the administrator of your organisation for access.",
+        message("Access was denied"),
+        message(
+            "Your organisation does not allow you to use the portal. "
+            "Ask its administrator for access, or sign in with another account."
+        ),
         403,
     ),
-    "login_required": _Page("You need to sign in again", _INTERACT, 401),
-    "interaction_required": _Page("The sign-in service needs your input", _INTERACT, 401),
-    "account_selection_required": _Page("You need to choose an account", _INTERACT, 401),
+    "login_required": _Page(message("You need to sign in again"), _INTERACT, 401),
+    "interaction_required": _Page(message("The sign-in service needs your input"), _INTERACT, 401),
+    "account_selection_required": _Page(message("You need to choose an account"), _INTERACT, 401),
     "consent_required": _Page(
-        "Your consent is needed",
-        "Start the sign-in again and consent to the access that the portal requests. If you are not asked, "
-        "the administrator of your organisation has to consent for all users.",
+        message("Your consent is needed"),
+        message(
+            "Start the sign-in again and consent to the access that the portal requests. If you are not "
+            "asked, the administrator of your organisation has to consent for all users."
+        ),
         403,
     ),
     "temporarily_unavailable": _Page(
-        "The sign-in service is busy",
-        "Nothing is lost. Try again in a minute; other organisations are not affected.",
+        message("The sign-in service is busy"),
+        message("Nothing is lost. Try again in a minute; other organisations are not affected."),
         503,
     ),
     "server_error": _Page(
-        "The sign-in service reported an internal error",
-        "Try again in a minute. If the problem persists, tell the administrator of your organisation.",
+        message("The sign-in service reported an internal error"),
+        message(
+            "Try again in a minute. If the problem persists, tell the administrator of your organisation."
+        ),
         502,
     ),
     "unmet_authentication_requirements": _Page(
-        "A stronger sign-in is needed",
-        "Your organisation requires a sign-in method that you did not use, such as a second factor.",
+        message("A stronger sign-in is needed"),
+        message("Your organisation requires a sign-in method that you did not use, such as a second factor."),
         403,
     ),
     "invalid_scope": _MISCONFIGURED,
@@ -103,7 +121,14 @@ def denial(error: str, description: str | None, *, sent_values: Sequence[str] = 
         title=page.title,
         advice=page.advice,
         status=page.status,
+        cancelled=_is_cancellation(code, text[:LONGEST_DESCRIPTION]),
     )
+
+
+def _is_cancellation(code: str, description: str) -> bool:
+    if code == "access_denied":
+        return not description.strip() or _BY_THE_USER.search(description) is not None
+    return code in _CANCELLATIONS
 
 
 def advice_about(provider: Provider, error: str, description: str) -> str:

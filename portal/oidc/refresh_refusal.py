@@ -9,6 +9,8 @@ refreshes nor ends.
 from __future__ import annotations
 
 from portal.errors import PortalError
+from portal.oidc.api_errors import ApiTokenRefused
+from portal.oidc.api_target import ApiTokenRequest
 from portal.oidc.errors import ClientRejected, ProviderUnavailable, RefreshRejected, TokenRequestRejected
 
 _ABOUT_THE_CLIENT = frozenset({"invalid_client", "use_dpop_nonce", "invalid_dpop_proof"})
@@ -17,8 +19,20 @@ _ABOUT_THE_PROVIDER = frozenset({"server_error", "temporarily_unavailable", "slo
 """The provider failed (RFC 6749 4.1.2.1, RFC 8628 3.5), or its response is not an OAuth error."""
 
 
-def refresh_error(refusal: TokenRequestRejected) -> PortalError:
-    """Return the error to raise for a rejected refresh request."""
+_ABOUT_THE_API = frozenset(
+    (
+        *("invalid_target", "invalid_scope", "invalid_request", "access_denied", "unauthorized_client"),
+        *("unsupported_grant_type", "interaction_required", "login_required", "consent_required"),
+    )
+)
+"""For a request that names an API: the provider refuses this API, or this way of requesting a token for it
+(RFC 8707 2, RFC 6749 5.2, OIDC Core 3.1.2.6). The refresh token is still valid."""
+
+
+def refresh_error(refusal: TokenRequestRejected, api: ApiTokenRequest | None = None) -> PortalError:
+    """Return the error to raise for a rejected refresh request. Parameters: api, the API that it names."""
+    if api is not None and refusal.error in _ABOUT_THE_API:
+        return ApiTokenRefused(api.target.name, refusal.error, refusal.detail)
     if refusal.error in _ABOUT_THE_PROVIDER:
         return ProviderUnavailable(refusal.detail)
     if refusal.error in _ABOUT_THE_CLIENT:

@@ -9,10 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-import structlog
-
 from portal.clock import Clock, now
-from portal.errors import PortalError
 from portal.oidc import (
     authorization,
     authorization_response,
@@ -20,12 +17,15 @@ from portal.oidc import (
     logout,
     logout_token,
     refresh_refusal,
+    refreshed_id_token,
     request_protection,
     revocation,
     signed_response,
     token_endpoint,
     userinfo,
 )
+from portal.oidc.api_target import ApiTarget, ApiTokenRequest
+from portal.oidc.api_token_client import ApiTokenClient, check_audience
 from portal.oidc.cache import Contact
 from portal.oidc.client_authentication import AuthenticateClient, credentials
 from portal.oidc.client_keys import ClientKeys
@@ -56,8 +56,6 @@ from portal.oidc.signed_response import ResponseKeyUnknown
 from portal.outbound.client import OutboundClient
 from portal.secret import Secret
 
-_log = structlog.get_logger("portal.oidc")
-
 
 class RelyingParty:
     """The OpenID Connect client of the portal, for all providers.
@@ -80,6 +78,9 @@ class RelyingParty:
         self._nonces = NonceMemory()
         self._pusher = request_protection.RequestPusher(
             http, clock=clock, authenticate_client=self._authenticate_client
+        )
+        self._api_tokens = ApiTokenClient(
+            http, clock=clock, authenticate_client=self._authenticate_client, dpop_prover=self.dpop_prover
         )
 
     async def metadata(self, provider: Provider) -> ProviderMetadata:
@@ -105,8 +106,9 @@ class RelyingParty:
         Raises: as metadata, PushedRequestRejected, ClientKeyMissing.
         """
         metadata = await self.metadata(provider)
+        provider = authorization.for_api(provider, options.target if options else None)
         pushed = request_protection.is_pushed(provider, metadata)
-        drafted = authorization.draft(provider, redirect_uri=redirect_uri, options=options)
+        drafted = authorization.draft(provider, redirect_uri=redirect_uri, options=options, metadata=metadata)
         sent = drafted.parameters if pushed else authorization.fit_for_url(drafted.parameters)
         if provider.signed_request:
             sent = request_protection.signed(
@@ -127,13 +129,14 @@ class RelyingParty:
         redirect_uri: str,
         dpop_key: DpopKey | None = None,
         interaction: Interaction | None = None,
+        target: ApiTarget | None = None,
     ) -> Authentication:
         """Check an authorization response, exchange its code, validate the ID token.
 
         The caller has already matched `state` and consumed the attempt; `nonce`, `code_verifier`,
-        `redirect_uri`, `dpop_key` and `interaction` are those of that attempt.
+        `redirect_uri`, `dpop_key`, `interaction` and `target` are those of that attempt.
 
-        Raises: the LoginRejected of the broken rule, OutboundRefused, ProviderUnavailable.
+        Raises: the LoginRejected of the broken rule, OutboundRefused, ProviderUnavailable, ApiTokenMismatch.
         """
         metadata = await self.metadata(provider)
         if provider.response_mode.signed:
@@ -144,7 +147,7 @@ class RelyingParty:
             dpop_key = DpopKey.generate()
         exchange = token_endpoint.exchange_code(
             self._http,
-            provider,
+            authorization.for_api(provider, target),
             metadata,
             code=code,
             code_verifier=code_verifier,
@@ -152,6 +155,7 @@ class RelyingParty:
             now=self._clock(),
             authenticate_client=self._authenticate_client,
             dpop_prover=self.dpop_prover(provider.key, dpop_key),
+            step_up=interaction.step_up if interaction else None,
         )
         tokens, signed = self._with_id_token(provider, await exchange)
         # None: an attempt that an older version of the portal stored
@@ -160,7 +164,9 @@ class RelyingParty:
             nonce=nonce, code=code, access_token=tokens.access_token, interaction=interaction
         )
         claims = await self._login_claims(provider, metadata, keys, signed, expected)
-        if provider.userinfo:
+        if target is not None:
+            check_audience(tokens.access_token, target)
+        elif provider.userinfo:
             claims = await self._with_userinfo(provider, metadata, keys, tokens, claims)
         return _authentication(claims, tokens)
 
@@ -171,14 +177,17 @@ class RelyingParty:
         """
         return None if key is None else DpopProver(key, self._nonces, registration, self._clock)
 
-    async def refresh(self, provider: Provider, tokens: TokenSet, *, subject: str) -> Refreshed:
+    async def refresh(
+        self, provider: Provider, tokens: TokenSet, *, subject: str, api: ApiTokenRequest | None = None
+    ) -> Refreshed:
         """Exchange the refresh token for a new token set; values missing in the response are kept.
 
         Once a response has arrived, only an ID token of another user makes it unusable: the refresh token
         that was sent may be invalid now. A new ID token that cannot be validated, or that breaks a rule other
         than those of OIDC Core 12.2 on iss, sub and aud, is ignored; the log names the rule.
 
-        Parameters: subject, `sub` of the login; a new ID token must have the same.
+        Parameters: subject, `sub` of the login; a new ID token must have the same; api, if the access token
+        is for another API than the login's (ApiTokenRefused when the provider refuses it).
         Raises: RefreshRejected, the provider rejected the refresh token or sent an ID token of another user;
         ProviderUnavailable, retry later; ClientRejected or TokenResponseMalformed, the registration is wrong
         or the provider does not conform; another PortalError before anything was sent.
@@ -196,30 +205,23 @@ class RelyingParty:
                 now=self._clock(),
                 authenticate_client=self._authenticate_client,
                 dpop_prover=self.dpop_prover(provider.key, tokens.dpop_key),
+                api=api,
             )
         except TokenRequestRejected as error:
-            raise refresh_refusal.refresh_error(error) from error
-        if new.id_token is None:
-            return Refreshed(replace(new, id_token=tokens.id_token))
-        expected = id_token.RefreshExpectations(
-            subject=subject, previous=tokens.id_token, access_token=new.access_token
-        )
-        try:
-            return await self._with_new_id_token(
-                provider, metadata, keys, new, new.id_token, expected=expected
-            )
-        except PortalError as error:
-            if isinstance(error, IdTokenRejected) and error.rule in id_token.RULES_OF_ANOTHER_LOGIN:
-                raise RefreshRejected(error.detail) from error
-            _log.warning(
-                "id_token_not_adopted",
-                tenant=provider.tenant,
-                provider=provider.id,
-                code=error.code,
-                rule=getattr(error, "rule", error.code),
-                detail=error.detail,
-            )
-            return Refreshed(replace(new, id_token=tokens.id_token))
+            raise refresh_refusal.refresh_error(error, api) from error
+        validate = partial(self._with_new_id_token, provider, metadata, keys)
+        return await refreshed_id_token.adopt(provider, new, tokens, subject=subject, validate=validate)
+
+    async def exchange(self, provider: Provider, tokens: TokenSet, target: ApiTarget) -> TokenSet:
+        """Exchange a login's access token for an API's. Raises: as ApiTokenClient.exchange, metadata."""
+        return await self._api_tokens.exchange(provider, await self.metadata(provider), tokens, target)
+
+    async def client_token(
+        self, provider: Provider, target: ApiTarget, *, dpop_key: DpopKey | None = None
+    ) -> TokenSet:
+        """Request an access token for the portal itself. Raises: as ApiTokenClient.exchange, metadata."""
+        metadata = await self.metadata(provider)
+        return await self._api_tokens.client_credentials(provider, metadata, target, dpop_key=dpop_key)
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
         """Revoke a token (RFC 7009). Return False when the provider has no revocation endpoint.
@@ -286,7 +288,6 @@ class RelyingParty:
         metadata: ProviderMetadata,
         keys: KeySet,
         new: TokenSet,
-        token: Secret,
         *,
         expected: id_token.RefreshExpectations,
     ) -> Refreshed:
@@ -298,7 +299,7 @@ class RelyingParty:
         def validate(keys: KeySet, token: Secret) -> Claims:
             return id_token.validate_at_refresh(token, provider, keys, expected, now=self._clock())
 
-        signed = jwe.open_token(token, provider, self._client_keys)
+        signed = jwe.open_token(new.id_token or Secret(""), provider, self._client_keys)
         claims = await self._with_known_key(provider, metadata, keys, signed, validate)
         return Refreshed(replace(new, id_token=signed), claims)
 

@@ -9,6 +9,7 @@ from http.client import responses
 import structlog
 
 from portal.display_text import display_text
+from portal.oidc.api_target import ApiTokenRequest
 from portal.oidc.authorization import requested_scopes
 from portal.oidc.client_authentication import (
     AuthenticateClient,
@@ -24,6 +25,7 @@ from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import WRITE_SECONDS, post_form
 from portal.oidc.provider_errors import LONGEST_DESCRIPTION, advice_about, error_code, redacted
 from portal.oidc.quoting import address, double_encoding_remark
+from portal.oidc.step_up import StepUp
 from portal.oidc.token_response import read_refreshed, read_token_set
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.tls import Tls
@@ -65,6 +67,7 @@ async def exchange_code(
     now: float,
     dpop_prover: DpopProver | None = None,
     authenticate_client: AuthenticateClient = credentials,
+    step_up: StepUp | None = None,
 ) -> TokenSet:
     """Exchange a code for tokens. The request is never retried after a failure.
 
@@ -72,7 +75,8 @@ async def exchange_code(
     again.
 
     Parameters: now, seconds since the epoch, UTC, before the request; dpop_prover, for the key that the
-    tokens will be bound to (RFC 9449 5); authenticate_client, makes the client's credentials.
+    tokens will be bound to (RFC 9449 5); authenticate_client, makes the client's credentials; step_up, what
+    the authorization request asked for in addition.
     Raises: TokenRequestRejected, TokenResponseMalformed, TokenNotBound, ClientKeyMissing, OutboundRefused,
     ProviderUnavailable.
     """
@@ -98,7 +102,8 @@ async def exchange_code(
         error.detail += double_encoding_remark("code", code)
         raise
     key = dpop_prover.key if dpop_prover else None
-    return read_token_set(response, requested_scopes=requested_scopes(provider), now=now, dpop_key=key)
+    scopes = requested_scopes(provider, step_up)
+    return read_token_set(response, requested_scopes=scopes, now=now, dpop_key=key)
 
 
 async def refresh(
@@ -110,11 +115,13 @@ async def refresh(
     now: float,
     dpop_prover: DpopProver | None = None,
     authenticate_client: AuthenticateClient = credentials,
+    api: ApiTokenRequest | None = None,
 ) -> TokenSet:
     """Exchange the refresh token for new tokens; a refresh token that is not rotated is kept.
 
-    No scope is sent, so the granted scopes stay as they are. When the response is unusable,
-    TokenResponseMalformed contains its refresh token, because the old one may be invalid now.
+    No scope is sent, so the granted scopes stay as they are. With `api`, the access token is for that API.
+    When the response is unusable, TokenResponseMalformed contains its refresh token, because the old one may
+    be invalid now.
     Parameters and errors: as exchange_code; `invalid_grant` means that the refresh token is invalid.
     """
     if tokens.refresh_token is None:
@@ -122,7 +129,7 @@ async def refresh(
     fields = [
         ("grant_type", "refresh_token"),
         ("refresh_token", tokens.refresh_token.reveal()),
-        *_resource(provider),
+        *(_resource(provider) if api is None else api.parameters),
     ]
     response = await send_form(
         http,

@@ -68,9 +68,11 @@ def read_refreshed(
 
 def _read(response: OutboundResponse) -> Mapping[str, object]:
     if len(response.body) > MAX_BYTES:
-        raise LoginTooLarge(
+        error = LoginTooLarge(
             f"the token response has {len(response.body)} bytes, at most {MAX_BYTES} are read"
         )
+        error.unread = True
+        raise error
     try:
         return read_object(response.body)
     except JsonUnreadable as error:

@@ -33,7 +33,7 @@ PROTOCOL_CLAIMS = frozenset(
     {
         *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "nonce", "azp", "sid"),
         *("auth_time", "acr", "amr", "at_hash", "c_hash", "s_hash", "tid", "events", "cnf"),
-        *("_claim_names", "_claim_sources"),
+        *("_claim_names", "_claim_sources", "session_expiry"),
     }
 )
 """Claims that only the ID token may provide (OIDC Core 2); ignored in UserInfo responses."""

@@ -34,11 +34,20 @@ class AccessLog:
         self._lines: list[str] = []
 
     def write(
-        self, *, method: str, path: str, status: int, milliseconds: float, client: str, request_id: str
+        self,
+        *,
+        method: str,
+        path: str,
+        status: int,
+        milliseconds: float,
+        client: str,
+        request_id: str,
+        socket_bytes: tuple[int, int] | None = None,
     ) -> None:
         """Write the line of one request, with the others of this iteration of the event loop.
 
         `path` must not include the query, which may contain a code.
+        Parameters: socket_bytes, of a WebSocket: how many were received from the browser and sent to it.
         """
         if self._put is None:
             return
@@ -47,14 +56,19 @@ class AccessLog:
             line = (
                 f'{{"event": "request", "level": "info", "timestamp": "{stamp}", '
                 f'"method": {_short(method)}, "path": {json.dumps(path)}, "status": {status}, '
-                f'"ms": {milliseconds}, "client": {_short(client)}, "request_id": "{request_id}"}}'
+                f'"ms": {milliseconds}, "client": {_short(client)}, "request_id": "{request_id}"'
             )
+            if socket_bytes is not None:
+                line += f', "received": {socket_bytes[0]}, "sent": {socket_bytes[1]}'
+            line += "}"
         else:
             escaped = path.encode("unicode_escape").decode()
             line = (
                 f"{stamp} [info     ] {method} {escaped} {status} {milliseconds} ms "
                 f"client={client} request_id={request_id}"
             )
+            if socket_bytes is not None:
+                line += f" received={socket_bytes[0]} sent={socket_bytes[1]}"
         self._lines.append(line)
         if len(self._lines) == 1:
             asyncio.get_running_loop().call_soon(self._flush)

@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from portal.ops.expiry_metric import ExpiryMetric
+from portal.ops.socket_metrics import SocketMetrics
 from portal.ops.store_metrics import StoreMetrics
 
 _log = structlog.get_logger("portal.metrics")
@@ -43,6 +44,7 @@ class Metrics:
         )
         self.start_time.set_to_current_time()
         self.store = StoreMetrics(self._registry)
+        self.sockets = SocketMetrics(self._registry)
         self.connections = Gauge(
             "portal_connections",
             "Open connections of clients, including those to the metrics endpoint.",
@@ -68,6 +70,22 @@ class Metrics:
         self.calls_cut = Counter(
             "portal_calls_cut",
             "API calls in progress that were aborted because their login or tenant ended.",
+            registry=self._registry,
+        )
+        self.session_streams = Gauge(
+            "portal_session_streams",
+            "Open event streams of GET /session/events.",
+            multiprocess_mode="livesum",
+            registry=self._registry,
+        )
+        self.session_streams_refused = Counter(
+            "portal_session_streams_refused",
+            "Event streams that were ended at once because the process had too many.",
+            registry=self._registry,
+        )
+        self.user_events_lost = Counter(
+            "portal_user_events_lost",
+            "Events of sign-ins that were not stored, because the database could not be written for long.",
             registry=self._registry,
         )
         self.tenants_without_file = Gauge(

@@ -21,6 +21,7 @@ from portal.outbound.resolver import Lookup, Resolver
 from portal.outbound.stream import OutboundStream
 from portal.outbound.tls import DEFAULT_TLS, Tls
 from portal.outbound.transport import Transport
+from portal.outbound.websocket import ClientHandshake, WebSocketOffer
 
 __all__ = ["OutboundClient", "OutboundResponse"]
 
@@ -139,6 +140,7 @@ class OutboundClient:
         head_timeout: float = 60.0,
         idle_timeout: float = 60.0,
         tls: Tls = DEFAULT_TLS,
+        websocket: WebSocketOffer | None = None,
     ) -> OutboundStream:
         """Send a request to a tenant's API; return when the head of the response has arrived.
 
@@ -150,7 +152,7 @@ class OutboundClient:
         connect_timeout, seconds, by default that of the client; head_timeout, seconds from the end of the
         request until the head of the response is complete;
         idle_timeout, longest pause in seconds between two pieces of a body, sent or received; tls, as in
-        `fetch`.
+        `fetch`; websocket, to open a WebSocket: a response with the status 101 is a `Tunnel`.
         Raises: OutboundRefused when nothing was sent; OutboundTimeout; OutboundFailed; a PortalError that
         the iterator of the body raised.
         """
@@ -171,6 +173,7 @@ class OutboundClient:
                 idle_timeout=idle_timeout,
                 longest_idle=_STREAM_KEEPALIVE,
                 of_browser=True,
+                handshake=ClientHandshake(websocket) if websocket is not None else None,
             )
         )
 

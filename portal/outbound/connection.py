@@ -26,8 +26,10 @@ from portal.outbound.response_parser import ResponseHead, ResponseParser
 from portal.outbound.stream import OutboundStream
 from portal.outbound.time_limit import TimeLimit
 from portal.outbound.tls_connection import TlsConnection
+from portal.outbound.tunnel import Tunnel
 from portal.outbound.unread_data import UnreadData
 from portal.outbound.upload import Upload
+from portal.outbound.websocket import ClientHandshake
 
 _WRITE_HIGH_WATER = 65_536
 _MOST_TLS_REPLIES = 4_096
@@ -48,6 +50,7 @@ class _Exchange:
     transport: asyncio.Transport
     parser: ResponseParser
     head: asyncio.Future[OutboundStream]
+    handshake: ClientHandshake | None
     stream: OutboundStream | None = None
     upload: Upload | None = None
     has_begun: bool = False
@@ -110,8 +113,9 @@ class Connection(asyncio.BufferedProtocol):
             request.head_timeout,
             request.idle_timeout,
             transport,
-            ResponseParser(request.method),
+            ResponseParser(request.method, accepts_upgrade=request.handshake is not None),
             self.loop.create_future(),
+            request.handshake,
         )
         try:
             if request.body is None or isinstance(request.body, bytes):
@@ -250,7 +254,11 @@ class Connection(asyncio.BufferedProtocol):
         head = exchange.parser.head
         if head is None:
             return
-        stream = exchange.stream or self._head_arrived(exchange, head)
+        try:
+            stream = exchange.stream or self._head_arrived(exchange, head)
+        except OutboundFailed as error:
+            self.fail(error)
+            return
         stream.receive(body)
         if exchange.parser.complete:
             self._exchange = None
@@ -258,10 +266,14 @@ class Connection(asyncio.BufferedProtocol):
             self._response_ended(exchange)
 
     def _head_arrived(self, exchange: _Exchange, head: ResponseHead) -> OutboundStream:
-        stream = OutboundStream(head, self, idle_timeout=exchange.idle_timeout)
+        if head.status == 101 and exchange.handshake is not None:
+            stream: OutboundStream = Tunnel(head, self, exchange.handshake.choice(head))
+            exchange.transport.set_write_buffer_limits(high=0)
+        else:
+            stream = OutboundStream(head, self, idle_timeout=exchange.idle_timeout)
         exchange.stream = stream
         self._head_limit.stop()
-        if self._tls is None and not exchange.parser.is_chunked:
+        if self._tls is None and not exchange.parser.is_chunked and head.status != 101:
             self._pace.allow_large_reads()
         if exchange.upload is not None:
             exchange.upload.cancel()  # the server responded without reading the rest

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from portal.errors import OutboundRefused
 from portal.outbound.tls import DEFAULT_TLS, Tls
+from portal.outbound.websocket import ClientHandshake
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 _HEADERS = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++: [^\0\r\n]*+\r\n)*+")  # RFC 9110 5.5
@@ -48,7 +49,8 @@ class OutboundRequest:
     idle_timeout, longest pause in seconds between two pieces of a body, sent or received; longest_idle,
     seconds that the connection may have been idle; of_browser, whether it is an API call of a browser: such
     calls and the portal's own requests never share a connection, so that a misdirected response cannot show
-    tokens to a browser or be taken for tokens.
+    tokens to a browser or be taken for tokens; handshake, to open a WebSocket: the connection then carries no
+    other request, whatever the response is.
     """
 
     method: str
@@ -64,6 +66,7 @@ class OutboundRequest:
     idle_timeout: float = 60.0
     longest_idle: float = 15.0
     of_browser: bool = False
+    handshake: ClientHandshake | None = None
 
     @property
     def repeatable(self) -> bool:
@@ -90,7 +93,7 @@ class OutboundRequest:
         if not _TOKEN.fullmatch(self.method):
             raise OutboundRefused("headers: the method contains forbidden characters")
         first = f"{self.method} {self.target} HTTP/1.1\r\nHost: {self.origin.authority}\r\n"
-        own = _encoded(self.headers)
+        own = _encoded([*self.headers, *self.handshake.headers()] if self.handshake else self.headers)
         return b"%b%b%b%b\r\n" % (_latin_1(first), self.encoded, own, self._framing())
 
     def _framing(self) -> bytes:

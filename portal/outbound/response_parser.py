@@ -50,10 +50,12 @@ class ResponseHead(NamedTuple):
 class ResponseParser:
     """The parser of one response; call `feed` with the received bytes.
 
-    Parameters: method, of the request: a response to HEAD has no body (RFC 9112 6.3).
+    Parameters: method, of the request: a response to HEAD has no body (RFC 9112 6.3); accepts_upgrade,
+    whether the request names another protocol: all that follows a response 101 is then returned as its body.
     """
 
     __slots__ = (
+        "_accepts_upgrade",
         "_buffer",
         "_chunks",
         "_head_bytes",
@@ -67,8 +69,9 @@ class ResponseParser:
         "surplus",
     )
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, *, accepts_upgrade: bool = False) -> None:
         self._method = method
+        self._accepts_upgrade = accepts_upgrade
         self._buffer = bytearray()
         self._head_bytes = 0
         self._interim = 0
@@ -179,10 +182,11 @@ class ResponseParser:
         lines = match[4].decode("latin-1").split("\r\n")[:-1]
         if len(lines) > MAX_HEADER_FIELDS:
             raise MalformedResponse(f"the response has more than {MAX_HEADER_FIELDS} header fields")
-        if status == 101 or status < 100:
-            # RFC 9110 7.8: the portal never requests an upgrade
+        upgraded = status == 101 and self._accepts_upgrade and version == b"1.1"
+        if (status == 101 and not upgraded) or status < 100:
+            # RFC 9110 7.8: a server must not switch to a protocol that the request does not name
             raise MalformedResponse(f"the server sent the status {status}")
-        if status < 200:
+        if status < 200 and not upgraded:
             self._interim += 1
             if self._interim > MAX_INTERIM_RESPONSES:
                 raise MalformedResponse(f"more than {MAX_INTERIM_RESPONSES} interim responses")
@@ -192,6 +196,8 @@ class ResponseParser:
             name, _, value = line.partition(":")
             headers.append((name, value.strip(" \t")))
         framing = _read_framing(version, headers)
+        if upgraded and (framing.chunked or framing.length is not None):
+            raise MalformedResponse("the response 101 has a length")  # RFC 9110 8.6, RFC 9112 6.1
         if self._method == "HEAD" or status in _NO_BODY:
             self.complete = True
         elif framing.chunked:
@@ -200,7 +206,7 @@ class ResponseParser:
             self._remaining = framing.length
             self.complete = framing.length == 0
         delimited = self.complete or framing.chunked or framing.length is not None
-        self.persistent = delimited and not framing.close
+        self.persistent = delimited and not framing.close and not self._accepts_upgrade
         self.head = ResponseHead(status, reason.decode("latin-1"), headers)
 
 

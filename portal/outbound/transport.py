@@ -49,6 +49,8 @@ class Transport:
         """
         head = request.head()
         destination = Destination(request.tenant, request.origin, request.tls, request.of_browser)
+        if request.handshake is not None:  # on a connection of its own
+            return await (await self._acquire(request, destination, fresh=True)).send(request, head)
         connection = self._pool.take_idle(destination, longest_idle=request.longest_idle)
         if connection is None:
             connection = await self._acquire(request, destination)

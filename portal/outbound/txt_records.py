@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from portal.sentences import message, sentence
+
 if TYPE_CHECKING:
     from dns.message import Message
 
@@ -87,26 +89,28 @@ class Finding(StrEnum):
     def sentence(self, name: str, *, is_alias: bool = False) -> str:
         """What was found, for people. Parameters: name, that was searched; is_alias, whether it is one."""
         at = f"{BESIDE_ALIAS}{name}" if is_alias else name
-        because = f"{name} is an alias (CNAME), so the record belongs at {at}. " if is_alias else ""
-        return because + _SENTENCES[self].format(name=name, at=at, beside=f"{BESIDE_ALIAS}{name}")
+        found = sentence(_SENTENCES[self], name=name, at=at, beside=f"{BESIDE_ALIAS}{name}")
+        return sentence(_ALIAS, name=name, at=at, found=found) if is_alias else found
 
 
+_ALIAS = message("%(name)s is an alias (CNAME), so the record belongs at %(at)s. %(found)s")
 _SENTENCES = {
-    Finding.FOUND: "{at} has the record.",
-    Finding.NO_RECORD: "{at} has no TXT record.",
-    Finding.OTHER_RECORDS: "{at} has TXT records, but not this one.",
-    Finding.ONE_OF_TWO: "Only one of two responses has the record. Wait until all name servers have it.",
-    Finding.TWO_ALIASES: "Both {name} and {beside} are aliases (CNAME); {beside} must not be one.",
-    Finding.BUSY: "Too many checks are running. Try again in some seconds.",
-    Finding.NO_RESPONSE: "No name server responded in time. Try again later.",
-    Finding.ERROR: "The name servers respond with an error for this name.",
-    Finding.UNREADABLE: "A name server sent what cannot be read.",
-    Finding.TOO_LARGE: (
-        f"The response has more than {MOST_RECORDS} records or {MOST_BYTES // 1024} KB. Remove TXT records "
-        "that nobody needs."
+    Finding.FOUND: message("%(at)s has the record."),
+    Finding.NO_RECORD: message("%(at)s has no TXT record."),
+    Finding.OTHER_RECORDS: message("%(at)s has TXT records, but not this one."),
+    Finding.ONE_OF_TWO: message("Only one of two responses has it. Wait until all name servers have it."),
+    Finding.TWO_ALIASES: message(
+        "Both %(name)s and %(beside)s are aliases (CNAME); %(beside)s must not be one."
     ),
-    Finding.TOO_LONG: "The name of the record would be too long. Ask the operator of this portal.",
-    Finding.NO_NAME_SERVERS: "This portal has no name servers. Its operator can set domains.nameservers.",
+    Finding.BUSY: message("Too many checks are running. Try again in some seconds."),
+    Finding.NO_RESPONSE: message("No name server responded in time. Try again later."),
+    Finding.ERROR: message("The name servers respond with an error for this name."),
+    Finding.UNREADABLE: message("A name server sent what cannot be read."),
+    Finding.TOO_LARGE: message("The response is too large. Remove TXT records that nobody needs."),
+    Finding.TOO_LONG: message("The name of the record would be too long. Ask the operator of this portal."),
+    Finding.NO_NAME_SERVERS: message(
+        "This portal has no name servers. Its operator can set domains.nameservers."
+    ),
 }
 _MISSING = frozenset({Finding.NO_RECORD, Finding.OTHER_RECORDS, Finding.ONE_OF_TWO, Finding.TWO_ALIASES})
 

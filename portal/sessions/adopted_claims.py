@@ -7,6 +7,7 @@ from portal.oidc.id_token import Claims
 from portal.oidc.jose import jws
 from portal.oidc.verified_claims import merge_claims
 from portal.secret import Secret
+from portal.sessions.session_expiry import earliest_expiry
 
 _NAMES = frozenset(
     (
@@ -28,7 +29,8 @@ def adopted_claims(stored: Claims, previous: Secret | None, new: Claims) -> Clai
     """
     withdrawn = _names_in(previous, stored) - new.keys() - _NAMES
     kept = {name: value for name, value in stored.items() if name not in withdrawn}
-    return merge_claims({name: value for name, value in new.items() if name != "sid"}, kept)
+    merged = merge_claims({name: value for name, value in new.items() if name != "sid"}, kept)
+    return {**merged, **earliest_expiry(stored, new)}
 
 
 def _names_in(previous: Secret | None, stored: Claims) -> frozenset[str]:

@@ -6,12 +6,15 @@ browser is redirected to a same-site request, which carries the cookies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import structlog
 
 from portal.clock import Clock
 from portal.keys.vault import Vault
+from portal.oidc.api_target import ApiTarget
 from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.authorization_response import (
     ACCOUNT_SELECTION_REFUSALS,
@@ -19,9 +22,10 @@ from portal.oidc.authorization_response import (
     check_delivery,
 )
 from portal.oidc.dpop import DpopKey
-from portal.oidc.errors import AttemptUnknown
+from portal.oidc.errors import AttemptUnknown, LoginRejected
 from portal.oidc.interaction import Interaction
 from portal.oidc.provider import AuthorizationRequest, Provider
+from portal.oidc.step_up import StepUp
 from portal.secret import Secret
 from portal.sessions.directory import Directory, live_registration
 from portal.sessions.sealed_attempt import Response
@@ -49,6 +53,8 @@ class OpenAttempt:
     login_hint: str | None
     asked: Interaction | None
     """None: an earlier version of the portal stored the attempt without it."""
+    target: ApiTarget | None = None
+    """The API whose access token the attempt adds to a login."""
 
     @classmethod
     def of(cls, taken: TakenAttempt, provider: Provider) -> OpenAttempt:
@@ -64,6 +70,7 @@ class OpenAttempt:
             silent=sealed.silent,
             login_hint=sealed.login_hint,
             asked=sealed.asked,
+            target=sealed.target,
         )
 
     def retry(self, error: str) -> AuthorizationOptions | None:
@@ -71,11 +78,28 @@ class OpenAttempt:
 
         The second request drops the option that was refused, so it cannot fail for the same reason.
         """
+        again = AuthorizationOptions(
+            login_hint=self.login_hint, interactive=True, step_up=self.step_up, target=self.target
+        )
         if self.silent and error in SILENT_REFUSALS:
-            return AuthorizationOptions(login_hint=self.login_hint, interactive=True)
+            return again
         if self.asked is not None and self.asked.select_account and error in ACCOUNT_SELECTION_REFUSALS:
-            return AuthorizationOptions(login_hint=self.login_hint, interactive=True, select_account=False)
+            return replace(again, select_account=False)
         return None
+
+    @contextmanager
+    def knowing_return_to(self) -> Iterator[None]:
+        """A LoginRejected that is raised in the block knows where the attempt would have led."""
+        try:
+            yield
+        except LoginRejected as error:
+            error.return_to = self.return_to
+            raise
+
+    @property
+    def step_up(self) -> StepUp | None:
+        """What an API requires of the login, if the attempt was begun for that."""
+        return None if self.asked is None else self.asked.step_up
 
 
 class Attempts:

@@ -16,6 +16,7 @@ import structlog
 from portal.clock import Clock
 from portal.errors import StoreUnavailable
 from portal.sessions.directory import Directory, Limits
+from portal.sessions.session_expiry import limited
 from portal.stores.model import Login, Session, SessionTouch
 from portal.stores.store import Store
 
@@ -27,6 +28,9 @@ _PAUSE = 1.0
 """Seconds in which extensions are collected: the more of them share a write, the less each one costs."""
 _SHORT_PAUSE = 0.05
 """Seconds between two writes when there are more extensions than one write may have."""
+_LEAST_GAIN = 1.0
+"""Seconds that an extension on request must add: a page that asks all the time causes one write a second."""
+_MOST_ATTEMPTS = 3
 _MOST_AT_ONCE = 256
 """Sessions of one write."""
 
@@ -59,6 +63,34 @@ class IdleLimits:
                 await self._extend_login(session, login, now)
         except StoreUnavailable as error:
             self._failed(error)
+
+    async def extend_now(self, session: Session, logins: Sequence[Login]) -> tuple[Session, list[Login]]:
+        """Extend a session and logins in it because the user asked for it; return them as they are then.
+
+        Logins that have ended meanwhile are missing. Raises StoreUnavailable.
+        """
+        now = self._clock()
+        expires_at = min(now + self._idle, session.absolute_expires_at)
+        if expires_at - session.idle_expires_at >= _LEAST_GAIN:
+            await self._store.touch_sessions([SessionTouch(session.id, now, expires_at)])
+            session = replace(session, last_seen_at=now, idle_expires_at=expires_at)
+        extended = await asyncio.gather(*(self._extend_login_now(session, login, now) for login in logins))
+        return session, [login for login in extended if login is not None]
+
+    async def _extend_login_now(self, session: Session, login: Login, now: float) -> Login | None:
+        for _ in range(_MOST_ATTEMPTS):
+            expires_at = self._used_until(session, login, now)
+            if expires_at - login.expires_at < _LEAST_GAIN:
+                break
+            extended = replace(login, expires_at=expires_at, version=login.version + 1)
+            if await self._store.swap_login(extended, expected_version=login.version):
+                return extended
+            _, found = await self._store.read((), (login.id,), now=now)  # a refresh has changed it
+            current = found.get(login.id)
+            if current is None or current.sign_in != login.sign_in:
+                return None
+            login = current
+        return login
 
     async def wait_until_idle(self, seconds: float) -> None:
         """For a graceful stop: wait at most `seconds` for what has been collected."""
@@ -103,12 +135,19 @@ class IdleLimits:
         limits = self._directory.limits(login.tenant)
         if limits.idle is None:
             return
-        expires_at = expiry(now, login.signed_in_at, limits, session)
+        expires_at = self._used_until(session, login, now)
         if expires_at - login.expires_at >= min(60.0, limits.idle / 10):
             await self._store.swap_login(
                 replace(login, expires_at=expires_at, version=login.version + 1),
                 expected_version=login.version,
             )
+
+    def _used_until(self, session: Session, login: Login, now: float) -> float:
+        """When a login expires that is used at `now`; unchanged when it has no idle limit of its own."""
+        limits = self._directory.limits(login.tenant)
+        if limits.idle is None:
+            return login.expires_at
+        return limited(expiry(now, login.signed_in_at, limits, session), login.claims)
 
     def _failed(self, error: StoreUnavailable) -> None:
         self._next.clear()  # each of them would wait for the database as long

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
+
 from portal.oidc.errors import LoginTooLarge
 from portal.oidc.id_token import Claims
 from portal.oidc.provider import TokenSet
@@ -22,11 +25,33 @@ def check_login_size(claims: Claims, tokens: TokenSet) -> None:
         "ID token": _length(tokens.id_token),
         "access token": _length(tokens.access_token),
         "refresh token": _length(tokens.refresh_token),
+        "access tokens for further APIs": sum(
+            _length(one.access_token) for one in tokens.api_tokens.values()
+        ),
     }
     total = sum(sizes.values())
     if total > MAX_LOGIN_BYTES:
         parts = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise LoginTooLarge(f"the login has {total} bytes, at most {MAX_LOGIN_BYTES} are stored: {parts}")
+
+
+def fitting(claims: Claims, tokens: TokenSet, *, added: str | None = None) -> TokenSet:
+    """Return the token set without the API tokens that make it too large.
+
+    Those can be requested again: first the added one is left out, then all of them.
+    Parameters: added, key of the API token that was just added, if one was.
+    Raises: LoginTooLarge, when the login is too large without any.
+    """
+    choices = [tokens, replace(tokens, api_tokens={})]
+    if added is not None:
+        others = {key: one for key, one in tokens.api_tokens.items() if key != added}
+        choices.insert(1, replace(tokens, api_tokens=others))
+    for smaller in choices[:-1]:
+        with contextlib.suppress(LoginTooLarge):
+            check_login_size(claims, smaller)
+            return smaller
+    check_login_size(claims, choices[-1])
+    return choices[-1]
 
 
 def _length(token: Secret | None) -> int:

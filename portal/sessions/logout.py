@@ -56,20 +56,41 @@ class LogoutService:
         self._clock = clock
 
     async def end_login(
-        self, session: Session, tenant: str, *, signed_out_url: Callable[[str], str], binding: str
+        self,
+        session: Session,
+        tenant: str,
+        *,
+        signed_out_url: Callable[[str], str],
+        binding: str,
+        after: str = "",
+        ended: Callable[[Login], None] = lambda login: None,
     ) -> str | None:
         """Sign out of one tenant; return the provider's logout URL, or None when it has none.
 
-        `signed_out_url` gives the `post_logout_redirect_uri` of a tenant.
+        `signed_out_url` gives the `post_logout_redirect_uri` of a tenant. Parameters: after, the page of the
+        portal to which `next_step` leads when the browser returns from the provider; ended, called with the
+        login if this call has deleted it: of two at the same time, only one does.
         """
         login = await self._store.delete_login(session.id, tenant)
-        return await self._start_provider_logouts([login] if login else [], signed_out_url, binding)
+        if login is not None:
+            ended(login)
+        return await self._start_provider_logouts([login] if login else [], signed_out_url, binding, after)
 
     async def end_session(
-        self, session: Session, *, signed_out_url: Callable[[str], str], binding: str
+        self,
+        session: Session,
+        *,
+        signed_out_url: Callable[[str], str],
+        binding: str,
+        ended: Callable[[Login], None] = lambda login: None,
     ) -> str | None:
-        """Sign out everywhere; return the first provider's logout URL. The others follow from there."""
+        """Sign out everywhere; return the first provider's logout URL. The others follow from there.
+
+        Parameters: ended, called with each login that this call has deleted.
+        """
         logins = await self._store.delete_session(session.id)
+        for login in logins:
+            ended(login)
         return await self._start_provider_logouts(logins, signed_out_url, binding)
 
     async def find_login(self, session_id: str, tenant: str, *, signed_in_at: float) -> Login | None:
@@ -82,17 +103,17 @@ class LogoutService:
         login = found.get(key)
         return login if login is not None and login.signed_in_at == signed_in_at else None
 
-    async def end_found_login(self, login: Login) -> bool:
+    async def end_found_login(self, login: Login, *, by: str = "admin") -> bool:
         """End a login without its browser, and revoke its tokens; False when it has ended already.
 
         A refresh may replace its tokens meanwhile; a later sign-in of the session stays. Raises
-        StoreUnavailable.
+        StoreUnavailable. Parameters: by, who ends it, for the log.
         """
         current: Login | None = login
         while current is not None:
             deleted = await self._store.delete_login(login.session, login.tenant, tokens=current.tokens)
             if deleted is not None:
-                _log.info("login_ended_by_admin", tenant=login.tenant, provider=login.provider)
+                _log.info(f"login_ended_by_{by}", tenant=login.tenant, provider=login.provider)
                 await self._revoke(deleted)
                 return True
             current = await self.find_login(login.session, login.tenant, signed_in_at=login.signed_in_at)
@@ -113,7 +134,10 @@ class LogoutService:
         return step.url if step else None
 
     async def next_step(self, tenant: str, state: str, *, binding: str | None) -> str | None:
-        """Return the next provider's logout URL when the browser returns from one; None after the last."""
+        """Return where to go when the browser returns from a provider: the next provider's logout URL.
+
+        After the last one, the page that was given as `after`, or None.
+        """
         if not is_binding(binding) or len(state) > 256:
             return None
         step = await self._store.take_logout_step(
@@ -128,20 +152,21 @@ class LogoutService:
             return None
 
     async def _start_provider_logouts(
-        self, logins: Sequence[Login], signed_out_url: Callable[[str], str], binding: str
+        self, logins: Sequence[Login], signed_out_url: Callable[[str], str], binding: str, after: str = ""
     ) -> str | None:
         for login in logins:
             _log.info("logged_out", tenant=login.tenant, provider=login.provider)
         found = await asyncio.gather(*(self._revoke_and_get_url(login, signed_out_url) for login in logins))
         steps = [step for step in found if step is not None]
-        for step, after in zip_longest(steps, steps[1:]):
+        for step, following in zip_longest(steps, steps[1:]):
             step_id = digest(step.state)
+            next_url = following.url if following else after
             await self._store.add_logout_step(
                 LogoutStep(
                     id=step_id,
                     tenant=step.tenant,
                     binding_hash=digest(binding),
-                    next_url=self._vault.seal(step_id, after.url) if after else "",
+                    next_url=self._vault.seal(step_id, next_url) if next_url else "",
                     expires_at=self._clock() + _STEP_SECONDS,
                 )
             )

@@ -18,6 +18,7 @@ class _Opened:
 
     sealed: str
     tokens: TokenSet
+    sign_in: object
     refreshed_at: float = 0.0
 
 
@@ -29,22 +30,32 @@ class OpenedTokens:
         self._opened: ByteBoundedCache[str, _Opened] = ByteBoundedCache(cache_bytes)
 
     def open(self, login: Login) -> TokenSet:
-        """Decrypt the stored token set of a login. Raises VaultError."""
+        """Decrypt the stored token set of a login. Raises VaultError.
+
+        A call may still have the login as it was before a refresh: that of the same sign-in is remembered.
+        """
         cached = self._opened.get(login.id)
         if cached is not None and cached.sealed == login.tokens:
             return cached.tokens
         tokens = self._vault.open_tokens(login.id, login.tokens)
-        self._cache(login, _Opened(login.tokens, tokens))
+        refreshed_at = self.refreshed_at(login)
+        self._cache(login, _Opened(login.tokens, tokens, login.sign_in, refreshed_at))
         return tokens
 
     def remember(self, login: Login, sealed: str, tokens: TokenSet, *, refreshed_at: float) -> None:
-        """Cache a token set that this process received and sealed; `refreshed_at` is in seconds, UTC."""
-        self._cache(login, _Opened(sealed, tokens, refreshed_at))
+        """Cache a token set that this process received and sealed; `refreshed_at` is in seconds, UTC.
+
+        It stays as it was when the access token did: only a token for one of the APIs was added.
+        """
+        cached = self._opened.get(login.id)
+        if cached is not None and cached.tokens.access_token == tokens.access_token:
+            refreshed_at = cached.refreshed_at
+        self._cache(login, _Opened(sealed, tokens, login.sign_in, refreshed_at))
 
     def refreshed_at(self, login: Login) -> float:
-        """When this process refreshed the cached token set, in seconds, UTC; 0 when it did not."""
+        """When this process last refreshed the tokens of this sign-in, in seconds, UTC; 0 when it did not."""
         cached = self._opened.get(login.id)
-        return cached.refreshed_at if cached is not None else 0.0
+        return cached.refreshed_at if cached is not None and cached.sign_in == login.sign_in else 0.0
 
     def forget(self, login_id: str) -> None:
         """Remove the token set of a login from the cache."""

@@ -13,6 +13,7 @@ import structlog
 
 from portal.clock import Clock
 from portal.errors import PortalError
+from portal.oidc.api_errors import ApiTokenError
 from portal.oidc.errors import ProviderUnavailable, RefreshRejected
 
 _log = structlog.get_logger("portal.refresh")
@@ -81,7 +82,7 @@ class ProviderBreaker:
         slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._failed, provider, request)
         try:
             yield
-        except RefreshRejected:  # the provider works; only this login is affected
+        except (RefreshRejected, ApiTokenError):  # the provider works; only this login or API is affected
             self._succeeded(provider)
             raise
         except PortalError:

@@ -15,6 +15,7 @@ from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.credentials import digest
+from portal.sessions.ended import Ended, ignore_end
 from portal.sessions.refresh import TokenRefresher
 from portal.stores.model import Login
 from portal.stores.store import Store
@@ -30,13 +31,21 @@ class ProviderLogoutService:
     """
 
     def __init__(
-        self, *, store: Store, vault: Vault, relying_party: RelyingParty, tokens: TokenRefresher, clock: Clock
+        self,
+        *,
+        store: Store,
+        vault: Vault,
+        relying_party: RelyingParty,
+        tokens: TokenRefresher,
+        clock: Clock,
+        ended: Ended = ignore_end,
     ) -> None:
         self._store = store
         self._vault = vault
         self._relying_party = relying_party
         self._tokens = tokens
         self._clock = clock
+        self._ended = ended
         self._without_exp: set[str] = set()
         """Registrations for which a logout token without `exp` was logged."""
 
@@ -111,6 +120,7 @@ class ProviderLogoutService:
     def _forget(self, ended: list[Login], reason: str) -> None:
         for login in ended:
             self._tokens.forget(login.id)
+            self._ended(login, reason)
             _log.info("login_ended", tenant=login.tenant, provider=login.provider, reason=reason)
 
 

@@ -8,15 +8,18 @@ Rules, with the modules that implement them:
   may use the refresh token (refresh_lease).
 * A token set from a provider is stored, or kept in memory and retried until it is (token_storing). It
   replaces the old one by compare-and-swap, so a logout during a refresh wins.
-* A failing provider receives fewer and fewer requests (provider_breaker). A refusal while the access token is
-  still valid ends the login only when it is repeated (refusals).
+* A failing provider receives fewer and fewer requests (provider_breaker); failing requests for one API pause
+  only those for this API. A refusal while the access token is still valid ends the login only when it is
+  repeated (refusals).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import replace
+from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -24,19 +27,23 @@ from portal.access.rules import sign_in_refusal
 from portal.clock import Clock
 from portal.errors import LoginRequired, PortalError, StoreUnavailable, VaultError
 from portal.keys.vault import Vault
+from portal.oidc.api_target import ApiTarget
 from portal.oidc.errors import LoginTooLarge, ProviderUnavailable, RefreshRejected, TokenResponseMalformed
 from portal.oidc.provider import Provider, Refreshed, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.adopted_claims import adopted_claims
 from portal.sessions.directory import Directory
-from portal.sessions.login_size import check_login_size
+from portal.sessions.ended import Ended, ignore_end
+from portal.sessions.login_size import fitting
 from portal.sessions.opened_tokens import OpenedTokens
 from portal.sessions.provider_breaker import ProviderBreaker
 from portal.sessions.refresh_lease import Granted, LeaseTimes, RefreshLeases
 from portal.sessions.refusals import Refusals
+from portal.sessions.session_expiry import limited
 from portal.sessions.token_revocation import revoke_tokens
 from portal.sessions.token_storing import TokenStoring
+from portal.sessions.token_tasks import Received, RefreshTask, TokenTask
 from portal.single_flight import SingleFlight
 from portal.stores.model import Login
 from portal.stores.store import Store
@@ -68,6 +75,7 @@ class TokenRefresher:
         may_refresh: Callable[[], bool] = lambda: True,
         times: LeaseTimes | None = None,
         wait: float = WAIT_SECONDS,
+        ended: Ended = ignore_end,
     ) -> None:
         self._store = store
         self._relying_party = relying_party
@@ -75,6 +83,7 @@ class TokenRefresher:
         self._clock = clock
         self._may_refresh = may_refresh
         self._wait = wait
+        self._ended = ended
         self._opened = OpenedTokens(vault)
         self._leases = RefreshLeases(store, times or LeaseTimes())
         self._storing = TokenStoring(store=store, vault=vault, opened=self._opened, discard=self.revoke)
@@ -82,6 +91,8 @@ class TokenRefresher:
         self._refusals = Refusals()
         self._in_progress: SingleFlight[object, TokenSet] = SingleFlight()
         """Keyed by sign-in, so that a new sign-in never receives the result of an earlier one."""
+        self._turns: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
+        """By sign-in: its token requests in this process run one after the other."""
 
     def open(self, login: Login) -> TokenSet:
         """Decrypt the stored token set of a login. Raises VaultError."""
@@ -140,7 +151,8 @@ class TokenRefresher:
         if tokens.refresh_token is None:
             if valid:
                 return tokens
-            await self._store.delete_login(login.session, login.tenant, tokens=login.tokens)
+            if await self._store.delete_login(login.session, login.tenant, tokens=login.tokens):
+                self._ended(login, "its access token expired, and there is no refresh token")
             self.forget(login.id)
             raise LoginRequired(f"access token of {provider.key} expired and there is no refresh token")
         if valid and self._refusals.is_recent(login, now):
@@ -149,14 +161,21 @@ class TokenRefresher:
             raise ProviderUnavailable(
                 f"{provider.key} has just refused the refresh token", retry_after=_RETRY_AFTER
             )
-        refreshing = self._join(login, provider)
+        task = RefreshTask(tokens.access_token)
+        refreshing = self.join(login.sign_in, lambda: self.run(login, provider, task))
         if valid and refused is None:
             return tokens
-        return await self._result(refreshing, provider)
+        return await self.result(refreshing, provider)
 
-    async def _result(self, refreshing: asyncio.Task[TokenSet], provider: Provider) -> TokenSet:
-        """Wait for a refresh, unless the breaker has paused its provider."""
-        self._breaker.check(provider.key)
+    def current(self, login: Login) -> TokenSet:
+        """The newest token set of a login that this process knows. Raises VaultError."""
+        return self._storing.unstored_for(login) or self.open(login)
+
+    async def result(
+        self, refreshing: asyncio.Task[TokenSet], provider: Provider, target: ApiTarget | None = None
+    ) -> TokenSet:
+        """Wait for a refresh, unless the breaker has paused its provider, or requests for its API."""
+        self._check_breaker(provider, target)
         await asyncio.wait({refreshing}, timeout=self._wait)
         if not refreshing.done():
             raise ProviderUnavailable(
@@ -164,10 +183,11 @@ class TokenRefresher:
             )
         return refreshing.result()
 
-    def _join(self, login: Login, provider: Provider) -> asyncio.Task[TokenSet]:
-        return self._in_progress.join(
-            login.sign_in, lambda: self._refresh(login, provider), on_done=_log_unexpected
-        )
+    def join(
+        self, key: Hashable, work: Callable[[], Coroutine[Any, Any, TokenSet]]
+    ) -> asyncio.Task[TokenSet]:
+        """Return the running request of this kind, or start it. Parameters: key, begins with the sign-in."""
+        return self._in_progress.join(key, work, on_done=_log_unexpected)
 
     async def wait_until_idle(self, seconds: float) -> None:
         """For a graceful stop: wait at most `seconds` for running requests and unstored token sets."""
@@ -183,25 +203,36 @@ class TokenRefresher:
                 "refreshes_cut_off", under_way=len(self._in_progress), unstored=len(self._storing.under_way)
             )
 
-    async def _refresh(self, login: Login, provider: Provider) -> TokenSet:
-        self._require_allowed(login, provider)
+    async def run(self, login: Login, provider: Provider, task: TokenTask) -> TokenSet:
+        """Run a task while no other token request of the login runs; return the stored token set.
+
+        Raises: as get_valid, and what the task raises.
+        """
+        turn = self._turns.setdefault(login.sign_in, asyncio.Lock())
+        async with turn:  # in this process; the lease is for all of them, and checking it takes time
+            return await self._run(login, provider, task)
+
+    async def _run(self, login: Login, provider: Provider, task: TokenTask) -> TokenSet:
+        self._require_allowed(login, provider, task.target)
         found = await self._leases.wait(login)
-        if isinstance(found, Login):
-            return self.open(found)
+        while isinstance(found, Login):  # another process has stored new tokens
+            if task.is_done(self.open(found)):
+                return self.open(found)
+            found = await self._leases.wait(found)
         try:
-            if found.login.tokens != login.tokens:  # another process refreshed before the lease was granted
-                await self._leases.finish(found)
-                return self.open(found.login)
             old = self.open(found.login)
-            new = await self._request(found, old, provider)
+            if found.login.tokens != login.tokens and task.is_done(old):
+                await self._leases.finish(found)
+                return old
+            new = await self._request(found, old, provider, task)
         except RefreshRejected as error:
             return await self._handle_rejection(found, provider, error)
         except LoginTooLarge as error:  # the old refresh token was used
             return await self._end_login(found, provider, error.detail)
         except PortalError as error:
             if isinstance(error, TokenResponseMalformed) and isinstance(error.refresh_token, Secret):
-                kept = Refreshed(replace(old, refresh_token=error.refresh_token))
-                await self._store_new(found, kept, provider)
+                kept = Received(Refreshed(replace(old, refresh_token=error.refresh_token)), error)
+                await self._store_new(found, kept, provider, task)
             else:
                 await self._leases.finish(found)
             _log.warning(
@@ -215,23 +246,37 @@ class TokenRefresher:
         except BaseException:
             self._leases.end(found)
             raise
-        tokens = await self._store_new(found, new, provider)
-        _log.info("refreshed", tenant=login.tenant, provider=provider.id)
+        if new.error is not None and new.refreshed.tokens is old:  # there is nothing to store
+            await self._leases.finish(found)
+            raise new.error
+        tokens = await self._store_new(found, new, provider, task)
+        if new.error is not None:
+            raise new.error
+        _log.info("refreshed", tenant=login.tenant, provider=provider.id, **_api_of(task))
         return tokens
 
-    def _require_allowed(self, login: Login, provider: Provider) -> None:
+    def _require_allowed(self, login: Login, provider: Provider, target: ApiTarget | None) -> None:
         if not self._may_refresh():
             raise StoreUnavailable("the clock of this host is too far from the database's to refresh tokens")
         if self._storing.is_full or self._storing.unstored_for(login) is not None:
             raise StoreUnavailable("refreshed token sets are not stored yet")
+        self._check_breaker(provider, target)
+
+    def _check_breaker(self, provider: Provider, target: ApiTarget | None) -> None:
         self._breaker.check(provider.key)
+        self._breaker.check(_breaker_key(provider, target))
 
-    async def _request(self, granted: Granted, old: TokenSet, provider: Provider) -> Refreshed:
-        with self._breaker.request(provider.key):
+    async def _request(
+        self, granted: Granted, old: TokenSet, provider: Provider, task: TokenTask
+    ) -> Received:
+        with self._breaker.request(_breaker_key(provider, task.target)):
             async with self._leases.kept_alive(granted):
-                return await self._relying_party.refresh(provider, old, subject=granted.login.subject)
+                return await task.request(self._relying_party, provider, old, granted.login.subject)
 
-    async def _store_new(self, granted: Granted, refreshed: Refreshed, provider: Provider) -> TokenSet:
+    async def _store_new(
+        self, granted: Granted, received: Received, provider: Provider, task: TokenTask
+    ) -> TokenSet:
+        refreshed = received.refreshed
         stored, new = granted.login, refreshed.tokens
         self._refusals.forget(stored.id)
         try:
@@ -242,7 +287,10 @@ class TokenRefresher:
             if refusal is not None:
                 await self.revoke(new, provider)
                 return await self._end_login(granted, provider, f"an access rule no longer holds: {refusal}")
-            check_login_size(stored.claims, new)
+            if limited(stored.expires_at, stored.claims) <= self._clock():
+                await self.revoke(new, provider)
+                return await self._end_login(granted, provider, "the provider's session has ended")
+            new = fitting(stored.claims, new, added=task.target.key if task.target else None)
             tokens = await self._storing.store(stored, new, provider, done=lambda: self._leases.end(granted))
         except (VaultError, LoginTooLarge) as error:
             await self.revoke(new, provider)
@@ -275,7 +323,8 @@ class TokenRefresher:
             current = await self._leases.current(stored)
             if current.tokens != stored.tokens:
                 return self.open(current)
-            await self._store.delete_login(stored.session, stored.tenant, tokens=stored.tokens)
+            if await self._store.delete_login(stored.session, stored.tenant, tokens=stored.tokens):
+                self._ended(stored, reason)
         finally:
             await self._leases.finish(granted)
         self.forget(stored.id)
@@ -289,6 +338,16 @@ class TokenRefresher:
     async def revoke(self, tokens: TokenSet, provider: Provider) -> None:
         """Revoke a token set without a login, as `revoke_tokens`."""
         await revoke_tokens(self._relying_party, provider, tokens)
+
+
+def _breaker_key(provider: Provider, target: ApiTarget | None) -> str:
+    """What the failures of a request count for: the provider, or one API, which may be the cause."""
+    return provider.key if target is None else f"{provider.key} {target.key}"
+
+
+def _api_of(task: TokenTask) -> dict[str, str]:
+    """For the log: the API that a task gets an access token for."""
+    return {"api": task.target.name} if task.target is not None else {}
 
 
 def _log_unexpected(refreshing: asyncio.Task[TokenSet]) -> None:

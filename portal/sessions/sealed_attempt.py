@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
+from portal.oidc.api_target import ApiTarget
 from portal.oidc.dpop import DpopKey
 from portal.oidc.errors import AttemptUnknown
 from portal.oidc.interaction import Interaction
+from portal.oidc.step_up import StepUp
 from portal.secret import Secret
 
 Response = Mapping[str, Sequence[str]]
 """The parameters of an authorization response, each with all its values."""
 
 
-_ASKED = tuple(field.name for field in fields(Interaction))
+_ASKED = ("requested_at", "max_age", "login", "select_account")
+"""The members of an interaction that every version of the portal stores."""
 _compact_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -43,6 +47,8 @@ class SealedAttempt:
     """A posted response that waits for the browser; None before it arrives."""
     test: SealedTest | None = None
     """None: an attempt to sign in."""
+    target: ApiTarget | None = None
+    """The API whose access token the attempt adds to a login; such an attempt has `asked`."""
 
     def encode(self) -> str:
         """Encode as JSON. The result contains secrets in plaintext: seal it, never store or log it."""
@@ -51,7 +57,7 @@ class SealedAttempt:
             "dpop_key": None if self.dpop_key is None else self.dpop_key.private_jwk(),
             "silent": self.silent,
             "login_hint": self.login_hint,
-            "asked": None if self.asked is None else {name: getattr(self.asked, name) for name in _ASKED},
+            "asked": None if self.asked is None else _asked(self.asked, self.target),
             "response": self.response,
         }
         if self.test is not None:
@@ -69,17 +75,41 @@ class SealedAttempt:
             if isinstance(members, list):
                 members = _named(*members)
             dpop_key, asked, test = members["dpop_key"], members["asked"], members.get("test")
+            target = None if asked is None else asked.pop("target", None)
             return cls(
                 code_verifier=Secret(_text(members["code_verifier"])),
                 dpop_key=None if dpop_key is None else DpopKey.from_jwk(dpop_key),
                 silent=bool(members["silent"]),
                 login_hint=members["login_hint"],
-                asked=None if asked is None else Interaction(**asked),
+                asked=None if asked is None else _interaction(**asked),
                 response=members["response"],
                 test=None if test is None else SealedTest(*map(_text, test)),
+                target=_target(target),
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise AttemptUnknown("another version of the portal stored the attempt") from error
+
+
+def _asked(interaction: Interaction, target: ApiTarget | None) -> dict[str, object]:
+    """The members of an interaction, and `step_up` and `target` only where the attempt has them.
+
+    Version 0.2 refuses members that it does not know. It must refuse these attempts: as ordinary logins they
+    would ask less of the user, or give the default API the access token of another.
+    """
+    members: dict[str, object] = {name: getattr(interaction, name) for name in _ASKED}
+    if interaction.step_up is not None:
+        members["step_up"] = asdict(interaction.step_up)
+    if target is not None:
+        members["target"] = [target.name, target.audience, target.resource, target.scopes]
+    return members
+
+
+def _interaction(*, step_up: Mapping[str, object] | None = None, **members: Any) -> Interaction:
+    return Interaction(**members, step_up=None if step_up is None else _step_up(**step_up))
+
+
+def _step_up(*, acr_values: Any, max_age: Any, scope: Any) -> StepUp:
+    return StepUp(tuple(map(_text, acr_values)), max_age, tuple(map(_text, scope)))
 
 
 def _named(
@@ -99,14 +129,20 @@ def _named(
         if verifier_or_keys.startswith("{")
         else {"code_verifier": verifier_or_keys, "dpop_key": None}
     )
-    names = ("requested_at", "max_age", "login", "select_account")
     return {
         **secrets,
         "silent": silent,
         "login_hint": login_hint,
-        "asked": None if asked is None else dict(zip(names, asked, strict=True)),
+        "asked": None if asked is None else dict(zip(_ASKED, asked, strict=True)),
         "response": response,
     }
+
+
+def _target(members: Sequence[Any] | None) -> ApiTarget | None:
+    if members is None:
+        return None
+    name, audience, resource, scopes = members
+    return ApiTarget(_text(name), audience, resource, tuple(map(_text, scopes)))
 
 
 def _text(value: object) -> str:

@@ -8,20 +8,26 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
 from portal.clock import Clock
 from portal.errors import LoginRequired, NewLoginsRefused, PortalError, VaultError
 from portal.keys.vault import Vault
+from portal.oidc.api_target import ApiTarget
+from portal.oidc.api_token_client import check_audience
 from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.dpop import DpopProver
 from portal.oidc.errors import AttemptUnknown, ProviderDenied, TokenResponseMalformed
 from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
+from portal.oidc.step_up import StepUp, require_scope
 from portal.secret import Secret
+from portal.sessions.api_logins import finish_api_login
+from portal.sessions.api_tokens import ApiTokens
 from portal.sessions.attempts import Attempts, OpenAttempt
+from portal.sessions.client_tokens import ClientTokens
 from portal.sessions.credentials import AnyCookie, SessionCookie
 from portal.sessions.directory import Directory, accepting_registration
 from portal.sessions.idle_limits import IdleLimits, expiry
@@ -29,42 +35,17 @@ from portal.sessions.login_access import AllowedLogins, require_access
 from portal.sessions.login_size import check_login_size
 from portal.sessions.login_storing import add_session, add_to_session
 from portal.sessions.login_warnings import LoginWarnings
+from portal.sessions.outcomes import FinishedLogin, InteractiveRetry, RequestSession
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenRefresher
+from portal.sessions.session_expiry import limited
 from portal.stores.model import Login, Session, login_id
 from portal.stores.store import Store
 from portal.time_slices import in_slices
 
+__all__ = ["FinishedLogin", "InteractiveRetry", "RequestSession", "SessionService"]
+
 _log = structlog.get_logger("portal.sessions")
-
-
-@dataclass(frozen=True, slots=True)
-class RequestSession:
-    """The live session of a request; `login` is its login at the requested tenant."""
-
-    session: Session
-    login: Login | None
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedLogin:
-    """A new login, its session cookie, and the path to redirect the browser to.
-
-    `provider`: the one that the login was checked with, even if the tenant changed meanwhile.
-    """
-
-    cookie: SessionCookie
-    login: Login
-    return_to: str
-    provider: Provider
-
-
-@dataclass(frozen=True, slots=True)
-class InteractiveRetry:
-    """The provider refused a silent login: redirect the browser again, for an interactive one."""
-
-    url: str
-    provider: Provider
 
 
 class SessionService:
@@ -99,6 +80,9 @@ class SessionService:
         self._absolute = absolute
         self._limits = IdleLimits(store=store, directory=directory, clock=clock, idle=idle)
         self._warnings = LoginWarnings()
+        self._api_tokens = ApiTokens(tokens=tokens, relying_party=relying_party, clock=clock)
+        self.client_tokens = ClientTokens(relying_party=relying_party, clock=clock)
+        """The portal's own access tokens for APIs."""
 
     # --- the login
 
@@ -156,7 +140,8 @@ class SessionService:
         the browser must still receive the session's new cookie.
         """
         attempt = await self._attempts.take(tenant, response, redirect_uri=redirect_uri, binding=binding)
-        return await self._finish(attempt, response, binding, cookie, device)
+        with attempt.knowing_return_to():
+            return await self._finish(attempt, response, binding, cookie, device)
 
     async def store_posted_response(
         self, tenant: str, response: Mapping[str, Sequence[str]], *, redirect_uri: str, binding: str | None
@@ -175,7 +160,8 @@ class SessionService:
     ) -> FinishedLogin | InteractiveRetry:
         """As finish_login, with the posted response that was stored under a reference."""
         attempt, response = await self._attempts.load_posted_response(tenant, reference, binding=binding)
-        return await self._finish(attempt, response, binding, cookie, device)
+        with attempt.knowing_return_to():
+            return await self._finish(attempt, response, binding, cookie, device)
 
     async def _finish(
         self,
@@ -195,6 +181,7 @@ class SessionService:
                 redirect_uri=attempt.redirect_uri,
                 dpop_key=attempt.dpop_key,
                 interaction=attempt.asked,
+                target=attempt.target,
             )
         except ProviderDenied as denial:
             options = attempt.retry(denial.error)
@@ -203,24 +190,36 @@ class SessionService:
             event = "silent_login_refused" if attempt.silent else "account_selection_refused"
             _log.info(event, tenant=provider.tenant, provider=provider.id, error=denial.error)
             return InteractiveRetry(await self._begin_interactive(attempt, binding, options), provider)
-        if (
-            attempt.silent
-            and binding is not None
-            and await self._is_another_user(authentication, provider, cookie)
-        ):
+        other = await self._login_of_another_user(attempt, authentication, cookie)
+        if attempt.silent and binding is not None and other is not None:
             _log.info("silent_login_of_another_user", tenant=provider.tenant, provider=provider.id)
-            options = AuthorizationOptions(prompt="login", login_hint=attempt.login_hint)
+            options = AuthorizationOptions(
+                prompt="login",
+                login_hint=attempt.login_hint,
+                step_up=attempt.step_up,
+                target=attempt.target,
+            )
             return InteractiveRetry(await self._begin_interactive(attempt, binding, options), provider)
+        if attempt.target is not None:
+            request_session = await self.open_session(cookie, provider.tenant)
+            return await finish_api_login(
+                self._api_tokens,
+                attempt,
+                attempt.target,
+                authentication,
+                request_session=request_session,
+            )
         try:
             self._require_still_open(provider)
             require_access(self._directory, provider, authentication)
+            require_scope(authentication.tokens.scope, attempt.step_up or StepUp.NOTHING)
             new_cookie, login = await self._establish(provider, authentication, cookie, device)
         except PortalError:  # the tokens have no login
             await self._tokens.revoke(authentication.tokens, provider)
             raise
         _log.info("login_succeeded", tenant=provider.tenant, provider=provider.id)
         self._warnings.check(provider, authentication)
-        return FinishedLogin(new_cookie, login, attempt.return_to, provider)
+        return FinishedLogin(new_cookie, login, attempt.return_to, provider, replaced=other)
 
     def _require_still_open(self, provider: Provider) -> None:
         """Refuse a login whose tenant was closed or whose client changed during the exchange."""
@@ -230,16 +229,19 @@ class SessionService:
         if not self._directory.accepts_logins(provider.tenant):
             raise NewLoginsRefused(f"the tenant {provider.tenant} accepts no new logins")
 
-    async def _is_another_user(
-        self, authentication: Authentication, provider: Provider, cookie: str | None
-    ) -> bool:
-        """Whether the current login belongs to another user, whom a silent login must not replace."""
-        request_session = await self.open_session(cookie, provider.tenant)
+    async def _login_of_another_user(
+        self, attempt: OpenAttempt, authentication: Authentication, cookie: str | None
+    ) -> Login | None:
+        """The current login if it belongs to another user than the new one; None if it does not matter.
+
+        A silent login must not replace it, and the user learns it when a step-up does.
+        """
+        if not attempt.silent and attempt.step_up is None:
+            return None
+        request_session = await self.open_session(cookie, attempt.provider.tenant)
         current = request_session.login if request_session else None
-        return current is not None and (current.issuer, current.subject) != (
-            authentication.issuer,
-            authentication.subject,
-        )
+        new_user = (authentication.issuer, authentication.subject)
+        return current if current and (current.issuer, current.subject) != new_user else None
 
     async def _begin_interactive(
         self, attempt: OpenAttempt, binding: str, options: AuthorizationOptions
@@ -299,7 +301,7 @@ class SessionService:
             tokens=tokens,
             access_expires_at=authentication.tokens.expires_at,
             signed_in_at=now,
-            expires_at=expiry(now, now, limits, session),
+            expires_at=limited(expiry(now, now, limits, session), authentication.claims),
             version=secrets.randbits(48),
         )
 
@@ -311,13 +313,15 @@ class SessionService:
 
     # --- the session of a request
 
-    async def open_session(self, cookie: AnyCookie, tenant: str | None = None) -> RequestSession | None:
+    async def open_session(
+        self, cookie: AnyCookie, tenant: str | None = None, *, extend: bool = True
+    ) -> RequestSession | None:
         """Return the live session of a request, and its login at `tenant` if there is one.
 
         None when the cookie is missing, malformed, stale or of another deployment. `login` is None when its
         registration is no longer live, when its token set cannot be decrypted, or when the tenant's access
-        rules no longer allow it; in the last case it is also deleted. Extends the idle limits of session and
-        login.
+        rules no longer allow it; in the last case it is also deleted. Unless `extend` is False, this is a use
+        of session and login, which extends their idle limits.
         """
         credentials = SessionCookie.parse(cookie)
         if credentials is None:
@@ -327,7 +331,8 @@ class SessionService:
             return None
         if login is not None and not self._is_usable(login):
             login = None
-        await self._limits.extend(session, login)
+        if extend:
+            await self._limits.extend(session, login)
         return RequestSession(session, login)
 
     def _is_usable(self, login: Login) -> bool:
@@ -342,20 +347,35 @@ class SessionService:
         found = await self._store.list_logins(session.id, now=self._clock())
         return [login async for login in in_slices(found) if self._is_usable(login)]
 
+    async def extend(self, session: Session, logins: Sequence[Login]) -> tuple[Session, list[Login]]:
+        """Extend idle limits because the user asked for it; see `IdleLimits.extend_now`."""
+        return await self._limits.extend_now(session, logins)
+
     async def wait_until_idle(self, seconds: float) -> None:
         """For a graceful stop: wait at most `seconds` for idle limits, and for logins that rules end."""
         await asyncio.gather(self._allowed.wait_until_idle(seconds), self._limits.wait_until_idle(seconds))
 
     # --- token sets
 
-    async def tokens(self, login: Login, *, refused: Secret | None = None) -> TokenSet:
-        """Return a valid token set of a login. Raises LoginRequired, and as TokenRefresher.get_valid."""
+    async def tokens(
+        self, login: Login, *, refused: Secret | None = None, target: ApiTarget | None = None
+    ) -> TokenSet:
+        """Return a valid token set of a login; with `target`, one for that API.
+
+        Raises LoginRequired, and as TokenRefresher.get_valid; with `target`, as ApiTokens.get.
+        """
         provider = accepting_registration(self._directory, login)
         if provider is None:
             raise LoginRequired("the provider of this login is no longer registered")
-        if refused is None and (usable := self._tokens.usable(login)) is not None:
-            return usable
-        tokens = await self._tokens.get_valid(login, provider, refused=refused)
+        if target is not None and target.methods:
+            tokens = await self._api_tokens.get(login, provider, target, refused=refused)
+        else:
+            usable = self._tokens.usable(login) if refused is None else None
+            tokens = usable or await self._tokens.get_valid(login, provider, refused=refused)
+            if target is not None:
+                check_audience(tokens.access_token, target)
+            if usable is not None:
+                return usable
         if accepting_registration(self._directory, login) is None:
             raise LoginRequired("the provider's registration changed during the refresh")
         return tokens
@@ -367,11 +387,12 @@ class SessionService:
             raise LoginRequired("the login ended during the call")
         return self._tokens.with_unstored_claims(current)
 
-    def dpop_prover(self, login: Login, tokens: TokenSet) -> DpopProver | None:
-        """The DPoP prover for the key that a token set is bound to (RFC 9449); None without a key."""
-        if tokens.dpop_key is None:
-            return None
-        return self._relying_party.dpop_prover(f"{login.tenant}/{login.provider}", tokens.dpop_key)
+    def dpop_prover(self, registration: str, tokens: TokenSet) -> DpopProver | None:
+        """The DPoP prover for the key that a token set is bound to (RFC 9449); None without a key.
+
+        Parameters: registration, `key` of the provider that issued the tokens.
+        """
+        return self._relying_party.dpop_prover(registration, tokens.dpop_key)
 
     def stored_tokens(self, login: Login) -> TokenSet:
         """Return the stored token set without refreshing it; for displaying scopes and expiry."""

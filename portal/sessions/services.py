@@ -9,6 +9,7 @@ from portal.config.settings import SessionSettings
 from portal.keys.vault import Vault
 from portal.oidc.relying_party import RelyingParty
 from portal.sessions.directory import Directory
+from portal.sessions.ended import Ended, ignore_end
 from portal.sessions.logout import LogoutService
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
@@ -25,6 +26,8 @@ class SessionParts:
     vault: Vault
     directory: Directory
     relying_party: RelyingParty
+    ended: Ended = ignore_end
+    """Called with each login that a provider ended, and why."""
 
     def token_refresher(self, *, may_refresh: Callable[[], bool]) -> TokenRefresher:
         return TokenRefresher(
@@ -34,6 +37,7 @@ class SessionParts:
             directory=self.directory,
             clock=self.store.time,
             may_refresh=may_refresh,
+            ended=self.ended,
         )
 
     def session_service(
@@ -68,4 +72,5 @@ class SessionParts:
             relying_party=self.relying_party,
             tokens=tokens,
             clock=self.store.time,
+            ended=self.ended,
         )

@@ -15,7 +15,7 @@ from portal.clock import Clock
 from portal.errors import VaultError
 from portal.keys.vault import Vault
 from portal.oidc.authorization_response import check_delivery, known_parameters, response_state
-from portal.oidc.errors import AttemptUnknown, LoginRejected, ResponseMalformed
+from portal.oidc.errors import AttemptNotLive, AttemptUnknown, LoginRejected, ResponseMalformed
 from portal.oidc.provider import AuthorizationRequest, Provider, ResponseMode
 from portal.sessions.credentials import digest, is_binding
 from portal.sessions.sealed_attempt import Response, SealedAttempt, SealedTest
@@ -106,6 +106,7 @@ class StoredAttempts:
             login_hint,
             request.interaction,
             test=test,
+            target=request.target,
         )
         await self._store.add_attempt(
             LoginAttempt(
@@ -180,7 +181,7 @@ class StoredAttempts:
             attempt_id, tenant=tenant, binding_hash=digest(require_binding(binding)), now=self._clock()
         )
         if attempt is None:
-            raise AttemptUnknown("no live attempt has this state, redirect URI, tenant and browser")
+            raise AttemptNotLive("no live attempt has this state, redirect URI, tenant and browser")
         try:
             opened = self._vault.open(self._kind.document(attempt.id), attempt.sealed)
         except VaultError as error:
@@ -202,10 +203,10 @@ def bounded_response(response: Response) -> Response:
 def require_binding(binding: str | None) -> str:
     """Return the binding of the browser if it is well-formed.
 
-    Raises: AttemptUnknown, before the store is read: a client without an attempt causes no database load.
+    Raises: AttemptNotLive, before the store is read: a client without an attempt causes no database load.
     """
     if not is_binding(binding):
-        raise AttemptUnknown("the browser sent no valid binding cookie")
+        raise AttemptNotLive("the browser sent no valid binding cookie")
     return binding
 
 

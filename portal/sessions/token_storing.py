@@ -18,6 +18,7 @@ from portal.errors import StoreUnavailable
 from portal.keys.vault import Vault
 from portal.oidc.provider import Provider, TokenSet
 from portal.sessions.opened_tokens import OpenedTokens
+from portal.sessions.session_expiry import limited
 from portal.stores.model import Login
 from portal.stores.store import Store
 
@@ -163,6 +164,7 @@ class TokenStoring:
                 claims=unstored.login.claims,
                 tokens=unstored.sealed,
                 access_expires_at=unstored.tokens.expires_at,
+                expires_at=limited(current.expires_at, unstored.login.claims),
                 version=current.version + 1,
                 lease_owner=None,
                 lease_expires_at=0.0,

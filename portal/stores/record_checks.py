@@ -29,13 +29,15 @@ MOST_REVISIONS = 1000
 """Revisions of one tenant; with a further one, the oldest is deleted."""
 MOST_SETUP_LINKS = 500
 """Of one tenant; with a further one, the oldest is deleted."""
+_LONGEST_ACTOR = 40_000
+"""An actor as JSON: the longest subject (2,048) and issuer (16,384) with every character escaped."""
 _MOST_CHARACTERS = {
     "slug": 63,
     "tenant": 63,
     "id": 100,
     "status": 32,
-    "author": 4_000,
-    "actor": 4_000,
+    "author": _LONGEST_ACTOR,
+    "actor": _LONGEST_ACTOR,
     "reason": MAX_REASON_CHARACTERS,
     "test": 64 * 1024,
     "name": 253,

@@ -5,7 +5,7 @@ Arguments are checked as those of `portal.stores.tenant_store`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -65,6 +65,11 @@ class TenantLogins(Protocol):
 
         Parameters: registrations, of the logins that are listed; None: of any.
         """
+
+    async def of_user(
+        self, tenant: str, *, registration: str, issuer: str, subject: str, most: int, now: float
+    ) -> Sequence[TenantLogin]:
+        """The live logins of one user in live sessions, under this registration, the newest first."""
 
     async def count(self, tenant: str, *, registrations: Collection[str] | None, now: float) -> int:
         """How many logins have not expired; some may be of a session that was unused for too long.

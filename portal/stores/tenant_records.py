@@ -114,6 +114,10 @@ class DomainClaim:
     created_at: float
 
 
+USER_KINDS = ("session_ended", "signed_in", "signed_out")
+"""Kinds of the events that are about the login of a user; all others are acts on tenants."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """An audit record. `id` is made by `event_id`, so that ids are in the order of time."""

@@ -150,7 +150,16 @@ class TenantStore(Protocol):
     async def list_events(
         self, *, tenant: str | None = None, before: str | None = None, since: float = 0.0, most: int = 100
     ) -> list[Event]:
-        """Events, the newest first. Parameters: tenant, only its events; before, an id; since, a time."""
+        """Acts on tenants, the newest first; not the logins of users (`USER_KINDS`).
+
+        Parameters: tenant, only its events; before, an id; since, a time.
+        """
+
+    async def list_user_events(self, tenant: str, *, actor: str, since: float, most: int) -> list[Event]:
+        """The events about logins of one user at a tenant, the newest first.
+
+        Parameters: actor, the user as in the events; since, a time.
+        """
 
     async def purge_events(self, *, before: float, most: int) -> int:
         """Delete up to `most` events from before this time, the oldest first; return how many."""

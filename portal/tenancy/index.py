@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import accumulate
 from operator import itemgetter
@@ -30,6 +30,8 @@ class Index:
         "domain_numbers",
         "folded_names",
         "host_slugs",
+        "listed",
+        "sharing_slugs",
         "tenants",
     )
 
@@ -52,24 +54,30 @@ class Index:
         self.host_slugs: dict[str, str] = {}
         self.domain_numbers: dict[str, int] = {}
         """The place in `tenants`, by e-mail domain."""
+        self.sharing_slugs: dict[str, tuple[str, ...]] = {}
+        """The tenants that share an e-mail domain, sorted by name."""
         for number, (name, slug, tenant) in enumerate(in_turns(keys)):
             by_slug[slug] = tenant
             searched.append(f"{slug}\n{name}\n")
             self.host_slugs.update(dict.fromkeys(tenant.hosts, slug))
             self.domain_numbers.update(dict.fromkeys(tenant.email_domains, number))
+            for domain in tenant.shared_email_domains:
+                self.sharing_slugs[domain] = (*self.sharing_slugs.get(domain, ()), slug)
         self.by_slug = MappingProxyType(by_slug)
         self.tenants: Sequence[Tenant] = tuple(by_slug.values())
+        self.listed = _listed(self.tenants)
+        """Those of `tenants` that the start page may list."""
         self._text = "".join(searched)  # one text, because searching 10,000 takes 40 times as long
         self._starts = (0, *accumulate(map(len, searched)))
 
     def replacing(self, changed: Mapping[str, Tenant], removed: Collection[str] = ()) -> Index:
         """Return an index with these new or changed tenants, and without the removed slugs.
 
-        It is fast if no tenant is new, removed or renamed.
+        It is fast if no tenant is new, removed or renamed, or shares other e-mail domains.
         """
         before = self.by_slug
-        same_places = all(slug in before and before[slug].name == one.name for slug, one in changed.items())
-        if removed or not same_places:
+        similar = all(slug in before and _is_similar(before[slug], one) for slug, one in changed.items())
+        if removed or not similar:
             kept = {slug: one for slug, one in in_turns(before.items()) if slug not in removed}
             return Index({**kept, **changed}.values(), before=self)
         by_slug = before.copy()
@@ -77,6 +85,7 @@ class Index:
         index = copy(self)
         index.by_slug = MappingProxyType(by_slug)
         index.tenants = tuple(by_slug.values())
+        index.listed = _listed(index.tenants)
         old, new = [before[slug] for slug in changed], changed.values()
         if [one.hosts for one in old] != [one.hosts for one in new]:
             index.host_slugs = _without(self.host_slugs, (host for one in old for host in one.hosts))
@@ -114,6 +123,30 @@ class Index:
             found.add(number)
             place = self._text.find(query, self._starts[number + 1])
         return [self.tenants[number] for number in sorted(found)]
+
+    def places_of(self, query: str) -> Iterator[int | None]:
+        """Yield the places in `tenants` of those that have a word that begins with a folded text.
+
+        None for each other place of the text, so that the caller can pause there (`time_slices`).
+        """
+        place = self._text.find(query)
+        while place >= 0:
+            if place and self._text[place - 1].isalnum():
+                yield None
+                place = self._text.find(query, place + 1)
+                continue
+            number = bisect_right(self._starts, place) - 1
+            yield number
+            place = self._text.find(query, self._starts[number + 1])
+
+
+def _listed(tenants: Sequence[Tenant]) -> Sequence[Tenant]:
+    listed = tuple(tenant for tenant in in_turns(tenants) if tenant.listed)
+    return tenants if len(listed) == len(tenants) else listed
+
+
+def _is_similar(old: Tenant, new: Tenant) -> bool:
+    return old.name == new.name and old.shared_email_domains == new.shared_email_domains
 
 
 def _without(table: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:

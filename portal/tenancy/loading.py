@@ -5,26 +5,29 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 from portal.access.rules import AccessRules
 from portal.config.field_types import is_slug
+from portal.config.front_ends import INDEX, FrontEnd
 from portal.config.load_context import SecretFiles
 from portal.config.validation import validate
 from portal.config.yaml_document import Document, KeyPath, parse_document, read_document
 from portal.errors import ConfigurationError, Problem
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provider, ResponseMode
+from portal.tenancy.api_loading import api_warnings, load_api, present_certificates, with_api_requests
 from portal.tenancy.checks.hints import find_hints
 from portal.tenancy.checks.warnings import find_warnings, unverified_email_rules
-from portal.tenancy.model import Api, Branding, ClaimNames, SessionLimits, Tenant
+from portal.tenancy.model import Api, Branding, ClaimNames, Link, SessionLimits, Tenant
 from portal.tenancy.presets import OFFLINE_ACCESS, Preset, Presets, built_in
 from portal.tenancy.public_issuers import missing_access_message, public_name
 from portal.tenancy.schema.access import AccessFile, hosted_domain_rule
-from portal.tenancy.schema.api import ApiFile
+from portal.tenancy.schema.front_end import FrontEndFile
+from portal.tenancy.schema.organisation import ClaimsFile
 from portal.tenancy.schema.preset import TenantContext
 from portal.tenancy.schema.provider import ProviderFile
 from portal.tenancy.schema.tenant import (
@@ -134,7 +137,7 @@ def _load(
         place=lambda at, key: document.place(at, key=key),
         context=context,
     )
-    tenant = _tenant(slug, file, document.digest)
+    tenant = replace(_tenant(slug, file, document.digest), front_end=_front_end(file.front_end, folder))
     _check_access(tenant, file, document)
     places = {
         (key, name): document.place((key, index))
@@ -156,7 +159,7 @@ def _with_advice(
     """Add the warnings and hints."""
     warnings: list[Problem] = []
     hints: list[Problem] = []
-    mtls = file.api is not None and file.api.mtls
+    mtls = present_certificates(file.api, file.apis)
     for provider in loaded.tenant.providers.values():
         provider_path, provider_file = _provider_file(file, provider.id)
         warnings += find_warnings(
@@ -169,10 +172,13 @@ def _with_advice(
             api_mtls=mtls,
         )
         hints += find_hints(document, provider_path, provider_file, provider, context.presets)
+    for key, message in api_warnings(file.api, file.apis):
+        warnings.append(Problem(document.place(key), message))
     if isinstance(file, ManyProvidersTenantFile) and file.access is not None:
         warnings += [
             Problem(document.place(at), message) for at, message in unverified_email_rules(file.access)
         ]
+    warnings += _missing_front_end(loaded.tenant.front_end, document)
     return replace(loaded, warnings=tuple(warnings), hints=tuple(hints))
 
 
@@ -190,36 +196,51 @@ def slug_of(path: Path) -> str:
 
 def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
     ids = file.providers if isinstance(file, ManyProvidersTenantFile) else (ONLY_PROVIDER,)
-    api = _api(file.api) if file.api else None
-    mtls = api is not None and api.mtls
-    providers = {id_: _provider(slug, id_, _provider_file(file, id_)[1], mtls=mtls) for id_ in ids}
-    presets = [_provider_file(file, id_)[1].kind for id_ in ids]
+    mtls = present_certificates(file.api, file.apis)
+    files = {id_: _provider_file(file, id_)[1] for id_ in ids}
+    known = {id_: (_provider(slug, id_, one, mtls=mtls), one.kind) for id_, one in files.items()}
+    api = load_api("", file.api, known) if file.api else None
+    apis = {name: load_api(name, one, known) for name, one in file.apis.items()}
+    every_api = (*((api,) if api else ()), *apis.values())
+    providers = {id_: with_api_requests(one, kind, every_api) for id_, (one, kind) in known.items()}
+    presets = [kind for _, kind in known.values()]
     return Tenant(
         slug=slug,
         name=file.name,
         providers=providers,
-        revision=_revision(digest, providers.values(), api, presets),
+        revision=_revision(digest, providers.values(), every_api, presets),
         api=api,
+        apis=apis,
         hosts=tuple(dict.fromkeys(file.hosts)),
         email_domains=tuple(dict.fromkeys(file.email_domains)),
+        shared_email_domains=tuple(dict.fromkeys(file.shared_email_domains)),
+        listed=file.listed,
         branding=Branding(file.branding.color, file.branding.logo_url),
-        claims=ClaimNames(file.claims.name, file.claims.email, file.claims.roles, tuple(file.claims.show)),
+        claims=_claim_names(file.claims),
+        home_url=file.home_url,
+        links=tuple(Link(one.title, one.url, one.description or "") for one in file.links),
         session=SessionLimits(file.session.idle, file.session.absolute),
         access={id_: _access(file, id_) for id_ in ids},
         admins=tuple(one.account_rule() for one in file.admins),
     )
 
 
-def _api(file: ApiFile) -> Api:
-    authorities = file.tls.ca.reveal() if file.tls.ca else None
-    return Api(
-        base_url=file.base_url,
-        example_paths=tuple(file.example_paths),
-        mtls=file.mtls,
-        tls_authorities=authorities,
-        timeout=file.timeout,
-        idle_timeout=file.idle_timeout,
-    )
+def _claim_names(file: ClaimsFile) -> ClaimNames:
+    page = tuple(dict.fromkeys(file.page))
+    return ClaimNames(file.name, file.email, file.roles, tuple(file.show), page)
+
+
+def _front_end(file: FrontEndFile | None, folder: Path) -> FrontEnd | None:
+    if file is None:
+        return None
+    csp = {directive: tuple(sources) for directive, sources in file.csp.items()}
+    return FrontEnd(directory=folder / file.directory, csp=csp, source_maps=file.source_maps)
+
+
+def _missing_front_end(front_end: FrontEnd | None, document: Document) -> Iterator[Problem]:
+    if front_end is not None and front_end.directory and not (front_end.directory / INDEX).is_file():
+        message = f"front_end.directory has no {INDEX}: until it does, the hosts of this tenant show an error"
+        yield Problem(document.place(("front_end", "directory")), message)
 
 
 def _access(file: TenantBase, provider: str) -> tuple[AccessRules, ...]:
@@ -284,6 +305,7 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
         secret_signer=file.client.signed_secret.signer() if file.client.signed_secret else None,
         client_auth=auth,
         scopes=scopes,
+        step_up_scopes=tuple(dict.fromkeys(file.step_up_scopes)),
         audience=file.audience,
         resources=tuple(file.resources),
         authorize_params=tuple((name, value) for name, value in params.items() if name != "acr_values"),
@@ -355,11 +377,14 @@ def _logout_template_wins(preset: Preset, file: ProviderFile) -> bool:
     )
 
 
-def _revision(digest: str, providers: Iterable[Provider], api: Api | None, presets: Iterable[Preset]) -> str:
+def _revision(
+    digest: str, providers: Iterable[Provider], apis: Iterable[Api], presets: Iterable[Preset]
+) -> str:
     fingerprint = hashlib.sha256(digest.encode())
     elsewhere = [text for provider in providers for text in _read_from_elsewhere(provider)]
     elsewhere += [preset.digest for preset in presets]
-    for text in (*elsewhere, (api and api.tls_authorities) or ""):
+    elsewhere += [api.tls_authorities or "" for api in apis]
+    for text in elsewhere:
         fingerprint.update(hashlib.sha256(text.encode()).digest())
     return fingerprint.hexdigest()
 

@@ -21,6 +21,7 @@ from portal.clock import Clock
 from portal.errors import ConfigurationError, Problem
 from portal.pauses import wait_for_any
 from portal.tenancy.folder import TenantFolder
+from portal.tenancy.index import Index
 from portal.tenancy.live_tenants import LiveTenants, slug_of_name, slugs_of
 from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
@@ -134,6 +135,11 @@ class Registry:
     def all(self) -> Sequence[Tenant]:
         """Return all live tenants, sorted by name."""
         return self._live.index.tenants
+
+    @property
+    def index(self) -> Index:
+        """The index of all live tenants, for `portal.tenancy.finding`."""
+        return self._live.index
 
     def by_host(self, host: str) -> Tenant | None:
         """Return the tenant with this host name in `hosts`; a port is ignored."""

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from portal.config.settings import Settings
 from portal.errors import ConfigurationError, Problem
 from portal.keys.vault import Vault
+from portal.lasting_objects import making_lasting_objects
 from portal.outbound.url_rules import is_loopback_host
 from portal.stores.tenant_records import DomainClaim, Revision, TenantRecord, TenantStatus
 from portal.stores.tenant_store import TenantStore
@@ -128,10 +129,13 @@ class StoredTenants:
         before = self.tenants
         wanted, new = await asyncio.to_thread(_wanted, records, domains, before)
         read: dict[str, StoredTenant] = {}
-        for start in range(0, len(new), _AT_ONCE):
-            some = {slug: wanted[slug] for slug in new[start : start + _AT_ONCE]}
-            revisions = await self._store.read_revisions([(slug, one.revision) for slug, one in some.items()])
-            read |= await asyncio.to_thread(self._read, some, revisions)
+        with making_lasting_objects(tenants=len(new)):
+            for start in range(0, len(new), _AT_ONCE):
+                some = {slug: wanted[slug] for slug in new[start : start + _AT_ONCE]}
+                revisions = await self._store.read_revisions(
+                    [(slug, one.revision) for slug, one in some.items()]
+                )
+                read |= await asyncio.to_thread(self._read, some, revisions)
         self.tenants, removed = await asyncio.to_thread(_replaced, before, wanted, read)
         self._version, self._compared_at = version, time.monotonic()
         return removed | read.keys()

@@ -1,50 +1,170 @@
-"""The tenants that a browser is signed in to: the account page, and the same as JSON for scripts."""
+"""The account page: what each organisation says of the user, and the user's logins on all devices."""
 
 from __future__ import annotations
 
-from portal.time_slices import in_slices
-from portal.web.base import PageHandler, PortalHandler
-from portal.web.cards import clock_text, roles_of, user_name
-from portal.web.views import AccountPage
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from portal.admin.actors import Actor, ActorType
+from portal.admin.events import EventKind
+from portal.display_text import display_text
+from portal.errors import BadRequest, LoginRequired
+from portal.sentences import moment
+from portal.sessions.user_logins import UserLogin
+from portal.stores.model import Login
+from portal.stores.tenant_records import Event
+from portal.tenancy.model import Tenant
+from portal.web.account_views import AccountDevice, AccountEvent, AccountLogin, AccountPage
+from portal.web.admin.acts import act_of
+from portal.web.base import PageHandler
+from portal.web.browser_name import browser_name
+from portal.web.cards import roles_of
+from portal.web.forms import posted_form
+from portal.web.views import ClaimRow, TenantCard
+
+_MOST_DETAILED = 20
+"""Tenants whose details fit on one page; each costs a query."""
+_MOST_DEVICES = 20
+_MOST_RECENT = 10
+_MOST_ENDED = 1_000_000
+_LONGEST_REFERENCE = 64
+_USED = ((5 * 60, "minutes"), (3600, "hour"), (86_400, "day"), (7 * 86_400, "week"))
+"""Seconds since the last use, and its name on the page: nobody needs it to the second."""
 
 
 class AccountHandler(PageHandler):
-    """`GET /account`: the tenants that this browser is signed in to, and for how long."""
+    """`GET /account`: `?tenant=` shows the details of one tenant only."""
 
     async def get(self) -> None:
-        expires = (
-            clock_text(self.request_session.session.absolute_expires_at, date=True)
-            if self.request_session
-            else ""
-        )
+        session = self.request_session.session if self.request_session else None
+        cards = self.cards()
+        asked = self.get_query_argument("tenant", "")
+        detailed = [card for card in cards if card.slug == asked] or cards[:_MOST_DETAILED]
+        found = {login.tenant: login for login in self.logins}
+        details = await asyncio.gather(*(self._details(card, found[card.slug]) for card in detailed))
         self.show(
             "account.html",
             AccountPage(
-                logins=self.cards(),
-                session_expires_text=expires,
-                signed_in_texts={
-                    login.tenant: clock_text(login.signed_in_at, date=True) for login in self.logins
-                },
+                logins=tuple(one for one in details if one is not None),
+                unlisted=tuple(card for card in cards if card not in detailed),
+                session_expires_text=(
+                    moment(session.absolute_expires_at, date=True) if session is not None else ""
+                ),
+                ended=_number(self.get_query_argument("ended", "")),
+                recent=await self._recent([(card, found[card.slug]) for card in detailed]),
             ),
         )
 
+    async def _details(self, card: TenantCard, login: Login) -> AccountLogin | None:
+        listed = await self.portal.user_logins.list(login, most=_MOST_DEVICES + 1)
+        tenant = self.portal.registry.get(login.tenant)
+        if tenant is None:  # it was removed meanwhile
+            return None
+        email = login.claims.get(tenant.claims.email)
+        return AccountLogin(
+            card=card,
+            email=display_text(email, limit=254) if isinstance(email, str) else "",
+            roles=roles_of(tenant, login),
+            claims=chosen_claims(tenant, login),
+            signed_in_at_text=moment(login.signed_in_at, date=True),
+            expires_text=moment(login.expires_at, date=True),
+            devices=tuple(_device(one, self.portal.clock()) for one in listed[:_MOST_DEVICES]),
+            others=sum(not one.is_own for one in listed),
+            more=len(listed) > _MOST_DEVICES,
+        )
 
-class SessionInfoHandler(PortalHandler):
-    """`GET /session`: for scripts of the portal's pages. Only names and roles, never a token."""
+    async def _recent(self, detailed: Sequence[tuple[TenantCard, Login]]) -> tuple[AccountEvent, ...]:
+        """What happened to the user's logins at these tenants last."""
+        listed = await asyncio.gather(
+            *(self.portal.user_events.recent(login, most=_MOST_RECENT) for _, login in detailed)
+        )
+        cards = {card.slug: card for card, _ in detailed}
+        events = sorted((one for some in listed for one in some), key=lambda one: one.id, reverse=True)
+        return tuple(_event(cards[one.tenant], one) for one in events[:_MOST_RECENT])
+
+
+class AccountFormHandler(PageHandler):
+    """A form of the account page, about one tenant that this browser is signed in to."""
 
     async def get(self) -> None:
-        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
-        request_session = await self.open_session()
-        logins = await self.portal.sessions.logins(request_session.session) if request_session else []
-        tenants = [
-            {
-                "slug": tenant.slug,
-                "name": tenant.name,
-                "user": user_name(tenant, login),
-                "roles": roles_of(tenant, login),
-                "access_expires_at": login.access_expires_at,
-            }
-            async for login in in_slices(logins)
-            if (tenant := self.portal.registry.get(login.tenant)) and self.site.serves(login.tenant)
-        ]
-        self.finish({"tenants": tenants})
+        """The account page, where the form is. Ends nothing."""
+        self.redirect("/account", status=303)
+
+    def login_of_form(self) -> Login:
+        """The login of this browser at the tenant of the form. Raises LoginRequired, BadRequest."""
+        slug = self.field("tenant", longest=63)
+        login = next((one for one in self.logins if one.tenant == slug), None)
+        if login is None or not self.site.serves(slug):
+            raise LoginRequired("no login of this browser at the tenant of the form")
+        return login
+
+    def field(self, name: str, *, longest: int) -> str:
+        """The only value of a field. Raises BadRequest."""
+        values = posted_form(self.request).get(name, [])
+        if len(values) != 1 or not 0 < len(values[0]) <= longest:
+            raise BadRequest(f"the form has no {name}")
+        return values[0]
+
+    def redirect_after(self, ended: Sequence[Login]) -> None:
+        """Record what has ended, and redirect the browser to the page, which says how many."""
+        for login in ended:
+            act = act_of(self, Actor(ActorType.USER))
+            self.portal.user_events.session_ended(login, "ended by the user on another device", act)
+        self.redirect(f"/account?ended={len(ended)}", status=303)
+
+
+class EndLoginHandler(AccountFormHandler):
+    """`POST /account/end`: ends one other login of the user."""
+
+    async def post(self) -> None:
+        reference = self.field("login", longest=_LONGEST_REFERENCE)
+        self.redirect_after(await self.portal.user_logins.end(self.login_of_form(), reference))
+
+
+class EndOtherLoginsHandler(AccountFormHandler):
+    """`POST /account/end-others`: ends all other logins of the user at a tenant."""
+
+    async def post(self) -> None:
+        self.redirect_after(await self.portal.user_logins.end_others(self.login_of_form()))
+
+
+def chosen_claims(tenant: Tenant, login: Login) -> tuple[ClaimRow, ...]:
+    """The claims that the tenant shows or gives to pages, except those that the page shows anyway."""
+    shown: Iterable[str] = dict.fromkeys((*tenant.claims.show, *tenant.claims.page))
+    others = {tenant.claims.name, tenant.claims.email, tenant.claims.roles}
+    return tuple(
+        ClaimRow(
+            display_text(name, limit=100), display_text(login.claims[name], limit=1000, line_breaks=True)
+        )
+        for name in shown
+        if name in login.claims and name not in others
+    )
+
+
+def _device(one: UserLogin, now: float) -> AccountDevice:
+    age = now - one.found.last_seen_at
+    return AccountDevice(
+        reference=one.reference,
+        browser=browser_name(one.found.device),
+        last_used=next((name for seconds, name in _USED if age < seconds), "longer"),
+        signed_in_at_text=moment(one.found.login.signed_in_at, date=True),
+        is_own=one.is_own,
+    )
+
+
+def _event(card: TenantCard, event: Event) -> AccountEvent:
+    return AccountEvent(
+        tenant=card.name,
+        kind={EventKind.SIGNED_IN: "in", EventKind.SIGNED_OUT: "out"}.get(EventKind(event.kind), "ended"),
+        at_text=moment(event.at, date=True),
+        browser=browser_name(event.device),
+        network=display_text(event.client, limit=60),
+        reason=display_text(event.reason, limit=300),
+    )
+
+
+def _number(text: str) -> int | None:
+    """A number of the URL; None when it is not one."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        return None
+    return min(int(text), _MOST_ENDED)

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import secrets
 from asyncio import Future
+from collections.abc import Awaitable, Callable
 from functools import cached_property
 from types import TracebackType
 from typing import Any, cast
 
 import structlog
-from tornado import httputil
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import HTTPError
 
 from portal.admin.viewers import NOBODY, Viewer
 from portal.display_text import display_text
-from portal.errors import (
-    BadRequest,
-    CrossSiteRequest,
-    MethodNotAllowed,
-    NotFound,
-    PayloadTooLarge,
-    PortalError,
-    StoreUnavailable,
-)
+from portal.errors import CrossSiteRequest, NotFound, OutboundRefused, PortalError
 from portal.oidc.provider import Provider
 from portal.secret import Secret
+from portal.sentences import message
 from portal.sessions.credentials import is_binding, new_binding
 from portal.sessions.service import RequestSession
 from portal.stores.model import Login
@@ -32,25 +25,33 @@ from portal.tenancy.model import Tenant
 from portal.web.cards import tenant_card
 from portal.web.client_address import client_address
 from portal.web.context import Portal
+from portal.web.cookie_reading import CookieReading
 from portal.web.cookies import (
     BINDING_COOKIE,
+    LANGUAGE_COOKIE,
     POSTED_BINDING_COOKIE,
+    REMEMBERED_COOKIE,
     SESSION_COOKIE,
     read_cookie,
     set_cookie_header,
 )
+from portal.web.languages import Language
 from portal.web.logged_path import logged_path
 from portal.web.origin import Origin, origin_of
-from portal.web.problems import PROBLEM_HEADERS, log_failure, problem
+from portal.web.problems import PROBLEM_HEADERS, log_failure, portal_error_of, prefers_json, problem
+from portal.web.redirects import leads_to_api
+from portal.web.remembered import Remembered
 from portal.web.server.request_body import refusal_of
+from portal.web.session_notice import session_notice
 from portal.web.sites import Site
+from portal.web.switching import kept_page, people_of, sign_in_again
 from portal.web.tenant_style import logo_url, style_url
-from portal.web.views import Chrome, ErrorPage, TenantCard
+from portal.web.views import Chrome, ErrorPage, SignInAgain, TenantCard
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
-class PortalHandler(RequestHandler):
+class PortalHandler(CookieReading):
     """A handler of the portal: errors are problem+json unless a subclass shows pages."""
 
     request_id = ""
@@ -164,6 +165,12 @@ class PortalHandler(RequestHandler):
                 self.add_header("Set-Cookie", cookie)
         return super().finish(chunk)
 
+    def redirect(self, url: str, permanent: bool = False, status: int | None = None) -> None:
+        """Redirect the browser. Raises: OutboundRefused when the URL leads to an API of the portal."""
+        if leads_to_api(url, self.site.origin):
+            raise OutboundRefused("a redirect leads to an API of the portal")
+        super().redirect(url, permanent, status)
+
     def drop_cookie(self, name: str) -> None:
         self.clear_cookie(
             self.site.cookie_name(name), path="/", httponly=True, secure=self.site.secure, samesite="Lax"
@@ -193,7 +200,7 @@ class PortalHandler(RequestHandler):
     # --- errors
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = _as_portal_error(status_code, kwargs.get("exc_info"))
+        error = portal_error_of(status_code, kwargs.get("exc_info"))
         self.set_status(error.status)
         if error.retry_after is not None:
             self.set_header("Retry-After", str(error.retry_after))
@@ -270,6 +277,31 @@ class PageHandler(PortalHandler):
             self.logins = tuple(await self.portal.sessions.logins(self.request_session.session))
         self.viewer = await self.portal.admin.viewers.of(self.logins)
 
+    def _head(self, *arguments: str, **named: str) -> Awaitable[None] | None:
+        return self.get(*arguments, **named)
+
+    head: Callable[..., Awaitable[None] | None] = _head
+    """As GET; only the header fields are sent (RFC 9110 9.3.2). Addresses whose GET has an effect differ."""
+
+    @cached_property
+    def remembered(self) -> tuple[Remembered, ...]:
+        """The organisations that were used on this browser, the last used first."""
+        return self.portal.remembered.read(self.read_cookie(REMEMBERED_COOKIE), self.site.origin)
+
+    @cached_property
+    def requested_language(self) -> Language | None:
+        """The language that the reader asks for; None if there are no texts in it."""
+        return self.portal.languages.requested(
+            self.request.headers.get("Accept-Language", ""),
+            ui_locales=(self.request.query_arguments.get("ui_locales") or [b""])[0].decode("latin-1"),
+            chosen=self.read_cookie(LANGUAGE_COOKIE) or "",
+        )
+
+    @property
+    def language(self) -> Language:
+        """The language of the page (docs/decisions/079)."""
+        return self.requested_language or self.portal.languages.all[0]
+
     def send_strict_transport_security(self) -> None:
         """Send Strict-Transport-Security when the site uses https (RFC 6797)."""
         if self.site.secure:
@@ -295,6 +327,16 @@ class PageHandler(PortalHandler):
         ]
         return tuple(sorted(found, key=lambda card: card.name.casefold()))
 
+    def again(self) -> tuple[SignInAgain, ...]:
+        """The organisations that were used on this browser, where nobody is signed in now."""
+        return sign_in_again(
+            self.remembered,
+            signed_in=self.cards(),
+            tenant_of=lambda slug: self.portal.registry.get(slug) if self.site.serves(slug) else None,
+            card_of=self.card,
+            page=kept_page(self.request.path),
+        )
+
     def chrome(self) -> Chrome:
         cards, path_tenant = self.cards(), self.path_tenant
         current = next((card for card in cards if card.slug == path_tenant), None)
@@ -303,6 +345,9 @@ class PageHandler(PortalHandler):
             current = self.card(tenant) if tenant and self.site.serves(tenant.slug) else None
         return Chrome(
             signed_in=cards,
+            people=people_of(cards),
+            again=self.again(),
+            kept_page=kept_page(self.request.path),
             current=current,
             xsrf_token=self.xsrf_token.decode(),
             request_id=self.request_id,
@@ -310,6 +355,7 @@ class PageHandler(PortalHandler):
             console_url="/admin/" if self.viewer.opens_console and self.site.tenant is None else None,
             product=self.portal.product.view,
             tenant_style_url=self._tenant_style_url(current),
+            session=session_notice(self.request_session, path_tenant, cards, self.portal.clock()),
         )
 
     def _tenant_style_url(self, current: TenantCard | None) -> str | None:
@@ -321,9 +367,12 @@ class PageHandler(PortalHandler):
 
     def show(self, template: str, page: object, **more: object) -> None:
         """Render a page. Parameters: more, further objects for the template."""
-        page_source = self.portal.templates.load(template)
-        namespace = self.get_template_namespace() | more | {"page": page, "chrome": self.chrome()}
-        self.finish(page_source.generate(**namespace))
+        page_source, language = self.portal.templates.load(template), self.language
+        self.set_header("Content-Language", language.tag)
+        self.set_header("Vary", "Accept-Language, Cookie")
+        namespace = language.namespace | more | {"languages": self.portal.languages.all}
+        made = page_source.generate(page=page, chrome=self.chrome(), static_url=self.static_url, **namespace)
+        self.finish(made)
 
     def render_error(self, error: PortalError) -> None:
         if prefers_json(self.request.headers):
@@ -347,38 +396,4 @@ class PageHandler(PortalHandler):
         return None if error.status in {403, 404, 405} else "/"
 
     def retry_label(self, error: PortalError) -> str:
-        return "Back to the start"
-
-
-def prefers_json(headers: httputil.HTTPHeaders) -> bool:
-    """Whether the client prefers JSON to a page."""
-    accept = headers.get("Accept", "")
-    return "json" in accept and "text/html" not in accept
-
-
-def _as_portal_error(status: int, exc_info: Any) -> PortalError:
-    error = exc_info[1] if exc_info else None
-    if isinstance(error, PortalError):
-        return error
-    by_status: dict[int, PortalError] = {
-        400: BadRequest(),
-        403: CrossSiteRequest(),
-        404: NotFound(),
-        405: MethodNotAllowed(),
-        413: PayloadTooLarge(),
-        503: StoreUnavailable(),
-    }
-    return by_status.get(status, PortalError())
-
-
-class NotFoundHandler(PageHandler):
-    """Every address that is not in routes.py.
-
-    404, or 400 when the request target is not a path (RFC 9112 3.2.2).
-    """
-
-    async def prepare(self) -> None:
-        await super().prepare()
-        if not (self.request.uri or "").startswith("/"):
-            raise BadRequest("the request target is not a path")
-        raise NotFound(f"no page at {logged_path(self.request.path)}")
+        return message("Back to the start")

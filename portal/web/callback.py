@@ -11,24 +11,48 @@ from portal.admin.test_logins import BegunTest
 from portal.admin.viewers import Viewer
 from portal.display_text import display_text
 from portal.errors import BadRequest, LoginNotStored, PortalError, SignInNotAllowed, StoreUnavailable
-from portal.oidc.errors import AttemptUnknown, LoginRejected, ProviderUnavailable, ResponseMalformed
+from portal.oidc.errors import (
+    AttemptNotLive,
+    AttemptUnknown,
+    LoginRejected,
+    ProviderDenied,
+    ProviderUnavailable,
+    ResponseMalformed,
+)
+from portal.oidc.step_up_errors import StepUpNotDone
 from portal.secret import Secret
+from portal.sentences import message
 from portal.sessions.service import FinishedLogin, InteractiveRetry
 from portal.sessions.stored_attempts import AttemptKind, kind_of_response
+from portal.stores.model import Login
 from portal.tenancy.model import Tenant
 from portal.web.admin.acts import act_of
-from portal.web.base import PageHandler, prefers_json
-from portal.web.cards import account_name
-from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE, SETUP_COOKIE
+from portal.web.base import PageHandler, PortalHandler
+from portal.web.cards import account_name, user_name
+from portal.web.cookie_check import check_cookies
+from portal.web.cookies import (
+    BINDING_COOKIE,
+    POSTED_BINDING_COOKIE,
+    REMEMBERED_COOKIE,
+    SESSION_COOKIE,
+    SETUP_COOKIE,
+)
 from portal.web.forms import decoded, posted_form
 from portal.web.login import require_new_logins
-from portal.web.views import NotAllowedPage
+from portal.web.problems import prefers_json
+from portal.web.remembered import MAX_AGE, Remembered
+from portal.web.views import CancelledPage, NotAllowedPage, OtherAccountPage
+
+_GONE = "gone"
+"""In place of the reference of a posted response: its attempt is gone. The request that posted it carried no
+session cookie, so that only the next one can tell whether the browser is signed in."""
 
 
 class LoginCompletionHandler(PageHandler):
     """Base of the handlers that finish a login attempt."""
 
     _can_sign_out_at_provider = False
+    head = PortalHandler.head
     is_test = False
     """Whether the request belongs to a test login of a draft."""
 
@@ -42,8 +66,29 @@ class LoginCompletionHandler(PageHandler):
             self.bind_attempt(outcome.provider)
             self.redirect(outcome.url, status=303)
             return
-        self.send_cookie(SESSION_COOKIE, Secret(outcome.cookie.value))
+        if outcome.cookie is not None:
+            self.send_cookie(SESSION_COOKIE, Secret(outcome.cookie.value))
+        if outcome.replaced is not None:
+            self._show_other_account(outcome, outcome.replaced)
+            return
         self.redirect(outcome.return_to, status=303)
+
+    def _show_other_account(self, outcome: FinishedLogin, replaced: Login) -> None:
+        """Say that a step-up has signed in another user: the page that asked for it is about the former."""
+        login = outcome.login
+        self.logins = (*(one for one in self.logins if one.tenant != login.tenant), login)
+        tenant = self.tenant(login.tenant)
+        again = {"provider": login.provider, "prompt": "select_account", "return_to": outcome.return_to}
+        self.show(
+            "other_account.html",
+            OtherAccountPage(
+                tenant=self.card(tenant, login),
+                user=user_name(tenant, login),
+                former_user=user_name(tenant, replaced),
+                continue_url=outcome.return_to,
+                former_user_url=f"/t/{tenant.slug}/login?{urlencode(again)}",
+            ),
+        )
 
     async def finished(self, login: Awaitable[FinishedLogin | InteractiveRetry]) -> None:
         """Wait for a login attempt and redirect the browser. Raises what the attempt raises."""
@@ -55,9 +100,17 @@ class LoginCompletionHandler(PageHandler):
             )
             self._can_sign_out_at_provider = url is not None
             raise
-        if isinstance(outcome, FinishedLogin):
+        if isinstance(outcome, FinishedLogin) and outcome.cookie is not None:
+            self._remember(outcome.login)
             await self.portal.admin.file_sign_ins.record(outcome.login, outcome.provider)
+            self.portal.user_events.signed_in(outcome.login, act_of(self, Actor(ActorType.USER)))
         self.redirect_after_login(outcome)
+
+    def _remember(self, login: Login) -> None:
+        """Remember the organisations that are used on this browser, this one first."""
+        here = [Remembered(one.tenant, one.provider) for one in (login, *self.logins)]
+        value = self.portal.remembered.cookie([*here, *self.remembered], self.site.origin)
+        self.send_cookie(REMEMBERED_COOKIE, value, max_age=MAX_AGE)
 
     async def test_viewer(self) -> Viewer:
         """Who finishes a test login in this browser."""
@@ -74,12 +127,49 @@ class LoginCompletionHandler(PageHandler):
     def render_error(self, error: PortalError) -> None:
         """Render the error. A login that could not be stored must not end the browser's other logins."""
         tenant = self.portal.registry.get(self.path_tenant or "")
-        if isinstance(error, SignInNotAllowed) and tenant and not prefers_json(self.request.headers):
-            self._show_not_allowed(error, tenant)
+        of_login = tenant is not None and not self.is_test and not prefers_json(self.request.headers)
+        if tenant is not None and of_login and self._is_explained(error, tenant):
             return
         if isinstance(error, LoginNotStored) and isinstance(error.cookie, Secret):
             self.send_cookie(SESSION_COOKIE, error.cookie)
         super().render_error(error)
+
+    def _is_explained(self, error: PortalError, tenant: Tenant) -> bool:
+        """Respond to what is not an error for the user, or has a page of its own; False for anything else."""
+        if isinstance(error, SignInNotAllowed):
+            self._show_not_allowed(error, tenant)
+            return True
+        if isinstance(error, ProviderDenied) and error.cancelled:
+            self._show_cancelled(error, tenant)
+            return True
+        if not isinstance(error, AttemptNotLive):
+            return False
+        if self._login_here is not None:  # another tab has signed in; nothing of this response is used (L1)
+            self.redirect(f"/t/{tenant.slug}/", status=303)
+            return True
+        if self.request.method == "POST" and "text/html" in self.request.headers.get("Accept", ""):
+            self.redirect(f"/t/{tenant.slug}/finish-login?reference={_GONE}", status=303)
+            return True
+        return check_cookies(self)
+
+    @property
+    def _login_here(self) -> Login | None:
+        return self.request_session.login if self.request_session is not None else None
+
+    def _show_cancelled(self, error: ProviderDenied, tenant: Tenant) -> None:
+        """Show that nothing happened: a cancelled sign-in is what the user wanted, not an error."""
+        self.set_status(200)
+        query = urlencode({"return_to": error.return_to or f"/t/{tenant.slug}/"})
+        user = user_name(tenant, self._login_here) if self._login_here is not None else ""
+        self.show(
+            "cancelled.html",
+            CancelledPage(
+                tenant=self.card(tenant, self._login_here),
+                retry_url=f"/t/{tenant.slug}/login?{query}",
+                continue_url=self._continue_url(error),
+                user=user,
+            ),
+        )
 
     def _show_not_allowed(self, error: SignInNotAllowed, tenant: Tenant) -> None:
         email = error.claims.get(tenant.claims.email)
@@ -96,21 +186,31 @@ class LoginCompletionHandler(PageHandler):
                 other_account_url=f"/t/{tenant.slug}/login?{query}",
                 sign_out_provider=error.provider if self._can_sign_out_at_provider else None,
                 request_id=self.request_id,
+                elsewhere=self.cards(),
             ),
         )
 
     def retry_url(self, error: PortalError) -> str | None:
         if self.is_test:
             return f"/admin/t/{self.path_kwargs['tenant']}/draft/test"
+        if isinstance(error, StepUpNotDone):
+            return self._continue_url(error)
         if isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable):
             return f"/t/{self.path_kwargs['tenant']}/"
         return super().retry_url(error)
 
+    def _continue_url(self, error: LoginRejected) -> str:
+        """Where a user who is still signed in goes on: a window of its own closes at `/signed-in`."""
+        home = f"/t/{self.path_kwargs['tenant']}/"
+        return error.return_to if error.return_to == f"{home}signed-in" else home
+
     def retry_label(self, error: PortalError) -> str:
         if self.is_test:
-            return "Back to the draft"
+            return message("Back to the draft")
+        if isinstance(error, StepUpNotDone):
+            return message("Continue as before")
         if isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable):
-            return "Start again"
+            return message("Start again")
         return super().retry_label(error)
 
 
@@ -223,7 +323,12 @@ class PostedCallbackHandler(LoginCompletionHandler):
         if AttemptKind.of(reference) is AttemptKind.TEST:
             await self._finish_test(tenant, reference)
             return
-        require_new_logins(self.tenant(tenant))
+        live = self.tenant(tenant)
+        if reference == _GONE:  # logged when it was posted
+            error = AttemptNotLive("the attempt of a posted response is gone")
+            self.write_error(error.status, exc_info=(type(error), error, None))
+            return
+        require_new_logins(live)
         login = self.portal.sessions.finish_posted_login(
             tenant,
             reference,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 import zlib
 from collections.abc import Mapping
@@ -25,8 +24,18 @@ def tenant_card(tenant: Tenant, login: Login | None, *, logo_url: str = "") -> T
     """
     name, letters, color = _look(tenant.slug, tenant.name, tenant.branding.color)
     user = user_name(tenant, login) if login else ""
-    closed = not tenant.accepts_logins
-    return TenantCard(tenant.slug, name, letters, color, login is not None, user, logo_url, closed)
+    return TenantCard(
+        tenant.slug,
+        name,
+        letters,
+        color,
+        login is not None,
+        user,
+        logo_url,
+        closed=not tenant.accepts_logins,
+        direct=len(tenant.providers) == 1,
+        email=verified_email(tenant, login) if login else "",
+    )
 
 
 @lru_cache(maxsize=_MOST_LOOKS)
@@ -56,25 +65,23 @@ def account_name(tenant: Tenant, claims: Mapping[str, object], subject: str) -> 
     return display_text(subject, limit=120)
 
 
+def email_of(tenant: Tenant, login: Login) -> str:
+    """The e-mail address in the claim that the tenant configures; empty without one."""
+    value = login.claims.get(tenant.claims.email)
+    return display_text(value, limit=254) if isinstance(value, str) else ""
+
+
+def verified_email(tenant: Tenant, login: Login) -> str:
+    """As email_of, if the provider says that it has verified the address (OIDC Core 5.1); else empty."""
+    return email_of(tenant, login) if login.claims.get("email_verified") is True else ""
+
+
 def roles_of(tenant: Tenant, login: Login) -> tuple[str, ...]:
     """The roles in the claim that the tenant configures: a list of strings, or one string."""
     value = login.claims.get(tenant.claims.roles) if tenant.claims.roles else None
     listed = value if isinstance(value, list) else [value]
     texts = (display_text(one, limit=100) for one in listed[:_MOST_ROLES] if isinstance(one, str))
     return tuple(text for text in texts if text)
-
-
-def clock_text(seconds: float, *, date: bool = False) -> str:
-    """Format seconds since the epoch for people, in UTC."""
-    if date:
-        return _minute_text(int(seconds // 60))
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%H:%M:%S UTC")
-
-
-@lru_cache(maxsize=1_000)
-def _minute_text(minute: int) -> str:
-    """Date and time of a minute since the epoch."""
-    return datetime.datetime.fromtimestamp(60 * minute, datetime.UTC).strftime("%-d %B %Y, %H:%M UTC")
 
 
 def unknown_tenant_card(slug: str, name: str = "") -> TenantCard:

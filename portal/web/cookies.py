@@ -13,7 +13,13 @@ POSTED_BINDING_COOKIE = "portal-attempt-post"
 """A copy of the binding with SameSite=None, for responses that the provider's site posts as a form."""
 SETUP_COOKIE = "portal-setup"
 """Binds a setup link to the browser that opened it."""
+REMEMBERED_COOKIE = "portal-organisations"
+"""The organisations that were used on this browser, sealed."""
+CHECK_COOKIE = "portal-check"
+"""Shows whether the browser keeps cookies."""
 XSRF_COOKIE = "portal-xsrf"
+LANGUAGE_COOKIE = "portal-language"
+"""The language that the reader chose: a tag."""
 
 _VALUE = re.compile(r"[A-Za-z0-9._~-]+")
 
@@ -40,13 +46,14 @@ def find_cookie(lines: Iterable[str], name: str) -> str | None:
     prefix = f"{name}="
     found = None
     for line in lines:
-        if prefix not in line:
-            continue
-        for raw in line.split(";"):
-            part = raw.strip()
-            if not part.startswith(prefix):
+        end = -1
+        while end < len(line) and (at := line.find(prefix, end + 1)) >= 0:
+            begin = line.rfind(";", end + 1, at) + 1 or end + 1
+            end = line.find(";", at)
+            end = len(line) if end < 0 else end
+            if line[begin:at].strip():  # the name of another cookie, or a part of a value
                 continue
             if found is not None:
                 return None
-            found = part[len(prefix) :]
+            found = line[at + len(prefix) : end].rstrip()
     return found

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from portal.display_text import display_text
 from portal.errors import BadRequest, CrossSiteRequest, NewLoginsRefused, NotFound, PortalError
+from portal.oidc.api_target import ApiTarget, ApiTokenMethod
 from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.errors import IssuerMissing, IssuerUnknown, ProviderUnavailable
 from portal.oidc.provider import Provider
+from portal.oidc.step_up import StepUp, StepUpMalformed
+from portal.sentences import message
 from portal.stores.model import Login
-from portal.tenancy.model import Tenant
-from portal.web.base import PageHandler
+from portal.tenancy.model import ApiAccess, Tenant
+from portal.web.api_proxy.step_up import allowed_acr_values, allowed_scopes
+from portal.web.base import PageHandler, PortalHandler
 from portal.web.forms import posted_form
 from portal.web.return_to import safe_return_to, safe_target
+from portal.web.sign_in_page import show_sign_in
+from portal.web.step_up_errors import StepUpLinkMalformed, StepUpScopeRefused
 
 _PROMPTS = frozenset({"none", "login", "select_account"})
 """Values of `prompt` that a link may request. Only a tenant file may set others."""
@@ -24,6 +31,8 @@ _LONGEST_ISSUERS = 1000
 
 class LoginStartHandler(PageHandler):
     """Base of the handlers that start a login attempt and send the browser to a provider."""
+
+    head = PortalHandler.head
 
     async def start_login(
         self,
@@ -42,12 +51,13 @@ class LoginStartHandler(PageHandler):
         if self.request.headers.get("Sec-Fetch-Dest", "document") != "document":
             raise CrossSiteRequest("a login must start with a navigation, not with a subresource request")
         require_new_logins(tenant)
+        language = self.requested_language
         url = await self.portal.sessions.begin_login(
             provider,
             redirect_uri=self.site.callback_url(tenant, provider.id),
             return_to=return_to,
             binding=self.bind_attempt(provider),
-            options=options,
+            options=replace(options, ui_locales=language.tag if language else None),
             renews=renews,
         )
         self.redirect(url, status=303)
@@ -64,32 +74,63 @@ class LoginStartHandler(PageHandler):
         return self.request.uri if isinstance(error, ProviderUnavailable) else super().retry_url(error)
 
     def retry_label(self, error: PortalError) -> str:
-        return "Try again" if isinstance(error, ProviderUnavailable) else super().retry_label(error)
+        return message("Try again") if isinstance(error, ProviderUnavailable) else super().retry_label(error)
 
 
 class LoginHandler(LoginStartHandler):
-    """`GET /t/{tenant}/login?return_to=&provider=&prompt=&login_hint=`."""
+    """`GET /t/{tenant}/login?return_to=&provider=&prompt=&login_hint=&api=&acr_values=&max_age=&scope=`.
+
+    The last three ask for a step-up, as the `login_url` of a problem does; see `portal.oidc.step_up`.
+    """
 
     async def get(self, tenant: str) -> None:
         live = self.tenant(tenant)
         provider_id = self.get_query_argument("provider", None)
+        return_to = safe_return_to(
+            self.optional("return_to"), tenant, belongs_to_other=self.portal.front_ends.belongs_to_other
+        )
         if provider_id is None and len(live.providers) > 1:
-            self.redirect(f"/t/{tenant}/", status=303)
+            show_sign_in(self, live, return_to=return_to)
             return
         provider = live.providers.get(provider_id) if provider_id is not None else live.default_provider
         if provider is None:
             raise NotFound(f"tenant {tenant} does not have this provider")
         prompt = self.optional("prompt")
+        current = self.request_session.login if self.request_session else None
         await self.start_login(
             live,
             provider,
-            return_to=safe_return_to(self.optional("return_to"), tenant),
+            return_to=return_to,
             options=AuthorizationOptions(
                 prompt=prompt if prompt in _PROMPTS else None,
                 login_hint=_hint(self.optional("login_hint")),
+                target=_target_of(live, provider, self.optional("api"), current),
+                step_up=self._step_up(provider),
             ),
-            renews=self.request_session.login if self.request_session else None,
+            renews=current,
         )
+
+    def _step_up(self, provider: Provider) -> StepUp | None:
+        """What an API requires of the login; None when the link does not ask for a step-up.
+
+        Raises: StepUpLinkMalformed, StepUpScopeRefused.
+        """
+        names = ("acr_values", "max_age", "scope")
+        if any(len(self.request.query_arguments.get(name, ())) > 1 for name in names):
+            raise StepUpLinkMalformed("a parameter of the step-up is repeated")
+        try:
+            required = StepUp.read(
+                **{name: self.get_query_argument(name, None, strip=False) for name in names}
+            )
+        except StepUpMalformed as error:
+            raise StepUpLinkMalformed(str(error)) from error
+        if allowed_acr_values(provider, required.acr_values) != required.acr_values:
+            raise StepUpLinkMalformed(f"acr_values of {provider.key} does not list what the link asks for")
+        refused = set(required.scope) - allowed_scopes(provider)
+        if refused:
+            named = display_text(", ".join(sorted(refused)), limit=300)
+            raise StepUpScopeRefused(f"neither scopes nor step_up_scopes of {provider.key} has {named}")
+        return required or None
 
 
 class InitiateLoginHandler(LoginStartHandler):
@@ -107,7 +148,7 @@ class InitiateLoginHandler(LoginStartHandler):
         await self.start_login(
             live,
             _provider_of(live, self.optional("iss")),
-            return_to=safe_target(self.optional("target_link_uri"), tenant, origin=self.site.origin),
+            return_to=self._target(self.optional("target_link_uri"), tenant),
             options=AuthorizationOptions(login_hint=_hint(self.optional("login_hint"))),
         )
 
@@ -119,20 +160,40 @@ class InitiateLoginHandler(LoginStartHandler):
             raise BadRequest("a parameter is repeated")
         parameters = {name: values[0] for name, values in form.items() if len(values) == 1}
         _provider_of(live, parameters.get("iss"))
-        target = safe_target(parameters.get("target_link_uri"), tenant, origin=self.site.origin)
+        target = self._target(parameters.get("target_link_uri"), tenant)
         query = {"iss": parameters["iss"], "target_link_uri": target}
         hint = _hint(parameters.get("login_hint"))
         if hint is not None:
             query["login_hint"] = hint
         self.redirect(f"/t/{tenant}/initiate-login?{urlencode(query)}", status=303)
 
+    def _target(self, requested: str | None, tenant: str) -> str:
+        of_other = self.portal.front_ends.belongs_to_other
+        return safe_target(requested, tenant, origin=self.site.origin, belongs_to_other=of_other)
+
     def retry_url(self, error: PortalError) -> str | None:
         return f"/t/{self.path_tenant}/" if isinstance(error, BadRequest) else super().retry_url(error)
 
     def retry_label(self, error: PortalError) -> str:
         if isinstance(error, BadRequest):
-            return "Sign in from the organisation’s page"
+            return message("Sign in from the organisation’s page")
         return super().retry_label(error)
+
+
+def _target_of(
+    tenant: Tenant, provider: Provider, name: str | None, current: Login | None
+) -> ApiTarget | None:
+    """The API that a login gets an access token for, to add it to the current login.
+
+    None without a current login at this provider: signing in comes first. Raises: NotFound.
+    """
+    if name is None:
+        return None
+    api = tenant.api_named(name)
+    target = api.targets.get(provider.id) if api is not None and api.access is ApiAccess.USER else None
+    if target is None or ApiTokenMethod.LOGIN not in target.methods:
+        raise NotFound(f"tenant {tenant.slug} has no API {name[:63]!r} that needs a login of its own")
+    return target if current is not None and current.provider == provider.id else None
 
 
 def require_new_logins(tenant: Tenant | None) -> None:

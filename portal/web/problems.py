@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 from types import TracebackType
+from typing import Any
 
 import structlog
+from tornado.httputil import HTTPHeaders
 from tornado.web import HTTPError
 
-from portal.errors import PortalError
+from portal.errors import (
+    BadRequest,
+    CrossSiteRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    PortalError,
+    StoreUnavailable,
+)
 from portal.ops.logging import error_fields
 
 _log = structlog.get_logger("portal.errors")
@@ -49,3 +59,25 @@ def log_failure(error: BaseException | None, tb: TracebackType | None, *, path: 
         _log.info("request_refused", status=error.status_code, path=path)
     else:
         _log.error("unexpected_error", **error_fields(error, tb), path=path)
+
+
+def portal_error_of(status: int, exc_info: Any) -> PortalError:
+    """Return the error behind a response that Tornado makes. Parameters: exc_info, as of `write_error`."""
+    error = exc_info[1] if exc_info else None
+    if isinstance(error, PortalError):
+        return error
+    by_status: dict[int, PortalError] = {
+        400: BadRequest(),
+        403: CrossSiteRequest(),
+        404: NotFound(),
+        405: MethodNotAllowed(),
+        413: PayloadTooLarge(),
+        503: StoreUnavailable(),
+    }
+    return by_status.get(status, PortalError())
+
+
+def prefers_json(headers: HTTPHeaders) -> bool:
+    """Whether the client prefers JSON to a page."""
+    accept = headers.get("Accept", "")
+    return "json" in accept and "text/html" not in accept

@@ -45,7 +45,7 @@ def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -
         "frontchannel_logout_session_required": True,
         "response_types": ["code"],
         "grant_types": ["authorization_code", *(["refresh_token"] if provider.refresh_tokens else [])],
-        "scope": " ".join(provider.scopes),
+        "scope": " ".join((*provider.scopes, *provider.step_up_scopes)),
         "id_token_signed_response_alg": provider.id_token_algs[0],
         # RFC 7591 2: jwks_uri and jwks exclude each other
         **({"jwks_uri": sites[0].origin + _jwks_path(provider)} if _needs_jwks_uri(provider) else {}),
@@ -141,7 +141,7 @@ def _needs_jwks_uri(provider: Provider) -> bool:
 
 def _binds_tokens(tenant: Tenant, provider: Provider) -> bool:
     """Whether API calls present the certificate, so that access tokens can be bound to it (RFC 8705 3.4)."""
-    return tenant.api is not None and tenant.api.mtls and provider.client_certificate is not None
+    return any(api.mtls for api in tenant.every_api) and provider.client_certificate is not None
 
 
 def _jwks_path(provider: Provider) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 from tornado.escape import xhtml_escape
 
 from portal.config.product import DEFAULT_NAME
+from portal.web.kept_form import KeptForm
 from portal.web.markup import Markup
-
-_LATEST_TIME = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 
 
 class TenantCard(NamedTuple):
@@ -33,6 +32,10 @@ class TenantCard(NamedTuple):
     """Where the portal serves the tenant's logo; empty when there is none yet."""
     closed: bool = False
     """Whether the tenant accepts no new logins."""
+    direct: bool = False
+    """Whether it has one provider, so that a link can lead there at once."""
+    email: str = ""
+    """The user's e-mail address, if the provider has verified it."""
 
     @property
     def home_url(self) -> str:
@@ -41,6 +44,15 @@ class TenantCard(NamedTuple):
     @property
     def login_url(self) -> str:
         return f"/t/{self.slug}/login"
+
+    @property
+    def card_url(self) -> str:
+        """Where its card leads: to the provider at once, if a click there can only mean to sign in."""
+        return self.login_url if self.direct and not self.signed_in and not self.closed else self.home_url
+
+    @property
+    def developer_url(self) -> str:
+        return f"/t/{self.slug}/developer"
 
     @property
     def ink(self) -> str:
@@ -80,6 +92,21 @@ def _picture(url: str) -> Markup:
     )
 
 
+class Person(NamedTuple):
+    """The organisations at which a browser is signed in as the same person, as far as their claims say."""
+
+    name: str
+    cards: tuple[TenantCard, ...]
+
+
+class SignInAgain(NamedTuple):
+    """An organisation that was used on this browser, where nobody is signed in now."""
+
+    card: TenantCard
+    url: str
+    """Starts a sign-in that needs no form while the user's session at the provider is alive."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProductView:
     """What the operator's settings say about the product; the portal's own name and logo by default."""
@@ -101,11 +128,29 @@ class ProductView:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionNotice:
+    """What a page says before and after the end of the session."""
+
+    ends_in: int
+    """Seconds, when the page was made."""
+    tenant: str
+    """The slug of the page's own tenant, whose login counts as well; empty for none."""
+    sign_in_at: tuple[TenantCard, ...]
+    """Where the reader can sign in again after the end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Chrome:
     """Header, switcher and other common parts of every page."""
 
     signed_in: tuple[TenantCard, ...] = ()
     """For the switcher in the header: tenants with a live login, in order of name."""
+    people: tuple[Person, ...] = ()
+    """The same tenants, by the person who is signed in there."""
+    again: tuple[SignInAgain, ...] = ()
+    """Tenants that were used on this browser, the last used first."""
+    kept_page: str = ""
+    """The end of the URL of a tenant's page that other tenants have as well, such as `developer`."""
     current: TenantCard | None = None
     xsrf_token: str = ""
     """Value of the hidden field `_xsrf` of every form."""
@@ -116,18 +161,33 @@ class Chrome:
     product: ProductView = field(default_factory=ProductView)
     tenant_style_url: str | None = None
     """The style sheet with the colour of the tenant whose own page this is."""
+    session: SessionNotice | None = None
+    """None for a reader who is not signed in."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChooserPage:
-    """`GET /`: the user's logins, and a search for organisations."""
+    """`GET /` and `POST /find`: the user's organisations, and ways to find others."""
 
     signed_in: tuple[TenantCard, ...]
-    found: tuple[TenantCard, ...]
-    query: str
-    """The search text (`?q=`, a name or a work e-mail address), or empty."""
-    total: int
-    """Number of all tenants. With more than a dozen, `found` stays empty without a search text."""
+    again: tuple[SignInAgain, ...] = ()
+    mode: str = "search"
+    """The setting `chooser`."""
+    query: str = ""
+    """What was typed: a name, or a work e-mail address; or empty."""
+    found: tuple[TenantCard, ...] = ()
+    """Those on this page of the results."""
+    total: int = 0
+    """How many there are on all pages."""
+    number: int = 1
+    """Of this page of the results."""
+    pages: int = 1
+    address: str = ""
+    """A work e-mail address of several organisations, one of which the user chooses."""
+
+    def url_of(self, number: int) -> str:
+        """The URL of a page of the results. Only a list has several: its URL never has an e-mail address."""
+        return "/?" + urlencode({"q": self.query, "page": number} if self.query else {"page": number})
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,23 +217,67 @@ class ExplorerResult:
     elapsed_ms: int
 
 
+class ExplorerApi(NamedTuple):
+    """An API that the explorer can call."""
+
+    name: str
+    """Empty for the tenant's default API."""
+    base: str
+    """Its path in the portal."""
+    paths: tuple[str, ...]
+    """Example paths below it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Explorer:
-    """The API explorer of the tenant home."""
+    """The API explorer of the developer page."""
 
-    paths: tuple[str, ...]
+    apis: tuple[ExplorerApi, ...]
+    """At least one."""
     path: str
     """The path in the field, starting with `/`."""
+    api: str = ""
+    """The name of the chosen one of `apis`."""
     method: str = "GET"
     body: str = ""
     methods: tuple[str, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
     result: ExplorerResult | None = None
     error: str | None = None
+    step_up_url: str = ""
+    """Where the user can do what the API requires, when it refused the call for that reason."""
+
+    @property
+    def base(self) -> str:
+        """The path of the chosen API in the portal."""
+        return next(api.base for api in self.apis if api.name == self.api)
+
+
+class HomeLink(NamedTuple):
+    """An application of a tenant. The URL is https, or a path of this site."""
+
+    title: str
+    url: str
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TenantHomePage:
     """`GET /t/{tenant}/` for a signed-in user."""
+
+    tenant: TenantCard
+    user: str
+    email: str
+    roles: tuple[str, ...]
+    home_url: str
+    """The organisation's main application; empty when the tenant file names none."""
+    links: tuple[HomeLink, ...]
+    others: tuple[TenantCard, ...]
+    """The other organisations that this browser is signed in to."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeveloperPage:
+    """`GET /t/{tenant}/developer` for a signed-in user."""
 
     tenant: TenantCard
     user: str
@@ -203,12 +307,6 @@ class TenantHomePage:
     explorer: Explorer | None
     """None: the tenant has no API."""
 
-    @property
-    def access_expires_iso(self) -> str:
-        """`access_expires_at` for the `datetime` attribute of `<time>`."""
-        expires_at = datetime.fromtimestamp(min(self.access_expires_at, _LATEST_TIME), UTC)
-        return expires_at.isoformat(timespec="seconds")
-
 
 @dataclass(frozen=True, slots=True)
 class SignInPage:
@@ -219,6 +317,30 @@ class SignInPage:
     notice: str = ""
     closed: bool = False
     """Whether the tenant accepts no new logins."""
+    elsewhere: tuple[TenantCard, ...] = ()
+    """Where this browser is signed in instead; the user may have expected to be signed in here."""
+    address: str = ""
+    """The work e-mail address that the user has entered, to be sent to the provider."""
+    kept: KeptForm | None = None
+    """The form that was posted after the login had ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelledPage:
+    """The page after the user cancelled a sign-in at the provider."""
+
+    tenant: TenantCard
+    retry_url: str
+    continue_url: str
+    user: str = ""
+    """Who is still signed in at the tenant; empty for nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedInPage:
+    """`GET /t/{tenant}/signed-in`: the end of a login in a window of its own."""
+
+    tenant: TenantCard
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,13 +378,17 @@ class NotAllowedPage:
     sign_out_provider: str | None
     """Id of the provider if the user can sign out there, else None."""
     request_id: str
+    elsewhere: tuple[TenantCard, ...] = ()
+    """Where this browser is signed in."""
 
 
 @dataclass(frozen=True, slots=True)
-class AccountPage:
-    """`GET /account`: the tenants that this browser is signed in to."""
+class OtherAccountPage:
+    """The page after a step-up in which another user has signed in. Untrusted, bounded text."""
 
-    logins: tuple[TenantCard, ...] = ()
-    session_expires_text: str = ""
-    signed_in_texts: dict[str, str] = field(default_factory=dict)
-    """Tenant slug → time of the sign-in."""
+    tenant: TenantCard
+    user: str
+    former_user: str
+    continue_url: str
+    former_user_url: str
+    """URL that starts a new sign-in where the user can choose an account."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 from collections.abc import Callable, Iterator
@@ -33,11 +34,8 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def stage(tmp_path: Path, log_lines: io.StringIO) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    try:
+    with contextlib.closing(Stage(tmp_path)) as stage:
         yield stage
-    finally:
-        stage.close()
 
 
 @pytest.fixture

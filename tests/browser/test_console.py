@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -24,12 +25,9 @@ LEFT_OF_SIGN = """line => parseFloat(getComputedStyle(line).paddingLeft)
 
 @pytest.fixture
 def stage(tmp_path: Path, log_lines: io.StringIO) -> Iterator[Stage]:
-    made = Stage(tmp_path, operators=(OPERATOR,))
-    try:
+    with contextlib.closing(Stage(tmp_path, operators=(OPERATOR,))) as made:
         made.run(prepared)
         yield made
-    finally:
-        made.close()
 
 
 async def prepared(world: World) -> None:

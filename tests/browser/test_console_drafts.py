@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -30,11 +31,8 @@ LEFT_OF_TEXT = """nav => nav.getBoundingClientRect().left
 
 @pytest.fixture
 def stage(tmp_path: Path, log_lines: io.StringIO) -> Iterator[ConsoleStage]:
-    made = ConsoleStage(tmp_path)
-    try:
+    with contextlib.closing(ConsoleStage(tmp_path)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def picture(page: Page, look: Look, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -25,12 +26,9 @@ NewVisitor = Callable[..., Visitor]
 
 @pytest.fixture
 def stage(tmp_path: Path, log_lines: io.StringIO) -> Iterator[Stage]:
-    stage = Stage(tmp_path, operators=(OPERATOR,))
-    stage.run(add_tenant)
-    try:
+    with contextlib.closing(Stage(tmp_path, operators=(OPERATOR,))) as stage:
+        stage.run(add_tenant)
         yield stage
-    finally:
-        stage.close()
 
 
 async def add_tenant(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -32,12 +33,9 @@ RULES = (
 
 @pytest.fixture
 def stage(tmp_path: Path, log_lines: io.StringIO) -> Iterator[Stage]:
-    made = ConsoleStage(tmp_path)
-    try:
+    with contextlib.closing(ConsoleStage(tmp_path)) as made:
         made.run(with_rules)
         yield made
-    finally:
-        made.close()
 
 
 async def with_rules(world: World) -> None:

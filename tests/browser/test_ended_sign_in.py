@@ -42,7 +42,7 @@ def test_a_page_shows_a_sign_out_at_the_provider_when_the_user_returns_to_it(
     new_visitor: NewVisitor, by: str
 ) -> None:
     visitor = new_visitor()
-    page = visitor.arrive()
+    page = visitor.develop()
     page.get_by_label("Path").fill("/orders/half-written")
     sign_out_at_the_provider(visitor)
     return_to_tab(page, by)
@@ -52,6 +52,11 @@ def test_a_page_shows_a_sign_out_at_the_provider_when_the_user_returns_to_it(
     expect(page.get_by_role("button", name="Sign out of Acme Corporation")).to_have_count(0)
     expect(part(page, "token-left")).to_have_text("Ended")
     expect(page.get_by_label("Path")).to_have_value("/orders/half-written")
+    expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    expect(page.get_by_role("button", name="GET /orders", exact=True)).to_be_disabled()
+    expect(page.get_by_role("main")).not_to_contain_text("alice@acme.example", use_inner_text=True)
+    page.get_by_label("Path").press("Enter")
+    assert not [url for url in visitor.requests if "/api/" in url]
     visitor.check()
     visitor.open_switcher()
     expect(page.locator(".switcher .menu-panel")).not_to_contain_text("Alice Archer", use_inner_text=True)
@@ -63,7 +68,7 @@ def test_a_page_shows_a_sign_out_at_the_provider_when_the_user_returns_to_it(
 def test_a_page_shows_a_sign_out_when_its_token_expires(new_visitor: NewVisitor) -> None:
     visitor = new_visitor()
     visitor.page.clock.install()
-    page = visitor.arrive()
+    page = visitor.develop()
     sign_out_at_the_provider(visitor)
     page.clock.fast_forward(290_000)
     assert reads_of_the_session(visitor) == 0
@@ -79,7 +84,7 @@ def test_the_session_is_read_at_most_once_in_five_seconds(
 ) -> None:
     visitor = new_visitor()
     visitor.page.clock.install()
-    page = visitor.arrive()
+    page = visitor.develop()
     page.clock.pause_at(time.time() + 60)
     for by in ("visibilitychange", "focus") * 3:
         return_to_tab(page, by)
@@ -102,13 +107,13 @@ def test_the_session_is_read_at_most_once_in_five_seconds(
 def test_a_page_of_one_user_reports_the_sign_in_of_another(new_visitor: NewVisitor) -> None:
     visitor = new_visitor()
     visitor.page.clock.install()
-    page = visitor.arrive()
+    page = visitor.develop()
     sign_out_at_the_provider(visitor)
     return_to_tab(page, "focus")
     page.clock.run_for(10)
     expect(part(page, "ended")).to_contain_text("Your sign-in here has ended.")
     visitor.page = visitor.context.new_page()
-    visitor.arrive(user="bob")
+    visitor.develop(user="bob")
     visitor.page.close()
     visitor.page = page
     return_to_tab(page, "focus")
@@ -123,19 +128,21 @@ def test_a_page_of_one_user_reports_the_sign_in_of_another(new_visitor: NewVisit
 def test_a_sign_in_in_another_tab_is_detected(new_visitor: NewVisitor) -> None:
     visitor = new_visitor()
     visitor.page.clock.install()
-    page = visitor.arrive()
+    page = visitor.develop()
     sign_out_at_the_provider(visitor)
     return_to_tab(page, "focus")
     page.clock.run_for(10)
     expect(part(page, "ended")).to_be_visible()
     visitor.page = visitor.context.new_page()
-    visitor.arrive()
+    visitor.develop()
     visitor.page.close()
     visitor.page = page
     return_to_tab(page, "focus")
     page.clock.run_for(5_000)
     expect(part(page, "ended")).to_be_hidden()
     expect(page.get_by_text("Signed in as Alice Archer")).to_be_visible()
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    expect(page.get_by_role("main")).to_contain_text("alice@acme.example", use_inner_text=True)
     expect(part(page, "token-left")).to_have_text(re.compile(r"^(5 min 00|4 min 5\d) s left$"))
 
 
@@ -143,7 +150,7 @@ def test_without_scripts_the_page_shows_the_sign_out_after_a_reload(
     new_visitor: NewVisitor,
 ) -> None:
     visitor = new_visitor(Look(scripts=False))
-    page = visitor.arrive()
+    page = visitor.develop()
     expect(part(page, "ended")).to_be_hidden()
     sign_out_at_the_provider(visitor)
     page.reload()

@@ -11,6 +11,7 @@ from portal.oidc.recent_failures import FIRST_PAUSE
 from tests.browser.stage import Stage
 from tests.browser.visitor import Look, Visitor
 from tests.kit.faulty.endpoints import EndpointFault, Response
+from tests.kit.raw import change_tenant
 
 each_look = pytest.mark.parametrize("look", [Look(1280, "light"), Look(320, "dark")], ids=str)
 NewVisitor = Callable[..., Visitor]
@@ -40,6 +41,9 @@ def test_pages_of_a_user_who_is_signed_in_to_two_tenants(new_visitor: NewVisitor
     visitor = new_visitor(look)
     visitor.arrive("acme")
     page = visitor.arrive("globex", "hank")
+    expect(page.get_by_text("Signed in as Hank Huang")).to_be_visible()
+    visitor.check()
+    visitor.open("/t/globex/developer")
     expect(page.locator(".chip-missing")).to_have_text("read:invoices")
     page.locator(".menu-account summary").click()
     expect(page.get_by_role("button", name="Sign out of Globex").first).to_be_visible()
@@ -56,6 +60,44 @@ def test_pages_of_a_user_who_is_signed_in_to_two_tenants(new_visitor: NewVisitor
 
 
 @each_look
+def test_the_home_leads_to_the_applications_of_the_organisation(
+    stage: Stage, new_visitor: NewVisitor, look: Look
+) -> None:
+    links = [
+        {"title": "Invoices", "url": "https://invoices.acme.example/", "description": "Pay them in time."},
+        {"title": "W" * 100, "url": "/account", "description": "d" * 500},
+        {"title": "\u0637\u0644\u0628\u0627\u062a", "url": "/account"},
+    ]
+    stage.ask(lambda world: change_tenant(world, "acme", home_url="/account", links=links))
+    visitor = new_visitor(look)
+    page = visitor.arrive("acme")
+    expect(page.get_by_role("link", name="Invoices Pay them in time.")).to_have_attribute(
+        "href", "https://invoices.acme.example/"
+    )
+    visitor.check()
+    page.get_by_role("link", name="Open Acme Corporation").click()
+    expect(heading(page)).to_have_text("Your account")
+    visitor.check_no_errors()
+
+
+@each_look
+def test_a_step_up_by_another_account_says_so(stage: Stage, new_visitor: NewVisitor, look: Look) -> None:
+    visitor = new_visitor(look)
+    page = visitor.arrive("acme")
+    stage.ask(lambda world: setattr(world.acme, "automatic_user", "bob"))
+    stage.ask(lambda world: setattr(world.acme, "automatic_acr", "mfa"))
+    visitor.open("/t/acme/login?acr_values=mfa&return_to=/account")
+    expect(heading(page)).to_have_text("You have changed your account")
+    visitor.check_accessibility()
+    needed = page.evaluate("() => document.documentElement.scrollWidth")
+    assert needed <= look.width
+    page.get_by_role("link", name="Continue with the new account").click()
+    expect(heading(page)).to_have_text("Your account")
+    expect(page.get_by_role("main").get_by_text("Bob Baker")).to_be_visible()
+    visitor.check_no_errors()
+
+
+@each_look
 def test_error_pages(stage: Stage, new_visitor: NewVisitor, look: Look) -> None:
     visitor = new_visitor(look)
     expect(heading(visitor.open("/nowhere"))).to_have_text("Page not found")
@@ -66,8 +108,8 @@ def test_error_pages(stage: Stage, new_visitor: NewVisitor, look: Look) -> None:
     page.get_by_role("link", name="Start again").click()
     page.get_by_role("link", name="Continue").click()
     page.get_by_role("button", name="Cancel").click()
-    expect(heading(page)).to_have_text("Access was denied")
-    expect(page.get_by_role("blockquote")).to_have_text("The user denied access.")
+    expect(heading(page)).to_have_text("Sign-in was cancelled")
+    expect(page.get_by_text("Error")).to_have_count(0)
     visitor.check()
     stage.ask(lambda world: world.globex.faults.endpoints.__setitem__("discovery", server_error()))
     expect(heading(visitor.open("/t/globex/login"))).to_contain_text("does not respond")
@@ -122,22 +164,21 @@ def test_signing_in_and_switching_work_with_the_keyboard(
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     press(page, page.get_by_role("link", name="Acme Corporation"))
-    press(page, page.get_by_role("link", name="Continue"))
     type_into_form(page, "alice", "acme-alice")
     press(page, page.get_by_role("button", name="Allow", exact=True))
     expect(page.get_by_text("Signed in as Alice Archer")).to_be_visible()
 
+    press(page, page.get_by_role("link", name="Developer"))
     press(page, page.get_by_label("Path"))
     expect(page.locator(".response-code")).to_have_text("200 OK")
     press(page, page.locator(".switcher summary"))
     press(page, page.get_by_role("link", name="Add another organisation"))
     press(page, page.get_by_role("link", name="Globex"))
-    press(page, page.get_by_role("link", name="Continue"))
     type_into_form(page, "gina", "globex-gina")
     expect(page.get_by_text("Signed in as Gina Gomez")).to_be_visible()
 
     press(page, page.locator(".switcher summary"))
-    press(page, page.get_by_role("link", name="Acme Corporation"))
+    press(page, page.get_by_role("navigation").get_by_role("link", name="Acme Corporation"))
     expect(page).to_have_url(stage.at("/t/acme/"))
     press(page, page.locator(".menu-account summary"))
     press(page, page.get_by_role("button", name="Sign out everywhere"))

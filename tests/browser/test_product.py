@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,11 +34,8 @@ PRODUCTS = {
 
 @pytest.fixture(params=PRODUCTS)
 def stage(request: pytest.FixtureRequest, tmp_path: Path, log_lines: io.StringIO) -> Iterator[Stage]:
-    made = Stage(tmp_path, product=PRODUCTS[request.param])
-    try:
+    with contextlib.closing(Stage(tmp_path, product=PRODUCTS[request.param])) as made:
         yield made
-    finally:
-        made.close()
 
 
 def contrasts(page: Page) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections.abc import Callable, Iterator
@@ -21,11 +22,8 @@ LOOKS = [Look(390, "dark"), Look(1280, "light", scripts=False)]
 
 @pytest.fixture
 def stage(tmp_path: Path, log_lines: io.StringIO) -> Iterator[Stage]:
-    made = Stage(tmp_path, operators=(OPERATOR,))
-    try:
+    with contextlib.closing(Stage(tmp_path, operators=(OPERATOR,))) as made:
         yield made
-    finally:
-        made.close()
 
 
 async def _add_initech(world: World) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -25,11 +26,8 @@ NewVisitor = Callable[..., Visitor]
 
 @pytest.fixture
 def stage(tmp_path: Path, log_lines: io.StringIO) -> Iterator[Stage]:
-    made = Stage(tmp_path, operators=(OPERATOR,), setup_links="publish")
-    try:
+    with contextlib.closing(Stage(tmp_path, operators=(OPERATOR,), setup_links="publish")) as made:
         yield made
-    finally:
-        made.close()
 
 
 async def _link(world: World) -> str:

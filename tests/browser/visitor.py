@@ -83,6 +83,11 @@ class Visitor:
         expect(self.page).to_have_url(self.stage.at(f"/t/{tenant}/"))
         return self.page
 
+    def develop(self, tenant: str = "acme", user: str | None = None) -> Page:
+        """Sign in as `arrive`, and show the tenant's developer page."""
+        self.arrive(tenant, user)
+        return self.open(f"/t/{tenant}/developer")
+
     def call(self, path: str, method: str = "GET", body: str | None = None) -> None:
         """Send a call with the explorer and wait for its end."""
         page = self.page

@@ -111,6 +111,22 @@ async def test_a_file_without_tenants_gets_them_and_keeps_its_content(tmp_path: 
 
 
 @pytest.mark.gen_test
+async def test_the_events_of_a_file_without_those_of_users_stay(tmp_path: Path) -> None:
+    path = tmp_path / "portal.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript((FILES / "schema-5.sql").read_text(encoding="utf-8"))
+    store = SQLiteStore(path)
+    await store.open()
+    try:
+        assert [event.kind for event in await store.tenants.list_events(tenant="acme")] == ["tenant_added"]
+        await store.tenants.add_events([new_event("signed_in", actor="ada")])
+        found = await store.tenants.list_user_events("initech", actor="ada", since=0.0, most=9)
+        assert len(found) == 1
+    finally:
+        await store.close()
+
+
+@pytest.mark.gen_test
 async def test_a_file_of_a_newer_portal_is_refused_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "portal.db"
     store = SQLiteStore(path)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sqlite3
 from collections.abc import Awaitable
+from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,9 @@ import pytest
 from portal.errors import StoreUnavailable
 from portal.stores.model import Login, Session
 from portal.stores.mongo.store import MongoStore
+from portal.stores.sqlite.statements import SCHEMAS
 from portal.stores.sqlite.store import SQLiteStore
+from portal.stores.sqlite.tenant_logins import _OF_USER
 from portal.stores.tenant_logins import Position, TenantLogin, TenantLogins
 from portal.stores.tenant_store import Database
 from tests.contract.entries import NOW, at, new_login, new_session
@@ -138,6 +143,48 @@ async def test_a_login_that_cannot_be_read_is_not_listed(tmp_path: Path) -> None
         assert [each.login for each in found] == [sound]
 
 
+async def of_user(store: Database, login: Login, *, now: float = NOW, **changes: Any) -> list[Login]:
+    """The logins of the user of a login."""
+    asked: dict[str, Any] = {
+        "tenant": login.tenant,
+        "registration": login.registration,
+        "issuer": login.issuer,
+        "subject": login.subject,
+        "most": 10,
+        "now": now,
+    }
+    return [each.login for each in await store.tenant_logins.of_user(**(asked | changes))]
+
+
+@pytest.mark.gen_test
+async def test_the_logins_of_a_user_are_listed_the_newest_first(store: Database) -> None:
+    older, newer = await signed_in(store, -30, -10)
+    for changes in (
+        {"subject": "another"},
+        {"issuer": "https://another.example"},
+        {"tenant": "globex"},
+        {"registration": "another"},
+        {"expires_at": at(50)},
+    ):
+        await signed_in(store, -5, **changes)
+    unused: Session = replace(new_session(), idle_expires_at=at(50))
+    await store.add_session(unused, login=new_login(unused, signed_in_at=at(-4)))
+    assert await of_user(store, older, now=at(60)) == [newer, older]
+    assert await of_user(store, older, now=at(60), most=1) == [newer]
+    assert await of_user(store, older, most=0) == []
+    assert await of_user(store, older, subject="nobody") == []
+    seen = new_session()
+    (found,) = await store.tenant_logins.of_user(
+        "globex",
+        registration=older.registration,
+        issuer=older.issuer,
+        subject=older.subject,
+        most=10,
+        now=NOW,
+    )
+    assert (found.last_seen_at, found.device) == (seen.last_seen_at, seen.device)
+
+
 def every_operation(logins: TenantLogins) -> dict[str, Awaitable[object]]:
     examples: dict[str, object] = {
         "tenant": "acme",
@@ -146,12 +193,15 @@ def every_operation(logins: TenantLogins) -> dict[str, Awaitable[object]]:
         "most": 10,
         "now": NOW,
         "signed_in_until": NOW,
+        "registration": "r",
+        "issuer": "https://id.example",
+        "subject": "user",
     }
     operations: dict[str, Awaitable[object]] = {}
     for name, function in inspect.getmembers(TenantLogins, inspect.iscoroutinefunction):
         parameters = [each for each in inspect.signature(function).parameters if each != "self"]
         operations[name] = getattr(logins, name)(**{each: examples[each] for each in parameters})
-    assert len(operations) == 3
+    assert len(operations) == 4
     return operations
 
 
@@ -184,4 +234,24 @@ async def test_arguments_are_checked(store: Database, tenant: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         await store.tenant_logins.count(tenant, registrations=None, now=NOW)
     with pytest.raises((TypeError, ValueError)):
+        await of_user(store, new_login(), tenant=tenant)
+    with pytest.raises((TypeError, ValueError)):
         await store.tenant_logins.delete(tenant, signed_in_until=NOW, most=1)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("name", ["registration", "issuer", "subject"])
+async def test_a_user_is_named_by_text(store: Database, name: str) -> None:
+    values: tuple[Any, ...] = (7, None, {"$ne": ""})
+    for value in values:
+        with pytest.raises(TypeError):
+            await of_user(store, new_login(), **{name: value})
+
+
+def test_the_logins_of_a_user_are_found_by_the_user_and_not_by_the_tenant() -> None:
+    with closing(sqlite3.connect(":memory:")) as database:
+        for each in chain.from_iterable(SCHEMAS):
+            database.execute(each)
+        names = {"tenant": "", "registration": "", "issuer": "", "subject": "", "now": 0, "most": 1}
+        plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {_OF_USER}", names)]
+    assert plan[0] == "SEARCH l USING INDEX logins_subject (issuer=? AND subject=?)"

@@ -503,6 +503,44 @@ async def test_events_are_returned_unchanged_newest_first_in_pages(tenants: Tena
 
 
 @pytest.mark.gen_test
+async def test_events_of_users_are_apart_from_acts_on_tenants(tenants: TenantStore) -> None:
+    acts = [new_event(f"kind-{number}", number) for number in range(3)]
+    signed_in = [
+        new_event(kind, 10 + number, actor=actor, tenant=tenant)
+        for number, (kind, actor, tenant) in enumerate(
+            [
+                ("signed_in", "ada", "initech"),
+                ("signed_out", "ada", "initech"),
+                ("signed_in", "bob", "initech"),
+                ("session_ended", "ada", "globex"),
+                ("signed_in", "ada", "initech"),
+            ]
+        )
+    ]
+    await tenants.add_events([*signed_in, *acts, new_event("kind-4", 30, actor="ada")])
+    assert [event.kind for event in await tenants.list_events()] == ["kind-4", "kind-2", "kind-1", "kind-0"]
+    assert len(await tenants.list_events(tenant="initech")) == 4
+    of_ada = [signed_in[4], signed_in[1], signed_in[0]]
+    assert await tenants.list_user_events("initech", actor="ada", since=0.0, most=10) == of_ada
+    assert await tenants.list_user_events("initech", actor="ada", since=0.0, most=2) == of_ada[:2]
+    assert await tenants.list_user_events("initech", actor="ada", since=at(11), most=9) == of_ada[:2]
+    assert await tenants.list_user_events("initech", actor="ad", since=0.0, most=10) == []
+    assert await tenants.list_user_events("globex", actor="bob", since=0.0, most=10) == []
+    assert await tenants.purge_events(before=at(13), most=10) == 6
+    assert await tenants.list_user_events("initech", actor="ada", since=0.0, most=10) == of_ada[:1]
+
+
+@pytest.mark.gen_test
+async def test_the_longest_actor_is_stored_and_found(tenants: TenantStore) -> None:
+    longest = '"' * 40_000
+    await tenants.add_events([new_event("signed_in", 1, actor=longest)])
+    (found,) = await tenants.list_user_events("initech", actor=longest, since=0.0, most=10)
+    assert found.actor == longest
+    with pytest.raises(ValueError, match="actor has more than 40000 characters"):
+        await tenants.add_events([new_event("signed_in", 2, actor=longest + "x")])
+
+
+@pytest.mark.gen_test
 async def test_old_events_are_purged_the_oldest_first(tenants: TenantStore) -> None:
     stored = [new_event(seconds=number - 500) for number in range(500)]
     await tenants.add_events(stored)

@@ -37,12 +37,14 @@ READS = {
     "list_setup_links",
     "list_domains",
     "list_events",
+    "list_user_events",
 }
 
 
 def every_operation(tenants: TenantStore) -> dict[str, Awaitable[object]]:
     """Each operation of the protocol; a new one is included, or fails for lack of an example argument."""
     examples: dict[str, object] = {
+        "actor": "user",
         "at": at(1),
         "before": None,
         "browser_hash": "b",
@@ -86,7 +88,7 @@ def every_operation(tenants: TenantStore) -> dict[str, Awaitable[object]]:
         given = {**examples, **examples_of.get(name, {})}
         parameters = [each for each in inspect.signature(function).parameters if each != "self"]
         operations[name] = getattr(tenants, name)(**{each: given[each] for each in parameters})
-    assert len(operations) == 24
+    assert len(operations) == 25
     return operations
 
 

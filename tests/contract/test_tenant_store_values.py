@@ -414,19 +414,20 @@ def _store_many(url: str, count: int) -> None:
         (sql.LIST_LINKS, "SEARCH setup_links USING INDEX setup_links_tenant (tenant=?)"),
         (sql.LIST_DOMAINS_OF, "SEARCH domains USING INDEX domains_tenant (tenant=?)"),
         (
-            sql.LIST_EVENTS.format("id >= :since AND tenant = :tenant AND id < :before"),
-            "SEARCH events USING INDEX events_tenant (tenant=? AND id>? AND id<?)",
+            sql.LIST_EVENTS.format(f"{sql.ACTS} AND id >= :since AND tenant = :tenant AND id < :before"),
+            "SEARCH events USING INDEX events_acts (tenant=? AND id>? AND id<?)",
         ),
         (
-            sql.LIST_EVENTS.format("id >= :since AND id < :before"),
-            "SEARCH events USING INDEX sqlite_autoindex_events_1 (id>? AND id<?)",
+            sql.LIST_EVENTS.format(f"{sql.ACTS} AND id >= :since AND id < :before"),
+            "SEARCH events USING INDEX events_all_acts (id>? AND id<?)",
         ),
+        (sql.LIST_USER_EVENTS, "SEARCH events USING INDEX events_user (tenant=? AND actor=? AND id>?)"),
     ],
 )
 def test_every_query_for_some_records_uses_an_index(statement: str, plan: str) -> None:
     with closing(sqlite3.connect(":memory:")) as database:
         for each in chain.from_iterable(SCHEMAS):
             database.execute(each)
-        names = {"since": "", "tenant": "", "before": "", "most": 1}
+        names = {"since": "", "tenant": "", "actor": "", "before": "", "most": 1}
         parameters: Any = names if ":" in statement else ("",) * statement.count("?")
         assert [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)] == [plan]

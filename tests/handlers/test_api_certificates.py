@@ -123,7 +123,7 @@ async def test_a_token_that_is_bound_to_the_replaced_certificate_is_refreshed_fi
 ) -> None:
     get_tokens = world.running.portal.sessions.tokens
 
-    async def bound_tokens(login: Login, *, refused: Secret | None = None) -> TokenSet:
+    async def bound_tokens(login: Login, *, refused: Secret | None = None, target: None = None) -> TokenSet:
         tokens = await get_tokens(login, refused=refused)
         return replace(tokens, access_token=bound_token(OWN)) if refused else tokens
 

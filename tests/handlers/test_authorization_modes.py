@@ -230,16 +230,18 @@ async def test_all_options_of_the_fapi_profile_work_together(world: World) -> No
 @pytest.mark.gen_test
 async def test_claims_are_requested_and_an_essential_acr_is_required(world: World) -> None:
     path = world.parts.tenants_folder / "acme.yaml"
-    yaml_line = "requested_claims: {id_token: {acr: {essential: true, values: [gold]}, email: {}}}\n"
+    yaml_line = "requested_claims: {id_token: {acr: {essential: true, values: [gold, pwd]}, email: {}}}\n"
     path.write_text(path.read_text() + yaml_line)
     world.running.portal.registry.load()
     browser = world.browser()
     redirect = await browser.step(world.at("/t/acme/login"))
     (claims,) = query(redirect.headers["Location"])["claims"]
-    assert json.loads(claims) == {"id_token": {"acr": {"essential": True, "values": ["gold"]}, "email": None}}
+    acr = {"essential": True, "values": ["gold", "pwd"]}
+    assert json.loads(claims) == {"id_token": {"acr": acr, "email": None}}
+    world.acme.faults.mutate_id_token = lambda header, claims: claims.update(acr="bronze")
     refused = await browser.step(await world.stop_before_callback(browser, "acme"), site="cross-site")
     assert refused.status == 400
-    world.acme.faults.mutate_id_token = lambda header, claims: claims.update(acr="gold")
+    world.acme.faults.clear()
     await world.quick_sign_in(browser, "acme")
 
 

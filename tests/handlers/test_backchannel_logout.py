@@ -16,7 +16,7 @@ from tests.kit.browser import Browser
 from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.processes import world_outside
 from tests.kit.provider_logout import Provider, calls, refusal, set_claims, set_header, sid_of
-from tests.kit.raw import stored, until
+from tests.kit.raw import add_second_provider, stored, until
 from tests.kit.world import World
 
 
@@ -140,17 +140,7 @@ async def test_a_logout_token_signed_with_a_new_key_is_accepted(world: World) ->
 @pytest.mark.gen_test
 async def test_a_tenant_with_several_providers_finds_the_sender_of_a_logout_token(world: World) -> None:
     """Acme takes Globex's provider as its second one: each ends its own logins and no others."""
-    path = world.parts.tenants_folder / "acme.yaml"
-    acme = yaml.safe_load(path.read_text())
-    globex = yaml.safe_load((world.parts.tenants_folder / "globex.yaml").read_text())
-    keys = ("issuer", "client", "scopes")
-    acme["providers"] = {
-        "partners": {key: globex[key] for key in keys},
-        "staff": {key: acme.pop(key) for key in (*keys, "audience")},
-    }
-    path.write_text(yaml.safe_dump(acme))
-    world.running.portal.registry.load()
-    assert not world.running.portal.registry.problems
+    add_second_provider(world)
     (client,) = world.acme.settings.clients  # one of several providers has a redirect URI of its own
     client = replace(client, redirect_uris=(world.at("/t/acme/callback/staff"),))
     world.acme.settings = replace(world.acme.settings, clients=(client,))

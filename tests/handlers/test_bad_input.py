@@ -158,7 +158,7 @@ async def test_an_unknown_method_is_an_error_page(world: World) -> None:
 
 
 async def post(
-    world: World, browser: Browser, body: str | bytes, *, path: str = "/t/acme/", **headers: str
+    world: World, browser: Browser, body: str | bytes, *, path: str = "/t/acme/developer", **headers: str
 ) -> Response:
     sent = {"Accept": "text/html", "Content-Type": "application/x-www-form-urlencoded"}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}

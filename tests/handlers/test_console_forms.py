@@ -19,7 +19,7 @@ from portal.stores.tenant_records import TenantRecord, TenantStatus
 from portal.tenancy.checks.live.model import CheckResult, Status
 from portal.tenancy.checks.live.runner import run_live_checks
 from portal.tenancy.presets import built_in
-from portal.web.admin.provider_views import sentence
+from portal.web.admin.provider_views import parts_of
 from tests.contract.entries import new_event
 from tests.kit.browser import Browser, Form, Response
 from tests.kit.console import ACT, ConsoleWorld
@@ -73,9 +73,9 @@ def test_a_new_admin_fills_in_five_fields_at_most(name: str) -> None:
 
 
 def test_no_full_stop_stands_alone_after_a_url() -> None:
-    parts = sentence("Under X, add {callback_url}.", {"callback_url": "https://a.example"})
+    parts = parts_of("Under X, add {callback_url}.", {"callback_url": "https://a.example"})
     assert [part.text for part in parts] == ["Under X, add ", "https://a.example"]
-    parts = sentence("Add {callback_url} to X.", {"callback_url": "https://a.example"})
+    parts = parts_of("Add {callback_url} to X.", {"callback_url": "https://a.example"})
     assert [part.text for part in parts] == ["Add ", "https://a.example", " to X."]
 
 

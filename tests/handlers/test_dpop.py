@@ -234,7 +234,7 @@ async def test_claims_of_userinfo_are_requested_with_the_bound_token_and_shown(w
     sid = await sid_of(world, browser)
     assert login.sid == world.running.vault.sid_hash("acme", login.issuer, sid)
     assert "sid" not in login.claims
-    assert "road works" in (await browser.open(world.at("/t/acme/"))).text
+    assert "road works" in (await browser.open(world.at("/t/acme/developer"))).text
 
 
 @pytest.mark.gen_test

@@ -17,7 +17,7 @@ from tests.kit.world import World
 @pytest.mark.gen_test
 async def test_the_page_and_its_script_send_the_same_accept_header(world: World) -> None:
     browser = world.browser()
-    page = await world.quick_sign_in(browser, "acme")
+    page = await world.developer_page(browser, "acme")
     form = next(form for form in page.forms if "body" in dict(form.fields))
     await browser.submit(form, {"method": "GET", "path": "/orders", "body": ""})
     accept = dict(world.acme_api.received[-1].headers)["Accept"]
@@ -32,13 +32,13 @@ async def test_a_form_that_is_too_large_gets_a_link_back_to_its_page(world: Worl
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     page = await browser.fetch(
-        world.at("/t/acme/"),
+        world.at("/t/acme/developer"),
         "POST",
         headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"},
         body="body=" + "x" * 1_100_000,
     )
     assert page.status == 413
-    assert re.search(r'<a class="button" href="/t/acme/">Go back</a>', page.text)
+    assert re.search(r'<a class="button" href="/t/acme/developer">Go back</a>', page.text)
 
 
 @pytest.mark.gen_test
@@ -50,9 +50,9 @@ async def test_a_page_without_database_offers_a_retry(world: World, monkeypatch:
         raise StoreUnavailable("told to fail")
 
     monkeypatch.setattr(world.running.portal.sessions, "logins", unavailable)
-    page = await browser.open(world.at("/t/acme/"))
+    page = await browser.open(world.at("/t/acme/developer"))
     assert page.status == 503
-    assert re.search(r'<a class="button" href="/t/acme/">Try again</a>', page.text)
+    assert re.search(r'<a class="button" href="/t/acme/developer">Try again</a>', page.text)
 
 
 @pytest.mark.gen_test
@@ -64,7 +64,10 @@ async def test_without_scripts_json_is_shown_as_the_api_sent_it(world: World) ->
     async with raw_api(f"{head}{body}".encode()) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
         page = await browser.step(
-            world.at("/t/acme/"), "POST", urlencode({"method": "GET", "path": "/x"}), site="same-origin"
+            world.at("/t/acme/developer"),
+            "POST",
+            urlencode({"method": "GET", "path": "/x"}),
+            site="same-origin",
         )
     shown = re.search(r"<pre[^>]*data-response-body>(.*?)</pre>", page.text, re.DOTALL)
     assert shown is not None

@@ -32,7 +32,7 @@ async def test_a_missing_refresh_token_is_logged_once_and_shown_on_each_page(
         provider.faults.mutate_token_response = leave_out_refresh_token
     for browser in (world.browser(), world.browser()):
         for tenant in ("acme", "globex"):
-            page = await world.quick_sign_in(browser, tenant)
+            page = await world.developer_page(browser, tenant)
             assert NO_REFRESH_TOKEN in page.text
             assert "You will have to sign in again at " in page.text
     assert warnings(log_lines) == [("refresh_token_missing", "acme"), ("refresh_token_missing", "globex")]
@@ -47,7 +47,7 @@ async def test_distributed_claims_are_logged_once_and_named_on_the_page(
         _claim_sources={"src1": {"endpoint": "https://graph.example/members?token=t"}},
     )
     for browser in (world.browser(), world.browser()):
-        page = await world.quick_sign_in(browser, "acme")
+        page = await world.developer_page(browser, "acme")
         assert LEFT_OUT in page.text
         assert '<bdi class="strong">groups</bdi>, <bdi class="strong">&lt;b&gt;x&lt;/b&gt;</bdi>' in page.text
         assert "graph.example" not in page.text
@@ -58,7 +58,7 @@ async def test_distributed_claims_are_logged_once_and_named_on_the_page(
 
 @pytest.mark.gen_test
 async def test_a_complete_login_causes_no_warning(world: World, log_lines: io.StringIO) -> None:
-    page = await world.quick_sign_in(world.browser(), "acme")
+    page = await world.developer_page(world.browser(), "acme")
     assert NO_REFRESH_TOKEN not in page.text
     assert LEFT_OUT not in page.text
     assert warnings(log_lines) == []
@@ -71,7 +71,7 @@ async def test_a_refresh_token_that_was_not_requested_is_not_missed(
     path = world.parts.tenants_folder / "acme.yaml"
     path.write_text(path.read_text().replace("- offline_access\n", ""))
     world.running.portal.registry.load()
-    page = await world.quick_sign_in(world.browser(), "acme")
+    page = await world.developer_page(world.browser(), "acme")
     assert "It cannot be renewed" in page.text
     assert NO_REFRESH_TOKEN not in page.text
     assert warnings(log_lines) == []

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from urllib.parse import urlencode
 
 import pytest
-import yaml
 
 from tests.kit.browser import Browser, Response
-from tests.kit.raw import stored
+from tests.kit.raw import add_second_provider, stored
 from tests.kit.world import World
 
 
@@ -103,13 +102,7 @@ async def test_a_hostile_issuer_is_logged_as_short_plain_text(world: World, log_
 
 @pytest.mark.gen_test
 async def test_an_initiated_login_selects_the_provider_by_issuer(world: World) -> None:
-    path = world.parts.tenants_folder / "acme.yaml"
-    flat = yaml.safe_load(path.read_text())
-    own = {key: flat.pop(key) for key in ("issuer", "client", "audience", "scopes")}
-    other = {"issuer": world.globex.issuer, "client": dict(own["client"])}
-    path.write_text(yaml.safe_dump({**flat, "providers": {"staff": own, "partners": other}}))
-    world.running.portal.registry.load()
-    assert not world.running.portal.registry.problems
+    add_second_provider(world)
     for issuer in (world.acme.issuer, world.globex.issuer):
         redirect = await world.browser().step(
             world.at(f"/t/acme/initiate-login?{urlencode({'iss': issuer})}")

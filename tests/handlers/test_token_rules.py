@@ -16,7 +16,7 @@ async def test_a_narrower_scope_than_requested_is_stored_and_shown(world: World)
         scope="openid profile email roles offline_access read:orders"
     )
     browser = world.browser()
-    page = await world.quick_sign_in(browser, "acme")
+    page = await world.developer_page(browser, "acme")
     login = await world.login_of(browser, "acme")
     assert login is not None
     scope = world.running.tokens.open(login).scope

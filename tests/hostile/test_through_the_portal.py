@@ -247,7 +247,7 @@ RESPONSES: dict[str, tuple[Callable[[str], str], str]] = {
     "another iss": (with_parameter("iss", "https://evil.example"), "response_issuer_rejected"),
     "an empty iss": (with_parameter("iss", ""), "response_issuer_rejected"),
     "iss with a slash": (with_parameter("iss", "http://127.0.0.1/"), "response_issuer_rejected"),
-    "an error with a code": (with_parameter("error", "access_denied"), "provider_denied"),
+    "an error with a code": (with_parameter("error", "server_error"), "provider_denied"),
     "an error with markup": (with_parameter("error", "<script>alert(1)</script>"), "provider_denied"),
     "an unrequested signed response": (with_parameter("response", "a.b.c"), "signed_response_rejected"),
     "not UTF-8": (lambda callback: f"{callback}&x=%ff", "response_malformed"),
@@ -367,7 +367,7 @@ async def sign_in_and_look_around(world: World, browser: Browser, trial: Trial, 
     callback = await world.stop_before_callback(browser, "acme")
     page = await browser.step(callback, site="cross-site")
     trial.judge(name, None, None if page.status == 303 else Refusal(page))
-    for path in ("/t/acme/", "/", "/account", "/session"):
+    for path in ("/t/acme/", "/t/acme/developer", "/", "/account", "/session"):
         shown = await browser.step(world.at(path))
         assert shown.status == 200, (name, path, shown.text[:500])
         is_page = shown.headers["Content-Type"].startswith("text/html")

@@ -25,6 +25,8 @@ AUDIENCE = "https://api.acme.example/orders"
 API_SCOPES = ("read:orders", "write:orders")
 OTHER_AUDIENCE = "https://api.acme.example/reports"
 """A second API of sign-ins; this provider accepts only one `resource` in a token request."""
+FURTHER_AUDIENCES = tuple(f"https://{name}.acme.example" for name in ("billing", "catalog", "stock"))
+"""Further APIs of a tenant, for which the refresh token of a sign-in is used."""
 ACCESS_TOKEN_SECONDS = 300
 IDENTITY_SCOPES = ("openid", "profile", "email", "offline_access")
 ACCOUNTS: dict[str, dict[str, Any]] = {
@@ -119,7 +121,10 @@ class CertifiedProvider:
             "accessTokenSeconds": self._access_token_seconds,
             "clients": self._clients,
             "accounts": ACCOUNTS,
-            "resources": {AUDIENCE: " ".join(API_SCOPES), OTHER_AUDIENCE: "read:orders"},
+            "resources": {
+                AUDIENCE: " ".join(API_SCOPES),
+                **dict.fromkeys((OTHER_AUDIENCE, *FURTHER_AUDIENCES), "read:orders"),
+            },
             **self._options,
         }
         command = (node(), Path(__file__).with_name("provider.mjs"))

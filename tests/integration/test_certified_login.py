@@ -38,13 +38,14 @@ async def test_a_login_works_with_each_client_authentication_method(
     certified: CertifiedWorld, client: Client, proof: str
 ) -> None:
     browser = certified.portal.browser()
-    home = await certified.sign_in(browser, client)
+    await certified.sign_in(browser, client)
     assert await certified.portal.signed_in_at(browser) == [client.tenant]
-    shown = html.unescape(home.text)
+    page = await browser.open(certified.portal.at(f"/t/{client.tenant}/developer"))
+    shown = html.unescape(page.text)
     for known in ("Ada <Lovelace>", "ada@acme.example", "user-1815", "analyst", certified.provider.issuer):
         assert known in shown
-    assert ACCOUNTS["ada"]["name"] not in home.text
-    assert "not granted" not in home.text
+    assert ACCOUNTS["ada"]["name"] not in page.text
+    assert "not granted" not in page.text
     (exchange,) = await certified.provider.events("grant.success")
     assert exchange["client"] == client.id
     assert exchange["grant"] == "authorization_code"

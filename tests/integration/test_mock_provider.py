@@ -23,12 +23,13 @@ from tests.integration.mock import ACCESS_TOKEN_SECONDS, NAME
 @pytest.mark.parametrize("mock", ["client_secret_basic", "client_secret_post"], indirect=True)
 async def test_a_login_works_and_the_claims_of_the_id_token_are_shown(mock: MockWorld) -> None:
     browser = mock.portal.browser()
-    home = await mock.sign_in(browser)
+    await mock.sign_in(browser)
     assert await mock.portal.signed_in_at(browser) == ["umbrella"]
-    shown = html.unescape(home.text)
+    page = await browser.open(mock.portal.at("/t/umbrella/developer"))
+    shown = html.unescape(page.text)
     for known in ("Umbrella Ltd", "Ada <Lovelace>", "ada@umbrella.example", "Engines", mock.provider.issuer):
         assert known in shown
-    assert "<Lovelace>" not in home.text
+    assert "<Lovelace>" not in page.text
 
 
 @pytest.mark.gen_test
@@ -43,8 +44,9 @@ async def test_a_response_without_an_issuer_is_accepted_from_a_provider_that_nev
 @pytest.mark.gen_test
 @pytest.mark.parametrize("mock", [{"userinfo": True}], indirect=True)
 async def test_userinfo_claims_of_the_same_user_are_shown(mock: MockWorld) -> None:
-    home = await mock.sign_in(mock.portal.browser())
-    assert "Engines" in home.text
+    browser = mock.portal.browser()
+    await mock.sign_in(browser)
+    assert "Engines" in (await browser.open(mock.portal.at("/t/umbrella/developer"))).text
 
 
 @pytest.mark.gen_test

@@ -1,6 +1,7 @@
 """The forms of authorization requests and responses, with `oidc-provider`.
 
-PAR (RFC 9126), signed requests (RFC 9101), signed responses (JARM), form_post, `claims`, `max_age`, `prompt`.
+PAR (RFC 9126), signed requests (RFC 9101), signed responses (JARM), form_post, `claims`, `max_age`, `prompt`,
+step-up (RFC 9470).
 """
 
 from __future__ import annotations
@@ -159,6 +160,39 @@ async def test_an_essential_acr_is_requested_and_returned(registered: Registered
 
 
 ESSENTIAL_PARAMETER = {"id_token": {"acr": {"essential": True, "values": [TWO_FACTORS]}}}
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "registered", [PortalRegistration(BASIC, provider={"acr": TWO_FACTORS})], indirect=True
+)
+async def test_a_step_up_asks_for_an_essential_acr_and_checks_it(registered: RegisteredWorld) -> None:
+    browser = registered.portal.browser()
+    await registered.sign_in(browser)
+    page = await registered.portal.begin(browser, "acme", f"?acr_values={TWO_FACTORS}&max_age=0")
+    assert json.loads(sent(page)["claims"][0]) == ESSENTIAL_PARAMETER
+    assert sent(page)["max_age"] == ["0"]
+    home = await registered.complete_sign_in(browser, page)
+    assert home.url == registered.portal.at("/t/acme/")
+    tokens = await registered.portal.tokens_of(browser, "acme")
+    assert tokens.id_token is not None
+    assert read(tokens.id_token.reveal())[1]["acr"] == TWO_FACTORS
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "registered", [PortalRegistration(BASIC, provider={"acr": TWO_FACTORS})], indirect=True
+)
+async def test_a_step_up_that_the_provider_cannot_do_keeps_the_login(registered: RegisteredWorld) -> None:
+    browser = registered.portal.browser()
+    await registered.sign_in(browser)
+    before = await registered.portal.tokens_of(browser, "acme")
+    page = await registered.portal.begin(browser, "acme", "?acr_values=urn:acme:retina")
+    assert shows_sign_in_form(page)  # this provider asks until the user cancels
+    page = await browser.submit(page.form("/interaction/"), button="deny")
+    assert urlsplit(page.url).path == "/t/acme/callback"
+    assert (await registered.portal.tokens_of(browser, "acme")) == before
+    assert (await registered.portal.call(browser, "acme")).status == 200
 
 
 @pytest.mark.gen_test

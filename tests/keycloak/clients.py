@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 
 from tests.keycloak.server import REALMS, SECRET, Client, Keycloak
+from tests.kit.several_apis import NAMES as API_NAMES
 
 NAME = "Keycloak"
 """Name of the provider in docs/interoperability.yaml."""
@@ -103,8 +104,27 @@ FAPI = Client(
     {"par": True, "dpop": True, "id_token_algs": ["PS256"]},
 )
 FRAMED = Client("framed", "client-secret", _BASIC, settings={"frontchannelLogout": True})
+RESOURCES = tuple(Client(name, "client-secret", _BASIC) for name in API_NAMES)
+"""Clients of the realm that stand for APIs: their ids are audiences."""
+EXCHANGING = Client(
+    "exchanging",
+    "client-secret",
+    _BASIC,
+    {"standard.token.exchange.enabled": "true"},
+    settings={
+        "protocolMappers": [
+            {
+                "name": f"audience {name}",
+                "protocol": "openid-connect",
+                "protocolMapper": "oidc-audience-mapper",
+                "config": {"included.client.audience": name, "access.token.claim": "true"},
+            }
+            for name in API_NAMES
+        ]
+    },
+)
 OPTIONS = (PUSHED, POSTED, BOUND, SIGNED_REQUEST, SIGNED_RESPONSE, SEALED, USERINFO, FAPI)
-CLIENTS = (*AUTHENTICATION, *OPTIONS, FRAMED)
+CLIENTS = (*AUTHENTICATION, *OPTIONS, FRAMED, EXCHANGING, *RESOURCES)
 
 
 def tenant_file(client: Client, keycloak: Keycloak) -> str:

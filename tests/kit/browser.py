@@ -97,9 +97,9 @@ class Browser:
         self._client = AsyncHTTPClient(force_instance=True, max_clients=300, max_body_size=300 * 1024 * 1024)
         assert isinstance(self._client, SimpleAsyncHTTPClient)
 
-    async def open(self, url: str, **options: object) -> Response:
+    async def open(self, url: str) -> Response:
         """Enter a URL in the address bar: a navigation without an initiator."""
-        return await self._navigate(url, "GET", None, site="none", **options)
+        return await self._navigate(url, "GET", None, site="none")
 
     async def click(self, href: str) -> Response:
         """Follow a link of the current page."""
@@ -117,7 +117,10 @@ class Browser:
             fields.append(next(pair for pair in form.buttons if pair[0] == button))
         if form.method == "GET":
             return await self._navigate(f"{url}?{urlencode(fields)}", "GET", None, site=self._site(url))
-        return await self._navigate(url, "POST", urlencode(fields), site=self._site(url))
+        referer = (
+            self.page.url if origin(self.page.url) == origin(url) else ""
+        )  # Referrer-Policy: same-origin
+        return await self._navigate(url, "POST", urlencode(fields), site=self._site(url), referer=referer)
 
     async def fetch(
         self,
@@ -164,13 +167,15 @@ class Browser:
         return "same-origin" if origin(url) == origin(self.page.url) else "cross-site"
 
     async def _navigate(
-        self, url: str, method: str, body: str | None, *, site: str, **options: object
+        self, url: str, method: str, body: str | None, *, site: str, referer: str = ""
     ) -> Response:
         trail: list[str] = []
         for _ in range(20):
             headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
             if site == "cross-site" and method not in {"GET", "HEAD"}:
                 headers["Cookie"] = self._cross_site_cookies(url)
+            if referer:
+                headers["Referer"] = referer
             response = await self._request(url, method, body, headers, trail)
             location = response.headers.get("Location")
             if response.status not in {301, 302, 303, 307, 308} or not location:

@@ -9,3 +9,9 @@ ON_BOTH_LOOPS = [
     pytest.mark.parametrize("io_loop", ["asyncio", "uvloop"], indirect=True),
 ]
 """`pytestmark` of a file whose code uses transports: the two differ in what they buffer and report."""
+
+ON_UVLOOP = [
+    pytest.mark.usefixtures("io_loop"),
+    pytest.mark.parametrize("io_loop", ["uvloop"], indirect=True),
+]
+"""The same for long tests whose code other files test on both loops: the portal runs on uvloop."""

@@ -218,6 +218,21 @@ def change_tenant(world: World, tenant: str, **changes: object) -> None:
     assert not world.running.portal.registry.problems
 
 
+def add_second_provider(world: World) -> None:
+    """Give Acme a second provider: its own is `staff`, and Globex's, which comes first, is `partners`."""
+    path = world.parts.tenants_folder / "acme.yaml"
+    acme = yaml.safe_load(path.read_text())
+    globex = yaml.safe_load((world.parts.tenants_folder / "globex.yaml").read_text())
+    keys = ("issuer", "client", "scopes")
+    acme["providers"] = {
+        "partners": {key: globex[key] for key in keys},
+        "staff": {key: acme.pop(key) for key in (*keys, "audience", "step_up_scopes")},
+    }
+    path.write_text(yaml.safe_dump(acme))
+    world.running.portal.registry.load()
+    assert not world.running.portal.registry.problems
+
+
 def stored(world: World) -> dict[str, list[tuple[object, ...]]]:
     """Return all rows of the portal's SQLite file by table."""
     path = world.settings.database.removeprefix("sqlite:///")

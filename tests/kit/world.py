@@ -149,6 +149,11 @@ class World:
         assert page.url == self.at(f"/t/{tenant}/")
         return page
 
+    async def developer_page(self, browser: Browser, tenant: str) -> Response:
+        """Sign in without the provider's pages; return the developer page with the API explorer."""
+        await self.quick_sign_in(browser, tenant)
+        return await browser.open(self.at(f"/t/{tenant}/developer"))
+
     def session_id(self, browser: Browser) -> str:
         cookie = browser.cookie("localhost", "portal")
         assert cookie is not None
@@ -219,6 +224,7 @@ async def world(
             allow_private_networks=True,
             log=LogSettings(format="json", level="debug"),
             server=SERVER,
+            chooser="list",
         )
         settings = replace(settings, **changes)  # type: ignore[arg-type]
         async with running(settings, sockets=sockets, clock=clock) as started:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -26,14 +26,20 @@ from portal.demo.run import serve_demo
 from portal.errors import ConfigurationError
 from tests.kit.browser import Browser
 
+ROOT = Path(__file__).parents[2]
+
 
 @contextlib.asynccontextmanager
-async def serving_demo(data: Path, *, kept: bool = True) -> AsyncIterator[RunningDemo]:
+async def serving_demo(
+    data: Path, *, kept: bool = True, public_url: str | None = None
+) -> AsyncIterator[RunningDemo]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         stop = asyncio.Event()
         announced: asyncio.Future[RunningDemo] = asyncio.get_running_loop().create_future()
-        serving = asyncio.ensure_future(serve_demo(data, server, stop, announced.set_result, kept=kept))
+        serving = asyncio.ensure_future(
+            serve_demo(data, server, stop, announced.set_result, kept=kept, public_url=public_url)
+        )
         begun: set[asyncio.Future[object]] = {serving, announced}  # type: ignore[arg-type]
         await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
@@ -52,11 +58,34 @@ async def test_a_user_of_the_demo_signs_in_and_calls_the_api(tmp_path: Path) -> 
         page = await browser.open(f"{demo.public_url}/t/globex/login")
         assert page.url.startswith(demo.parts.providers["globex"].issuer)
         page = await browser.submit(page.forms[0], {"username": "gina", "password": "globex-gina"})
-        assert page.url == f"{demo.public_url}/t/globex/"
+        assert page.url == f"{demo.public_url}/desk/globex/"
+        assert 'src="/desk/desk.js"' in page.text
         response = await browser.fetch(f"{demo.public_url}/t/globex/api/projects")
         assert response.status == 200
         assert "Weather machine" in response.text
         browser.close()
+
+
+@pytest.mark.gen_test
+async def test_the_demo_has_the_url_that_the_browser_uses(tmp_path: Path) -> None:
+    async with serving_demo(tmp_path, public_url="https://portal.example") as demo:
+        assert demo.public_url == "https://portal.example"
+        client = demo.parts.providers["acme"].settings.clients[0]
+        assert client.redirect_uris == ("https://portal.example/t/acme/callback",)
+
+
+def test_make_demo_checks_its_port_before_it_installs_anything(tmp_path: Path) -> None:
+    """Run in an empty folder, so that it fails in another way if it goes on."""
+    script = tmp_path / "scripts" / "demo.sh"
+    script.parent.mkdir()
+    script.write_bytes((ROOT / "scripts" / "demo.sh").read_bytes())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        arguments = ["bash", str(script), "--listen", f"127.0.0.1:{port}"]
+        ended = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 3
+    remedy = "choose another: make demo LISTEN=127.0.0.1:9080"
+    assert ended.stderr.strip() == f"error: port {port} of this machine is in use; {remedy}"
 
 
 @pytest.mark.gen_test
@@ -123,6 +152,8 @@ async def test_the_banner_shows_the_url_and_the_sample_users(tmp_path: Path) -> 
     async with serving_demo(tmp_path) as demo:
         text = banner_text(demo)
         assert demo.public_url in text
+        assert "Place an order" in text
+        assert "Place an order" not in banner_text(replace(demo, has_order_desk=False))
         for provider in demo.parts.providers.values():
             client_secret = provider.settings.clients[0].client_secret
             assert client_secret is not None

@@ -112,7 +112,7 @@ async def wait_for_port(port: int) -> None:
 
 def test_nginx_does_not_buffer_api_calls() -> None:
     text = (DEPLOY / "nginx" / "nginx.conf").read_text()
-    location = text.split("location ~ ^/t/[^/]+/api(/|$) {")[1].split("}")[0]
+    location = text.split("location ~ ^/t/[^/]+/apis?(/|$) {")[1].split("}")[0]
     directives = {line.split("#")[0].strip() for line in location.splitlines()}
     assert {"proxy_buffering off;", "proxy_request_buffering off;"} <= directives
 

@@ -10,9 +10,11 @@ import hmac
 import json
 import re
 import struct
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 from dns.message import make_query
@@ -24,6 +26,8 @@ from portal.admin import editing, setup_cookie, setup_links
 from portal.config import logo_content, yaml_document, yaml_mistakes
 from portal.display_text import display_text
 from portal.errors import PortalError
+from portal.keys.key_ring import KeyRing
+from portal.keys.vault import Vault
 from portal.oidc import (
     authorization_response,
     cache,
@@ -40,35 +44,61 @@ from portal.oidc import (
     token_response,
     userinfo,
 )
+from portal.oidc import step_up as oidc_step_up
 from portal.oidc.jose import json_reading, jwe, jws
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import IdTokenEncryption, ProviderMetadata
 from portal.outbound import dot_segments, request, txt_records, url_rules
+from portal.outbound import websocket as client_websocket
 from portal.outbound.client import OutboundResponse
 from portal.outbound.read_pace import READ_BYTES
 from portal.outbound.resolver import Resolver
-from portal.outbound.response_parser import MAX_HEAD_BYTES, ResponseParser
+from portal.outbound.response_parser import MAX_HEAD_BYTES, ResponseHead, ResponseParser
 from portal.routes import LARGEST_FORM, body_rules
 from portal.secret import Secret
 from portal.sessions import credentials
 from portal.sessions.login_size import MAX_LOGIN_BYTES
-from portal.tenancy import index
+from portal.tenancy import finding, index
 from portal.tenancy.checks.live import page_text
 from portal.tenancy.index import Index
+from portal.tenancy.model import ClaimNames
 from portal.tenancy.presets import built_in
 from portal.tenancy.presets.entra_hooks import EntraHooks
-from portal.web import cards, cookies, forms, logged_path, markup, origin, problems, return_to, sites
+from portal.web import (
+    account,
+    browser_name,
+    cards,
+    cookies,
+    forms,
+    kept_form,
+    logged_path,
+    markup,
+    origin,
+    problems,
+    redirects,
+    return_to,
+    session,
+    sites,
+    switching,
+)
 from portal.web import client_address as peer
 from portal.web.admin import form as admin_form
 from portal.web.admin.fields import NAME_FIELD, SLUG_FIELD
+from portal.web.api_proxy import challenges, step_up
 from portal.web.api_proxy import response as api_response
 from portal.web.api_proxy import rules as proxy_rules
 from portal.web.client_address import Network
+from portal.web.front_ends import conditions
+from portal.web.front_ends import paths as front_end_paths
+from portal.web.languages import choice, load_languages, stored_texts
+from portal.web.remembered import RememberedOrganisations
 from portal.web.server import request_body
 from portal.web.server.chunked_body import ChunkedBody
 from portal.web.server.client_connection import CHUNKS_AT_ONCE
 from portal.web.server.request_fields import FieldsCache
 from portal.web.server.request_parser import RequestParser
+from portal.web.websocket import handshake
+from tests.kit.samples import sample_login, sample_tenant
 from tests.unit.oidc.sample_client_keys import make_client_keys
 from tests.unit.oidc.signing import CLIENT_SECRET, ISSUER, registration
 
@@ -386,18 +416,64 @@ def _location(text: str) -> object:
     )
 
 
+def _upgrade(text: str) -> object:
+    third = text[: len(text) // 3]  # three fields in one head
+    made = HTTPHeaders(
+        {
+            "Connection": third,
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg==",
+            "Sec-WebSocket-Extensions": f"permessage-deflate;{third}",
+            "Sec-WebSocket-Protocol": f"a,{third}",
+        }
+    )
+    handshake.asks_for_websocket(made)
+    return handshake.read_handshake("GET", "HTTP/1.1", made)
+
+
+def _choice(text: str) -> object:
+    half = text[: len(text) // 2]
+    made = client_websocket.ClientHandshake(client_websocket.WebSocketOffer((), ("permessage-deflate",)))
+    fields = [("Upgrade", "websocket"), ("Connection", f"Upgrade,{half}")]
+    fields.append(("Sec-WebSocket-Accept", client_websocket.accept_of(made.key)))
+    fields.append(("Sec-WebSocket-Extensions", f"permessage-deflate;{half}"))
+    return made.choice(ResponseHead(101, "", fields))
+
+
 def _accept(text: str) -> object:
     text = text[: len(text) // 4]  # four parameters in one head
     response = {"state": [text], "code": [text], "error": [text], "error_description": [text]}
     return authorization_response.accept_response(response, HS256, METADATA)
 
 
-def _posted(text: str) -> object:
-    start_line = RequestStartLine("POST", "/", "HTTP/1.1")
-    form = HTTPHeaders({"Host": "a", "Content-Type": "application/x-www-form-urlencoded"})
+def _form_request(text: str) -> HTTPServerRequest:
+    start_line = RequestStartLine("POST", "/admin/", "HTTP/1.1")
+    form = HTTPHeaders(
+        {"Host": "a", "Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
+    )
     request = HTTPServerRequest(start_line=start_line, headers=form, body=text.encode())
     request._parse_body()
-    return forms.posted_form(request)
+    return request
+
+
+def _posted(text: str) -> object:
+    return forms.posted_form(_form_request(text))
+
+
+def _kept(text: str) -> object:
+    return kept_form.kept_form(_form_request(text), origin="https://a")
+
+
+_SHOWING = sample_tenant(claims=ClaimNames(show=("text",), page=("text",)))
+
+
+def _claims_of_pages(text: str) -> object:
+    return session.claims_for_pages(_SHOWING, sample_login(claims={"text": text}))
+
+
+def _chosen_claims(text: str) -> object:
+    return account.chosen_claims(_SHOWING, sample_login(claims={"text": text}))
 
 
 def _outbound_head(text: str) -> bytes:
@@ -436,7 +512,22 @@ RULES = tuple(
     for _ in range(3)
 )
 ACCESS = (rules.AccessRules(RULES, tuple(rules.PathRules(f"/{number}/a/b", RULES) for number in range(50))),)
+with tempfile.TemporaryDirectory() as _folder:
+    VAULT = Vault(KeyRing.create(Path(_folder) / "keys.json"))
 SITES = sites.Sites("https://portal.example", Index(()).by_host)
+
+CHECK_TEXTS = stored_texts.StoredTexts(load_languages().all[1].stored_messages)
+FINDINGS = {
+    "many beginnings": repeated("the provider does not know the client "),
+    "many separators": repeated("; the tenant file has ", " is "),
+    "colons": repeated(": ", "the token endpoint refuses the client; client.id is wrong, or "),
+}
+LANGUAGES = {
+    "many tags": repeated("de;q=0.1,"),
+    "many parts of a tag": repeated("-de", "de"),
+    "long quality": repeated("0", "de;q=0."),
+    "spaces": repeated(" ", "de;"),
+}
 
 FIELDS = {
     "header lines": repeated("A: b\r\n"),
@@ -490,6 +581,33 @@ PAGES = {
     "words": repeated("a "),
 }
 """Pages of a provider."""
+
+CHALLENGES = {
+    "parameters": numbered("a#=b,", "Bearer "),
+    "a repeated parameter": repeated("a=b,", "Bearer "),
+    "schemes": repeated("a,"),
+    "schemes with parameters": repeated("a b=c,"),
+    "an open quoted string": repeated("a", 'Bearer a="'),
+    "escapes": repeated("\\a", 'Bearer a="', '"'),
+    "escapes without an end": repeated("\\", 'Bearer a="'),
+    "quoted commas": repeated(",", 'Bearer a="', '"'),
+    "spaces before a name": repeated(" ", "Bearer", "a=b"),
+    "spaces around the sign": repeated(" ", "Bearer a", "=b"),
+    "commas and tabs": repeated(",\t", "Bearer"),
+    "token68": repeated("=", "Bearer a"),
+    "many values": repeated("a ", 'Bearer error="insufficient_user_authentication",acr_values="', '"'),
+    "long values": repeated("a", 'Bearer error="insufficient_user_authentication",max_age="', '"'),
+}
+"""WWW-Authenticate of an API."""
+
+
+def _challenge(text: str) -> object:
+    return challenges.read_challenges([("WWW-Authenticate", text)])
+
+
+def _step_up(text: str) -> object:
+    return step_up.required_step_up(401, [("WWW-Authenticate", text)])
+
 
 PARSERS = (
     Parser(
@@ -654,6 +772,17 @@ PARSERS = (
     Parser(index.fold, index.fold, TEXT, index.LONGEST_SEARCH),
     Parser(Index.search, lambda text: Index(()).search(text, most=50), TEXT, HEADER_BYTES),
     Parser(Index.by_host, Index(()).by_host, TEXT, HEADER_BYTES),
+    Parser(finding.email_domain, finding.email_domain, TEXT, BODY_BYTES),
+    Parser(finding.email_domain, lambda text: finding.email_domain(f"a@{text}"), TEXT, BODY_BYTES),
+    Parser(finding.named, lambda text: finding.named(Index(()), text), TEXT, BODY_BYTES),
+    Parser(Vault.open_of_browser, lambda text: VAULT.open_of_browser("x", text), TEXT, HEADER_BYTES),
+    Parser(
+        RememberedOrganisations.read,
+        lambda text: RememberedOrganisations(VAULT).read(text, "https://portal.example"),
+        TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(switching.kept_page, lambda text: switching.kept_page(f"/t/{text}"), TEXT, HEADER_BYTES),
     Parser(cards.initials, cards.initials, TEXT, BODY_BYTES),
     Parser(
         cookies.read_cookie,
@@ -662,6 +791,10 @@ PARSERS = (
         HEADER_BYTES,
     ),
     Parser(forms.posted_form, _posted, TEXT, BODY_BYTES),
+    Parser(kept_form.kept_form, _kept, TEXT, BODY_BYTES),
+    Parser(browser_name.browser_name, browser_name.browser_name, TEXT, HEADER_BYTES),
+    Parser(session.claims_for_pages, _claims_of_pages, TEXT, MAX_LOGIN_BYTES),
+    Parser(account.chosen_claims, _chosen_claims, TEXT, MAX_LOGIN_BYTES),
     Parser(
         forms.decoded,
         lambda text: forms.decoded(parse_qs_bytes(text.encode(), max_num_fields=1_000)),
@@ -697,9 +830,53 @@ PARSERS = (
     Parser(path_reading.written_segments, path_reading.written_segments, TEXT, 8_000),
     Parser(rules.outcomes, _all_outcomes, TEXT, MAX_LOGIN_BYTES),
     Parser(proxy_rules.passed_headers, _location, TEXT, HEADER_BYTES),
+    Parser(challenges.read_challenges, _challenge, TEXT | CHALLENGES, MAX_HEAD_BYTES),
+    Parser(step_up.required_step_up, _step_up, CHALLENGES, MAX_HEAD_BYTES),
+    Parser(
+        oidc_step_up.StepUp.read,
+        lambda text: oidc_step_up.StepUp.read(acr_values=text, max_age=text, scope=text),
+        TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(
+        proxy_rules.additional_headers,
+        lambda text: proxy_rules.additional_headers(headers("Connection", text), {"referer"}),
+        TEXT,
+        HEADER_BYTES,
+    ),
     Parser(
         proxy_rules.browser_headers,
         lambda text: proxy_rules.browser_headers(headers("Connection", text)),
+        TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(handshake.read_handshake, _upgrade, TEXT, HEADER_BYTES),
+    Parser(handshake.asks_for_websocket, _upgrade, TEXT, HEADER_BYTES),
+    Parser(client_websocket.ClientHandshake.choice, _choice, TEXT, MAX_HEAD_BYTES),
+    Parser(
+        redirects.leads_to_api,
+        lambda text: redirects.leads_to_api(f"https://portal.example/{text}", "https://portal.example"),
+        TEXT,
+        BODY_BYTES,
+    ),
+    Parser(
+        front_end_paths.file_path,
+        lambda text: front_end_paths.file_path(f"/{text}", source_maps=False),
+        TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(front_end_paths.is_page, front_end_paths.is_page, TEXT, HEADER_BYTES),
+    Parser(front_end_paths.is_hashed, front_end_paths.is_hashed, TEXT, 1024),
+    Parser(
+        conditions.accepted_codings,
+        lambda text: conditions.accepted_codings(text, ("br", "zstd", "gzip")),
+        TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(conditions.matches, lambda text: conditions.matches(text, '"a"'), TEXT, HEADER_BYTES),
+    Parser(
+        conditions.byte_range,
+        lambda text: conditions.byte_range(f"bytes={text}", if_range=text, etag='"a"', size=100),
         TEXT,
         HEADER_BYTES,
     ),
@@ -712,6 +889,9 @@ PARSERS = (
     ),
     Parser(display_text, display_text, TEXT, BODY_BYTES),
     Parser(markup.escaped, markup.escaped, TEXT, BODY_BYTES),
+    Parser(choice.accepted_tags, choice.accepted_tags, TEXT | LANGUAGES, HEADER_BYTES),
+    Parser(stored_texts.StoredTexts.translate, CHECK_TEXTS.translate, TEXT | FINDINGS, stored_texts.LONGEST),
+    Parser(choice.requested_tags, choice.requested_tags, TEXT | LANGUAGES, HEADER_BYTES),
     Parser(sites.Sites.find, SITES.find, TEXT, HEADER_BYTES),
     Parser(dot_segments.decode_fully, dot_segments.decode_fully, TEXT, HEADER_BYTES),
     Parser(dot_segments.has_dot_segment, dot_segments.has_dot_segment, TEXT, HEADER_BYTES),

@@ -182,7 +182,7 @@ async def test_D5_rechecking_the_paths_of_many_calls_does_not_block_the_event_lo
     assert tenant.api is not None
     cut: list[PortalError] = []
     for login in logins:
-        calls.add(login, tenant.api, "/A" * MAX_PATHS, cut.append)
+        calls.add(login, tenant.api, "/A" * MAX_PATHS, cut.append, tenant=login.tenant)
     clock.advance(60.0)
     assert not (found := await blocking_turns(calls.check)), found
     assert not cut
@@ -214,7 +214,7 @@ async def test_S7_allowed_calls_are_rechecked_only_after_a_change(monkeypatch: p
 
     live.is_accepted = counting  # type: ignore[method-assign]
     path_checks: list[str] = []
-    monkeypatch.setattr(live_calls, "check_path_access", lambda *given: path_checks.append(given[-1]))
+    monkeypatch.setattr(live_calls, "check_path_access", lambda *given, api: path_checks.append(given[-1]))
     tenants = {"acme": sample_tenant(access={"default": rules})}
     calls = LiveCalls(
         logins=live,
@@ -225,7 +225,7 @@ async def test_S7_allowed_calls_are_rechecked_only_after_a_change(monkeypatch: p
     api = tenants["acme"].api
     assert api is not None
     cut: list[PortalError] = []
-    added = [calls.add(login, api, "/a", cut.append) for login in logins]
+    added = [calls.add(login, api, "/a", cut.append, tenant=login.tenant) for login in logins]
     clock.advance(60.0)
     await calls.check()
     assert checks == 2 * len(logins)
@@ -265,7 +265,7 @@ async def test_S7_a_call_whose_login_has_new_claims_is_checked_by_its_path_rules
     )
     assert tenant.api is not None
     cut: list[PortalError] = []
-    calls.add(logins[0], tenant.api, "/a", cut.append)
+    calls.add(logins[0], tenant.api, "/a", cut.append, tenant="acme")
     clock.advance(60.0)
     await calls.check()
     assert not cut

@@ -82,7 +82,7 @@ async def test_A8_a_claim_that_only_resembles_the_required_one_is_refused(world:
 def test_A8_every_call_of_an_api_is_checked_where_it_is_made() -> None:
     """One class opens streams to APIs with tokens, and its constructor checks the path rules.
 
-    The live check of an API sends no token.
+    The live check of an API and the calls of a development server send no token.
     """
     folder = Path(portal.__file__).parent
     opening = [
@@ -93,7 +93,12 @@ def test_A8_every_call_of_an_api_is_checked_where_it_is_made() -> None:
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "open_stream"
     ]
-    assert opening == ["tenancy/checks/live/api.py", "web/api_proxy/upstream.py"]
+    assert opening == [
+        "tenancy/checks/live/api.py",
+        "web/api_proxy/upstream.py",
+        "web/front_ends/development.py",
+        "web/websocket/serving.py",
+    ]
     assert "uthorization" not in inspect.getsource(live_api)
     assert "check_path_access" in UpstreamCall.__init__.__code__.co_names
 
@@ -101,6 +106,8 @@ def test_A8_every_call_of_an_api_is_checked_where_it_is_made() -> None:
 @pytest.mark.reads_source
 def test_A8_every_login_that_is_read_is_checked() -> None:
     """Handlers get logins only from SessionService and LiveLogins; the other readers return none.
+
+    IdleLimits reads the login again that it extends, and SessionWatch tells only that a login began or ended.
 
     `LogoutService.find_login` returns one to the console, which ends it.
     """
@@ -115,12 +122,14 @@ def test_A8_every_login_that_is_read_is_checked() -> None:
         and "store" in ast.unparse(node.func.value)
     }
     assert reading == {
+        "sessions/idle_limits.py",
         "sessions/live_logins.py",
         "sessions/login_storing.py",
         "sessions/logout.py",
         "sessions/reader.py",
         "sessions/refresh_lease.py",
         "sessions/service.py",
+        "sessions/session_watch.py",
         "stores/server_check.py",
         "sessions/token_storing.py",
     }

@@ -202,7 +202,7 @@ async def test_S8_after_a_key_is_removed_users_start_again_without_an_error_500(
     assert page.status == 200
     assert "Sign in to" in page.text
     explorer = urlencode({"method": "GET", "path": "/projects"})
-    page = await browser.step(world.at("/t/globex/"), "POST", explorer, site="same-origin")
+    page = await browser.step(world.at("/t/globex/developer"), "POST", explorer, site="same-origin")
     assert page.status == 401
     assert "Sign in to" in page.text
     assert (await browser.step(callback, site="cross-site")).status == 400

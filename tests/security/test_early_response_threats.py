@@ -122,7 +122,7 @@ REFUSALS = [
     ("/t/acme/backchannel-logout", "", 413),
     ("/t/acme/callback", "", 413),
     ("/t/acme/callback", "session", 400),
-    ("/t/acme/", "session", 401),
+    ("/t/acme/developer", "session", 401),
     ("/t/acme/initiate-login", "", 413),
     ("/nowhere", "", 413),
     ("/healthz", "", 413),

@@ -181,7 +181,7 @@ async def test_S7_a_call_that_waits_for_the_api_ends_with_its_login(world: World
 async def test_S7_a_call_of_the_explorer_ends_with_its_login(world: World) -> None:
     browser = await signed_in(world)
     world.acme_api.faults["echo"] = EndpointFault(never_responds=True)
-    home = await browser.open(world.at("/t/acme/"))
+    home = await browser.open(world.at("/t/acme/developer"))
     form = next(form for form in home.forms if "body" in dict(form.fields))
     calling = asyncio.ensure_future(browser.submit(form, {"method": "GET", "path": "/echo"}))
     await until(lambda: world.acme_api.calls["echo"], "the API was not called")

@@ -223,7 +223,7 @@ async def test_L8_claims_are_shown_as_bounded_text(world: World) -> None:
         name=MARKUP + BIDI + "n" * 5_000, email=MARKUP + BIDI, deep=wild, **names
     )
     home = await world.quick_sign_in(browser, "acme")
-    for path in ("/t/acme/", "/", "/account", "/t/globex/", "/nothing"):
+    for path in ("/t/acme/", "/t/acme/developer", "/", "/account", "/t/globex/", "/nothing"):
         page = await browser.step(world.at(path))
         _is_plain(page.text)
         assert len(page.text) < 200_000

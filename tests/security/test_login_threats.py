@@ -27,7 +27,12 @@ async def _is_rejected(world: World, browser: Browser, url: str) -> Response:
     before, requests = stored(world), world.acme.requests["token"]
     cookie = browser.cookie("localhost", "portal")
     response = await browser.step(url, site="cross-site")
-    assert response.status == 400, response.text
+    if response.headers.get("Location") == "/t/acme/cookie-check?set=1":
+        response = await browser.step(world.at("/t/acme/cookie-check?set=1"), site="cross-site")
+    if cookie is not None and response.status == 303:  # it leads to the login that exists
+        assert response.headers["Location"] == "/t/acme/"
+    else:
+        assert response.status == 400, response.text
     assert world.acme.requests["token"] == requests
     after = stored(world)
     assert (after["sessions"], after["logins"]) == (before["sessions"], before["logins"])
@@ -274,7 +279,8 @@ async def test_L6_every_login_replaces_the_secret_and_the_old_cookie_is_invalid(
         thief.cookies["localhost"] = {"portal": known}
         for path in ("/t/acme/api/orders", "/t/globex/api/projects"):
             assert (await thief.fetch(world.at(path))).status == 401
-        assert json.loads((await thief.fetch(world.at("/session"))).body) == {"tenants": []}
+        found = json.loads((await thief.fetch(world.at("/session"))).body)
+        assert (found["tenants"], found["session"]) == ([], None)
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
 
 

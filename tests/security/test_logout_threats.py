@@ -67,7 +67,7 @@ async def test_S6_the_explorer_tells_the_user_that_the_login_has_ended(world: Wo
     await world.expire_access_token(browser, "acme")
     world.acme.faults.refresh_error = "invalid_grant"
     body = urlencode({"method": "GET", "path": "/orders"})
-    response = await browser.step(world.at("/t/acme/"), "POST", body, site="same-origin")
+    response = await browser.step(world.at("/t/acme/developer"), "POST", body, site="same-origin")
     assert "Your sign-in here has ended" in response.text
     assert world.acme_api.calls.total() == 0
 

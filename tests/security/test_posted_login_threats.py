@@ -49,6 +49,10 @@ async def finish(browser: Browser, world: World, posted: Response) -> Response:
 
 async def is_rejected(world: World, browser: Browser, response: Response, status: int = 400) -> None:
     """Check that a response had no effect: an error page, no token request, no session."""
+    if (gone := response.headers.get("Location", "")).endswith("/finish-login?reference=gone"):
+        response = await browser.step(world.at(gone), site="cross-site")
+    if response.headers.get("Location") == "/t/acme/cookie-check?set=1":
+        response = await browser.step(world.at("/t/acme/cookie-check?set=1"), site="cross-site")
     assert response.status == status, response.text
     assert "Location" not in response.headers
     assert world.acme.requests["token"] == world.globex.requests["token"] == 0
@@ -155,7 +159,7 @@ async def test_L2_a_mangled_state_in_a_form_is_rejected_with_one_log_line(
         response = await post(world, browser, [("code", given["code"]), ("iss", given["iss"]), *pairs])
         await is_rejected(world, browser, response)
         events = [json.loads(line)["event"] for line in log_lines.getvalue().splitlines()]
-        assert events == ["request_failed", "request"], case
+        assert [event for event in events if event != "request"] == ["request_failed"], case
     posted = await post(world, browser, given)
     assert (await finish(browser, world, posted)).status == 303, "a mangled state consumed the attempt"
 
@@ -175,11 +179,13 @@ async def test_L2_a_replayed_form_and_a_replayed_reference_are_rejected(world: W
     browser = world.browser()
     given = await response_form(world, browser)
     posted = await post(world, browser, given)
-    again = await post(world, browser, given)
-    assert again.status == 400
+    await is_rejected(world, browser, await post(world, browser, given))
     assert (await finish(browser, world, posted)).status == 303
     for _ in range(2):
-        assert (await finish(browser, world, posted)).status == 400
+        again = await finish(browser, world, posted)
+        assert (again.status, again.headers["Location"]) == (303, "/t/acme/")
+    again = await finish(browser, world, await post(world, browser, given))
+    assert (again.status, again.headers["Location"]) == (303, "/t/acme/")
     assert world.acme.requests["code"] == 1
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
 
@@ -189,8 +195,7 @@ async def test_L2_ten_concurrent_posts_of_one_form_make_one_login(world: World) 
     browser = world.browser()
     given = await response_form(world, browser)
     responses = await asyncio.gather(*(post(world, browser, given) for _ in range(10)))
-    assert sorted(response.status for response in responses) == [303] + [400] * 9
-    (posted,) = [response for response in responses if response.status == 303]
+    (posted,) = [one for one in responses if not one.headers["Location"].endswith("?reference=gone")]
     ends = await asyncio.gather(*(finish(browser, world, posted) for _ in range(10)))
     assert sorted(response.status for response in ends) == [303] + [400] * 9
     assert world.acme.requests["code"] == 1

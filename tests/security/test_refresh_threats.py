@@ -143,12 +143,14 @@ async def _is_cut_off(call: asyncio.Future[Response]) -> None:
 
 
 async def _expire_lease(world: World, browser: Browser) -> None:
-    """Let the lease of the killed process expire."""
-    login = await world.login_of(browser, "acme")
-    assert login is not None
-    assert login.lease_owner is not None, "no process held the lease"
-    expired = replace(login, lease_expires_at=world.clock() - 1, version=login.version + 1)
-    assert await world.running.portal.store.swap_login(expired, expected_version=login.version)
+    """Let the lease of the killed process expire, also while a request writes the login."""
+    swapped = False
+    while not swapped:
+        login = await world.login_of(browser, "acme")
+        assert login is not None
+        assert login.lease_owner is not None, "no process held the lease"
+        expired = replace(login, lease_expires_at=world.clock() - 1, version=login.version + 1)
+        swapped = await world.running.portal.store.swap_login(expired, expected_version=login.version)
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -13,7 +13,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from portal.sessions.credentials import SessionCookie
-from tests.kit.raw import ask, cookies, stored
+from tests.kit.raw import ask, cookies, stored, until
 from tests.kit.samples import sample_login, sample_session, sample_tokens
 from tests.kit.world import World
 from tests.kit.world import world as make_world
@@ -55,6 +55,7 @@ async def test_S1_a_request_of_another_site_has_no_effect(world: World, case: st
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     headers = CROSS_SITE[case]
+    await until(lambda: stored(world)["events"], "the sign-in is not recorded")
     before = await _everything(world)
     for path in ("/logout", "/t/acme/logout", "/t/acme/", "/t/acme/api/orders", "/account"):
         for body, kind in (("method=DELETE&path=/orders/A-1001", FORM), ('{"a": 1}', "text/plain")):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from portal.config.limit_settings import LimitSettings
 from tests.kit.raw import RawConnection, api_head, change_tenant, connected, raw_api, signed_in, until
+from tests.kit.websockets import handshake, opened, socket_api
 from tests.kit.world import World
+from tests.kit.world import world as made_world
 
 
 async def call(connection: RawConnection, world: World, browser: object, tenant: str) -> str:
@@ -71,3 +76,61 @@ async def test_D5_a_tenant_whose_api_hangs_gets_503_and_other_tenants_are_not_af
             assert (response.status, response.header("Retry-After")) == (503, "5")
             assert '"code": "tenant_busy"' in response.text or '"code":"tenant_busy"' in response.text
             assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
+
+
+@pytest.mark.gen_test
+async def test_D5_calls_without_a_login_leave_connections_for_those_with_one(world: World) -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"/slow" not in api.heads[-1]:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            await writer.drain()
+        await reader.read()
+
+    pool = world.running.portal.http._transport._pool
+    pool._limits = replace(pool._limits, per_destination=4, waiting_per_destination=2)
+    calls = world.running.portal.live_calls
+    calls.most_without_login = 2
+    browser, stranger = await signed_in(world), world.browser()
+    async with raw_api(slow) as api:
+        news = {"base_url": api.url, "access": "anonymous"}
+        change_tenant(world, "acme", api={"base_url": api.url}, apis={"news": news})
+        url = world.at("/t/acme/apis/news/slow")
+        hanging = [asyncio.ensure_future(stranger.fetch(url)) for _ in range(2)]
+        await until(lambda: len(api.heads) == 2, "the API was not called")
+        refused = await stranger.fetch(url)
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+        assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+        for call in hanging:
+            call.cancel()
+    await until(lambda: not len(calls), "calls are still counted")
+    assert not calls._without_login
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_S15_sockets_without_a_login_leave_those_of_users(tmp_path: Path) -> None:
+    limits = LimitSettings(sockets_per_tenant=6, sockets_per_user=20)
+    async with made_world(tmp_path, limits=limits) as world, socket_api() as api:
+        user, stranger = await signed_in(world), world.browser()
+        news = {"base_url": api.api.url, "access": "anonymous"}
+        change_tenant(world, "acme", api={"base_url": api.api.url}, apis={"news": news})
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(3):
+                await stack.enter_async_context(opened(world, stranger, "/t/acme/apis/news/x"))
+            async with handshake(world, stranger, "/t/acme/apis/news/x") as (_, refused):
+                assert refused is not None
+                assert refused.status == 503
+            async with opened(world, user, "/t/acme/api/live"):
+                pass
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_S15_the_network_of_a_client_has_the_sockets_of_one_user(tmp_path: Path) -> None:
+    limits = LimitSettings(sockets_per_tenant=30, sockets_per_user=2)
+    async with made_world(tmp_path, limits=limits) as world, socket_api() as api:
+        news = {"base_url": api.api.url, "access": "anonymous"}
+        change_tenant(world, "acme", apis={"news": news})
+        stranger, url = world.browser(), "/t/acme/apis/news/x"
+        async with opened(world, stranger, url), opened(world, stranger, url):
+            async with handshake(world, stranger, url) as (_, refused):
+                assert refused is not None
+                assert refused.status == 503

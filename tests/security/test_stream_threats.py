@@ -35,7 +35,8 @@ async def test_S11_an_explorer_call_is_cancelled_when_the_browser_disconnects(wo
     browser = await signed_in(world)
     body = urlencode({"method": "GET", "path": "/stream?interval=0.5"})
     head = (
-        f"POST /t/acme/ HTTP/1.1\r\nHost: x\r\nCookie: {cookies(browser)}\r\nSec-Fetch-Site: same-origin\r\n"
+        f"POST /t/acme/developer HTTP/1.1\r\nHost: x\r\nCookie: {cookies(browser)}\r\n"
+        "Sec-Fetch-Site: same-origin\r\n"
         f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n{body}"
     )
     async with connected(world) as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -147,7 +148,7 @@ async def test_T3_the_explorer_of_globex_refuses_a_session_of_acme(world: World)
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     body = urlencode({"method": "GET", "path": "/projects"})
-    response = await browser.step(world.at("/t/globex/"), "POST", body, site="same-origin")
+    response = await browser.step(world.at("/t/globex/developer"), "POST", body, site="same-origin")
     assert response.status == 401
     assert world.globex_api.calls.total() == world.acme_api.calls.total() == 0
 
@@ -203,9 +204,14 @@ async def test_T4_a_page_or_script_of_an_api_cannot_be_opened_or_loaded(world: W
     for headers in (navigation, script, worker):
         for site in ("same-origin", "none", "cross-site"):
             response = await browser.fetch(url, headers=headers, site=site, csrf=False)
+            if (
+                headers is navigation and site == "same-origin"
+            ):  # a link or a download of the portal's own page
+                assert "sandbox" in response.headers["Content-Security-Policy"]
+                continue
             assert response.status == 403
             assert SCRIPT not in response.body
-    assert world.acme_api.calls["hostile"] == 0
+    assert world.acme_api.calls["hostile"] == 1
 
 
 @pytest.mark.gen_test
@@ -214,7 +220,7 @@ async def test_T4_the_explorer_shows_a_page_of_an_api_as_text(world: World) -> N
     await world.quick_sign_in(browser, "acme")
     for name in HOSTILE:
         body = urlencode({"method": "GET", "path": f"/hostile/{name}"})
-        response = await browser.step(world.at("/t/acme/"), "POST", body, site="same-origin")
+        response = await browser.step(world.at("/t/acme/developer"), "POST", body, site="same-origin")
         assert response.status == 200, name
         assert SCRIPT.decode() not in response.text
         assert "<script>" not in response.text
@@ -263,6 +269,7 @@ async def test_T9_a_removed_tenant_looks_like_one_that_never_existed(world: Worl
     await until(lambda: world.running.portal.registry.get("acme") is None, "acme is still live")
 
     def plain(text: str, slug: str, request_id: str) -> str:
+        text = re.sub(r'name="_xsrf" value="[^"]*"|data-ends-in="[0-9]+"', "", text)
         return text.replace(slug, "?").replace(request_id, "!")
 
     for path in ("/", "/login", "/callback?code=a&state=b", "/api/orders", "/signed-out"):

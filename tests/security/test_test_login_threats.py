@@ -46,8 +46,12 @@ def with_parameters(url: str, **changes: str) -> str:
 
 
 def is_refused(tester: Tester, response: Response, status: int = 400) -> None:
-    assert response.status == status, response.text
-    assert "Location" not in response.headers
+    """Check that a response had no effect: an error page, or the home for who is signed in at Globex."""
+    if response.status == 303:
+        assert response.headers["Location"] == "/t/globex/"
+    else:
+        assert response.status == status, response.text
+        assert "Location" not in response.headers
     assert tester.provider.requests["code"] == 2, "only Gina's and Hank's logins were exchanged"
 
 
@@ -282,7 +286,7 @@ async def test_A6_a_slug_that_became_a_file_is_not_tested(console: ConsoleWorld)
 @pytest.mark.gen_test
 async def test_T5_the_callback_of_a_test_does_not_tell_which_tenants_exist(console: ConsoleWorld) -> None:
     def shape(response: Response) -> tuple[int, str]:
-        text = re.sub(r"[0-9a-f]{16}", "…", response.text)
+        text = re.sub(r"[0-9a-f]{16}", "…", re.sub(r'name="_xsrf" value="[^"]*"', "", response.text))
         return response.status, re.sub(r"/t/[a-z]+/|/admin/t/[a-z]+/", "/…/", text)
 
     browser = console.stranger

@@ -36,16 +36,24 @@ async def held_by(function: Callable[[], None]) -> list[Hold]:
     return monitor.holds
 
 
+async def first_hold(function: Callable[[], None]) -> Hold:
+    """Return the first hold that is noted: on a busy machine, the thread that samples may start too late."""
+    for _ in range(50):
+        for hold in await held_by(function):
+            return hold
+    raise AssertionError("no hold was noted")
+
+
 @pytest.mark.gen_test
 async def test_computing_in_the_portal_is_a_hold() -> None:
-    (hold,) = await held_by(named("portal.web.pages", compute))
+    hold = await first_hold(named("portal.web.pages", compute))
     assert hold.cpu >= 0.05
     assert "portal.web.pages.compute" in str(hold)
 
 
 @pytest.mark.gen_test
 async def test_waiting_in_the_portal_is_a_hold() -> None:
-    (hold,) = await held_by(named("portal.web.pages", sleep))
+    hold = await first_hold(named("portal.web.pages", sleep))
     assert hold.slept >= 0.05 > hold.cpu
 
 

@@ -22,7 +22,15 @@ from typing import Any
 from portal.stores.mongo.documents import Document
 from portal.stores.record_checks import TenantEntry, require_times, require_valid
 from portal.stores.stored_entries import DamagedEntry, Entry, entry_from, stored_names
-from portal.stores.tenant_records import DomainClaim, Draft, Event, Revision, SetupLink, TenantRecord
+from portal.stores.tenant_records import (
+    USER_KINDS,
+    DomainClaim,
+    Draft,
+    Event,
+    Revision,
+    SetupLink,
+    TenantRecord,
+)
 
 VERSION = 1
 STORED: Document = {"removed": None}
@@ -37,6 +45,13 @@ TENANT_INDEXES: tuple[tuple[str, list[tuple[str, int]], dict[str, Any]], ...] = 
     ("domains", [("tenant", 1)], {}),
     ("domains", [("events._id", 1)], {}),
     ("events", [("tenant", 1), ("_id", -1)], {}),
+    ("events", [("tenant", 1), ("of_user", 1), ("_id", -1)], {}),
+    ("events", [("of_user", 1), ("_id", -1)], {}),
+    (
+        "events",
+        [("tenant", 1), ("actor", 1), ("_id", -1)],
+        {"partialFilterExpression": {"of_user": True}},
+    ),
     ("logins", [("tenant", 1), ("signed_in_at", -1), ("_id", -1)], {}),
 )
 
@@ -129,7 +144,7 @@ def domain_of(document: Document) -> DomainClaim:
 
 
 def event_document(event: Event) -> Document:
-    return {**_document(event), "_id": event.id}
+    return {**_document(event), "_id": event.id, **({"of_user": True} if event.kind in USER_KINDS else {})}
 
 
 def event_of(document: Document) -> Event:

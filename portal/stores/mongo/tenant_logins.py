@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from bson.raw_bson import RawBSONDocument
 
+from portal.stores.argument_checks import require_text
 from portal.stores.mongo.connection import MongoConnection
 from portal.stores.mongo.documents import Document, login_of, session_of, to_date
-from portal.stores.mongo.queries import WITH_SESSION
+from portal.stores.mongo.queries import WITH_SESSION, live_session
 from portal.stores.record_checks import require_numbers, require_short, require_times
 from portal.stores.stored_entries import EntryReader
 from portal.stores.tenant_logins import Position, TenantLogin, require_position, require_registrations
@@ -46,11 +47,25 @@ class MongoTenantLogins:
                 {"signed_in_at": {"$lt": at}},
                 {"signed_in_at": at, "_id": {"$lt": before.login_id}},
             ]
-        live = {"idle_expires_at": {"$gt": now}, "absolute_expires_at": {"$gt": now}}
+        return [*await self._newest(query, most, now)]
+
+    async def of_user(
+        self, tenant: str, *, registration: str, issuer: str, subject: str, most: int, now: float
+    ) -> Sequence[TenantLogin]:
+        require_short(tenant=tenant)
+        require_text(registration=registration, issuer=issuer, subject=subject)
+        require_numbers(most=most)
+        require_times(now=now)
+        if most == 0:
+            return []
+        query = _unexpired(tenant, [registration], now)
+        return await self._newest({**query, "issuer": issuer, "subject": subject}, most, now)
+
+    async def _newest(self, query: Document, most: int, now: float) -> Sequence[TenantLogin]:
         stages: list[Document] = [
             {"$sort": {"signed_in_at": -1, "_id": -1}},
             WITH_SESSION,
-            {"$match": {"sessions": {"$elemMatch": live}}},
+            {"$match": {"sessions": {"$elemMatch": live_session(now)}}},
             {"$limit": most},
         ]
         found = await self._connection.read("logins", query, stages)

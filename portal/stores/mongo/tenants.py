@@ -263,7 +263,7 @@ class MongoTenants:
     ) -> list[Event]:
         require_times(since=since)
         require_numbers(most=most)
-        query: Document = {"_id": {"$gte": earliest_event_id(since)}}
+        query: Document = {"_id": {"$gte": earliest_event_id(since)}, "of_user": None}
         if tenant is not None:
             require_short(tenant=tenant)
             query["tenant"] = tenant
@@ -271,6 +271,16 @@ class MongoTenants:
             require_short(id=before)
             query["_id"]["$lt"] = before
         await self._outbox.deliver_all()
+        return await self._reader.list_newest(
+            "events", query, "_id", most, convert=documents.event_of, kind=Event
+        )
+
+    async def list_user_events(self, tenant: str, *, actor: str, since: float, most: int) -> list[Event]:
+        require_short(tenant=tenant, actor=actor)
+        require_times(since=since)
+        require_numbers(most=most)
+        query: Document = {"tenant": tenant, "actor": actor, "of_user": True}
+        query["_id"] = {"$gte": earliest_event_id(since)}
         return await self._reader.list_newest(
             "events", query, "_id", most, convert=documents.event_of, kind=Event
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from portal.stores.argument_checks import require_text
 from portal.stores.model import Login, Session
 from portal.stores.record_checks import require_numbers, require_short, require_times
 from portal.stores.sqlite.file import DatabaseFile
@@ -24,6 +25,13 @@ _LIST = f"""SELECT {columns_of(Login, "l.")}, l.id, {columns_of(Session, "s.")}
       AND (:registrations IS NULL OR l.registration IN (SELECT value FROM json_each(:registrations)))
       AND min(s.idle_expires_at, s.absolute_expires_at) > :now
     ORDER BY l.signed_in_at DESC, l.id DESC LIMIT :most"""  # noqa: S608 - names of the models' fields
+_OF_USER = f"""SELECT {columns_of(Login, "l.")}, l.id, {columns_of(Session, "s.")}
+    FROM logins AS l JOIN sessions AS s ON s.id = l.session
+    WHERE l.issuer = :issuer AND l.subject = :subject AND +l.tenant = :tenant
+      AND l.registration = :registration AND l.expires_at > :now
+      AND min(s.idle_expires_at, s.absolute_expires_at) > :now
+    ORDER BY l.signed_in_at DESC, l.id DESC LIMIT :most"""  # noqa: S608 - names of the models' fields
+"""The sign keeps SQLite from reading all logins of the tenant in place of those of the user."""
 _COUNT = """SELECT count(*) FROM logins WHERE tenant = :tenant AND expires_at > :now
     AND (:registrations IS NULL OR registration IN (SELECT value FROM json_each(:registrations)))"""
 _DELETE = """DELETE FROM logins WHERE id IN
@@ -61,6 +69,24 @@ class SQLiteTenantLogins:
             "most": most,
         }
         rows = await self._file.read(lambda db: db.execute(_LIST, parameters).fetchall())
+        return await self._entries.read_all(_entry, rows, kind=TenantLogin)
+
+    async def of_user(
+        self, tenant: str, *, registration: str, issuer: str, subject: str, most: int, now: float
+    ) -> Sequence[TenantLogin]:
+        require_short(tenant=tenant)
+        require_text(registration=registration, issuer=issuer, subject=subject)
+        require_numbers(most=most)
+        require_times(now=now)
+        parameters = {
+            "tenant": tenant,
+            "registration": registration,
+            "issuer": issuer,
+            "subject": subject,
+            "now": now,
+            "most": most,
+        }
+        rows = await self._file.read(lambda db: db.execute(_OF_USER, parameters).fetchall())
         return await self._entries.read_all(_entry, rows, kind=TenantLogin)
 
     async def count(self, tenant: str, *, registrations: Collection[str] | None, now: float) -> int:

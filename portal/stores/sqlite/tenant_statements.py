@@ -5,7 +5,15 @@
 from __future__ import annotations
 
 from portal.stores.stored_entries import stored_names
-from portal.stores.tenant_records import DomainClaim, Draft, Event, Revision, SetupLink, TenantRecord
+from portal.stores.tenant_records import (
+    USER_KINDS,
+    DomainClaim,
+    Draft,
+    Event,
+    Revision,
+    SetupLink,
+    TenantRecord,
+)
 
 TENANT_SCHEMA = (
     """CREATE TABLE tenants (
@@ -37,6 +45,17 @@ TENANT_SCHEMA = (
     "CREATE INDEX logins_tenant ON logins (tenant, signed_in_at, id)",
 )
 """Migrates a file of the version before the tenants."""
+_USER_KINDS = ", ".join(f"'{kind}'" for kind in USER_KINDS)
+ACTS = f"kind NOT IN ({_USER_KINDS})"
+"""The condition for acts on tenants, and of their indexes: sign-ins are many more."""
+OF_USERS = f"kind IN ({_USER_KINDS})"
+USER_EVENTS_SCHEMA = (
+    "DROP INDEX events_tenant",
+    f"CREATE INDEX events_acts ON events (tenant, id) WHERE {ACTS}",
+    f"CREATE INDEX events_all_acts ON events (id) WHERE {ACTS}",
+    f"CREATE INDEX events_user ON events (tenant, actor, id) WHERE {OF_USERS}",
+)
+"""Migrates a file of the version before the events of users."""
 
 
 def _columns(model: type) -> str:
@@ -103,4 +122,7 @@ IF_UNCHANGED = """ AND proof = :old_proof AND proven_at = :old_proven_at
 
 ADD_EVENT = f"INSERT OR IGNORE INTO events ({_EVENT}) VALUES ({_named(Event)})"
 LIST_EVENTS = f"SELECT {_EVENT} FROM events WHERE {{}} ORDER BY id DESC LIMIT :most"
+LIST_USER_EVENTS = f"""SELECT {_EVENT} FROM events
+    WHERE {OF_USERS} AND tenant = :tenant AND actor = :actor AND id >= :since
+    ORDER BY id DESC LIMIT :most"""
 PURGE_EVENTS = "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE id < ? ORDER BY id LIMIT ?)"

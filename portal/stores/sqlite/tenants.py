@@ -226,7 +226,7 @@ class SQLiteTenants:
     ) -> list[Event]:
         require_times(since=since)
         require_numbers(most=most)
-        conditions, parameters = ["id >= :since"], {"since": earliest_event_id(since), "most": most}
+        conditions, parameters = [sql.ACTS, "id >= :since"], {"since": earliest_event_id(since), "most": most}
         if tenant is not None:
             require_short(tenant=tenant)
             conditions.append("tenant = :tenant")
@@ -236,6 +236,13 @@ class SQLiteTenants:
             conditions.append("id < :before")
             parameters["before"] = before
         return await self._list(Event, sql.LIST_EVENTS.format(" AND ".join(conditions)), parameters)
+
+    async def list_user_events(self, tenant: str, *, actor: str, since: float, most: int) -> list[Event]:
+        require_short(tenant=tenant, actor=actor)
+        require_times(since=since)
+        require_numbers(most=most)
+        parameters = {"tenant": tenant, "actor": actor, "since": earliest_event_id(since), "most": most}
+        return await self._list(Event, sql.LIST_USER_EVENTS, parameters)
 
     async def purge_events(self, *, before: float, most: int) -> int:
         require_times(before=before)

@@ -16,7 +16,7 @@ _OPENID_SCOPES = frozenset(("openid", "profile", "email", "address", "phone", "g
 def api_warnings(provider_file: ProviderFile, provider: Provider) -> Iterator[tuple[str, str]]:
     """Yield a warning if access tokens cannot be for the tenant's API: its key, and the message."""
     rules: ApiRules | None = provider_file.kind.api
-    if rules is None or provider.resources:
+    if rules is None or rules.needs is None or provider.resources:
         return
     given = {
         "audience": provider.audience is not None,

@@ -100,9 +100,11 @@ class AssertionRules:
 class ApiRules:
     """What a tenant file needs so that access tokens are for the tenant's API."""
 
-    needs: Literal["audience", "scope", "issuer_path"]
+    needs: Literal["audience", "scope", "issuer_path"] | None = None
     """The key `audience`; a scope that is not one of OpenID Connect; an issuer with a path."""
-    advice: str
+    advice: str = ""
+    tokens: str | None = None
+    """An `ApiTokenMethod`: how the provider issues access tokens for further APIs; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,13 +182,33 @@ class AssertionsFile(FileModel):
 class ApiFile(FileModel):
     """What a tenant file with an API needs so that access tokens are for it."""
 
-    needs: Literal["audience", "scope", "issuer_path"] = Field(
+    needs: Literal["audience", "scope", "issuer_path"] | None = Field(
+        default=None,
         description=(
             "audience: the key audience. scope: a scope that is not one of OpenID Connect. issuer_path: an "
             "issuer with a path."
+        ),
+    )
+    advice: Text | None = Field(default=None, description="The sentence of the warning, in lower case.")
+    tokens: Literal["refresh_resource", "refresh_audience", "refresh_scope", "exchange", "login"] | None = (
+        Field(
+            default=None,
+            description=(
+                "How the provider issues access tokens for further APIs of a tenant (apis): for the refresh "
+                "token with resource, audience or scope, by token exchange, or only by one more login."
+            ),
         )
     )
-    advice: Text = Field(description="The sentence of the warning, in lower case.")
+
+    @model_validator(mode="after")
+    def _check_advice(self) -> ApiFile:
+        if (self.needs is None) != (self.advice is None):
+            raise refused("has only one of needs and advice; write both or none")
+        return self
+
+    def rules(self) -> ApiRules:
+        """Return them as the preset has them."""
+        return ApiRules(self.needs, self.advice or "", self.tokens)
 
 
 class ClaimsFile(FileModel):
@@ -331,7 +351,7 @@ class PresetFile(FileModel):
                 AssertionAudience(self.assertions.audience),
                 self.assertions.certificates_only,
             ),
-            api=None if self.api is None else ApiRules(self.api.needs, self.api.advice),
+            api=None if self.api is None else self.api.rules(),
             claims=ClaimRules(**dict(self.claims)),
             console=tuple(self.console),
             mistakes=tuple(Mistake(one.place, one.pattern, one.advice) for one in self.mistakes),

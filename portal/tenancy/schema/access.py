@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from pydantic import (
@@ -20,7 +21,7 @@ from pydantic_core import CoreSchema, core_schema
 from portal.access.path_reading import readable_segments
 from portal.access.rules import AccessRules, Comparison, PathRules, Rule
 from portal.config.claim_rules import RuleFile
-from portal.config.field_types import EmailDomain, Text, expected, refused
+from portal.config.field_types import EmailDomain, Slug, Text, expected, refused
 from portal.config.validation import FileModel
 
 ANYONE = "anyone"
@@ -51,8 +52,15 @@ RulePath = Annotated[
 class PathRulesFile(FileModel):
     """Additional rules for calls to a part of the API."""
 
+    api: Slug | None = Field(
+        default=None,
+        description="The API under apis that the path belongs to. Default: that of the key api.",
+        examples=["billing"],
+    )
     path: RulePath = Field(
-        description="A path relative to api.base_url; the rules apply to it and all paths below it.",
+        description=(
+            "A path relative to the base_url of the API; the rules apply to it and all paths below it."
+        ),
         examples=["/admin/"],
     )
     require: list[RuleFile] = Field(
@@ -74,7 +82,7 @@ class AccessFile(FileModel):
         min_length=1,
         max_length=MAX_PATHS,
         description=(
-            "Additional rules for parts of the API; the longest matching path applies. The API itself must "
+            "Additional rules for parts of an API; the longest matching path applies. The API itself must "
             "still decide what a user may do."
         ),
     )
@@ -88,7 +96,7 @@ class AccessFile(FileModel):
     def _check_contents(self) -> AccessFile:
         if not self.model_fields_set:
             raise refused("is empty; add require, or write access: anyone")
-        paths = [readable_segments(one.path) for one in self.paths or ()]
+        paths = [(one.api, readable_segments(one.path)) for one in self.paths or ()]
         if len(set(paths)) < len(paths):
             raise refused("lists the same path twice; case does not matter here", key="paths")
         rules = sum(len(one.require) for one in self.paths or ())
@@ -106,7 +114,8 @@ class AccessFile(FileModel):
         return AccessRules(
             require=tuple(one.rule() for one in self.require or ()),
             paths=tuple(
-                PathRules(one.path, tuple(rule.rule() for rule in one.require)) for one in self.paths or ()
+                PathRules(one.path, tuple(rule.rule() for rule in one.require), one.api or "")
+                for one in self.paths or ()
             ),
             contact=self.contact,
         )
@@ -136,6 +145,18 @@ def check_contact(access: AccessFile | None) -> None:
     """Refuse an `access` with a contact but without rules: it never refuses anyone."""
     if access is not None and access.contact and access.require is None and access.paths is None:
         raise refused("has a contact but no rules that could refuse a user; add require", key="access")
+
+
+def check_path_apis(access: AccessFile | None, apis: Collection[str]) -> None:
+    """Refuse a path rule for an API that there is not, or whose callers are not signed in.
+
+    Parameters: apis, the names of those under `apis` with `access: user`.
+    """
+    paths = access.paths if access is not None else None
+    if any(one.api is not None and one.api not in apis for one in paths or ()):
+        raise refused(
+            "has a path rule whose api is not the name of an API under apis with access: user", key="access"
+        )
 
 
 AccessOption = Annotated[

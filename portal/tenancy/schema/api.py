@@ -1,14 +1,26 @@
-"""Keys of a tenant file about its API."""
+"""Keys of a tenant file about its APIs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from portal.config.field_types import ApiPath, BaseUrl, Duration, refused
+from portal.config.field_types import (
+    ApiPath,
+    BaseUrl,
+    Duration,
+    HeaderName,
+    ResourceUri,
+    ScopeToken,
+    Size,
+    Text,
+    refused,
+)
 from portal.config.secret_references import PemFile
 from portal.config.validation import FileModel
+from portal.tenancy import api_headers
 from portal.tenancy.schema.client import ClientFile, TlsFile
 
 _MIN_TIMEOUT = 1.0
@@ -28,11 +40,48 @@ class ApiTlsFile(TlsFile):
 
 
 class ApiFile(FileModel):
-    """The tenant's API."""
+    """An API of the tenant."""
 
     base_url: BaseUrl = Field(
         description="The base URL of the API; the portal appends the path of each call.",
         examples=["https://api.acme.example/v1"],
+    )
+    audience: Text | None = Field(
+        default=None,
+        description=(
+            "What access tokens for this API must be for, if it is not what the login's access token is for. "
+            "The claim aud of a token must contain it, where the portal can read the token."
+        ),
+        examples=["https://billing.acme.example"],
+    )
+    resource: ResourceUri | None = Field(
+        default=None,
+        description="As audience, for providers with resource indicators (RFC 8707). Not both.",
+        examples=["https://billing.acme.example"],
+    )
+    scopes: list[ScopeToken] = Field(
+        default_factory=list,
+        max_length=50,
+        description="The scopes that access tokens for this API are requested with.",
+        examples=[["read:invoices"]],
+    )
+    access: Literal["user", "anonymous", "client"] = Field(
+        default="user",
+        description=(
+            "Whose calls the API gets. user: of users who are signed in, with their access token. anonymous: "
+            "of anybody on the portal's pages, without a token. client: of anybody on the portal's pages, "
+            "with an access token that the portal gets for itself (client credentials) from the first "
+            "provider; the API then shows everybody the same."
+        ),
+    )
+    token: Literal["auto", "shared", "refresh", "exchange", "login"] = Field(
+        default="auto",
+        description=(
+            "How the portal gets the user's access token for this API. shared: the one of the login. "
+            "refresh: with the refresh token. exchange: by token exchange (RFC 8693). login: by one more "
+            "login, which the page starts. auto: shared if audience, resource and scopes are those of the "
+            "login or not given; else what the preset says, or what works."
+        ),
     )
     example_paths: list[ApiPath] = Field(
         default_factory=list, max_length=20, description="Paths that the tenant's page offers as examples."
@@ -53,6 +102,28 @@ class ApiFile(FileModel):
             "as a comment, more often."
         ),
         json_schema_extra={"default": "60s"},
+    )
+    max_body: Size | None = Field(
+        default=None,
+        description="The largest body of a request; a larger one gets 413. Default: 1024GB.",
+    )
+    request_headers: list[HeaderName] = Field(
+        default_factory=list,
+        max_length=20,
+        description=(
+            "Headers of the browser that this API gets although the portal drops them by default: Referer, "
+            "Sec-GPC and client hints (Sec-CH-…)."
+        ),
+        examples=[["Referer"]],
+    )
+    response_headers: list[HeaderName] = Field(
+        default_factory=list,
+        max_length=20,
+        description=(
+            "Headers of this API's responses that browsers get although the portal drops them by default: "
+            "Content-Location, Server and X-Powered-By."
+        ),
+        examples=[["Content-Location"]],
     )
     mtls: bool = Field(
         default=False,
@@ -81,8 +152,75 @@ class ApiFile(FileModel):
                 raise refused("has no effect without an https base_url", key=key)
         return self
 
+    @model_validator(mode="after")
+    def _check_target(self) -> ApiFile:
+        if self.audience is not None and self.resource is not None:
+            raise refused('conflicts with "audience"; keep one of the two', key="resource")
+        if self.access != "user":
+            self._check_without_user()
+        elif self.token == "shared" and self.scopes:  # noqa: S105 - not a password
+            raise refused(
+                "has no effect with token: shared, the access token of the login; remove it", key="scopes"
+            )
+        elif self.token not in {"auto", "shared"} and not self._selects_tokens:
+            raise refused(
+                f"has no effect without audience, resource or scopes: {self.token} what?", key="token"
+            )
+        return self
 
-def check_certificates(api: ApiFile | None, clients: Iterable[ClientFile]) -> None:
-    """Refuse `api.mtls` where no provider has a certificate to present."""
-    if api is not None and api.mtls and not any(client.certificate for client in clients):
-        raise refused("has mtls: true, but no client has a certificate; add client.certificate", key="api")
+    def _check_without_user(self) -> None:
+        """Refuse keys without effect. `audience` and `resource` are only warned about: they may document."""
+        without = {"token": self.token != "auto"}  # noqa: S105
+        if self.access == "anonymous":
+            without |= {"scopes": bool(self.scopes), "mtls": self.mtls}
+        for key in (key for key, given in without.items() if given):
+            raise refused(f"has no effect with access: {self.access}; remove it", key=key)
+
+    @model_validator(mode="after")
+    def _check_headers(self) -> ApiFile:
+        _check_names(
+            "request_headers", self.request_headers, api_headers.goes_to_api, api_headers.may_go_to_api
+        )
+        _check_names(
+            "response_headers",
+            self.response_headers,
+            api_headers.goes_to_browser,
+            api_headers.may_go_to_browser,
+        )
+        return self
+
+    @property
+    def _selects_tokens(self) -> bool:
+        return bool(self.audience or self.resource or self.scopes)
+
+
+def _check_names(
+    key: str, names: Iterable[str], passes: Callable[[str], bool], may_pass: Callable[[str], bool]
+) -> None:
+    """Refuse names of headers that pass anyway, and those that must not pass."""
+    for name in map(api_headers.normalized_name, names):
+        if may_pass(name):
+            continue
+        if passes(name):
+            raise refused("has a header that passes without being listed; remove it", key=key)
+        raise refused(
+            "has a header that never passes: it carries credentials or addresses, belongs to the portal or "
+            "to one connection, or decides what pages of the portal may do; remove it",
+            key=key,
+        )
+
+
+def check_apis(api: ApiFile | None, apis: Mapping[str, ApiFile], clients: Iterable[ClientFile]) -> None:
+    """Refuse what no client can do: `mtls` without a certificate, `access: client` without authentication."""
+    clients = list(clients)
+    for key, one in (("api", api), *((f"apis.{name}", one) for name, one in apis.items())):
+        if one is None:
+            continue
+        top = key.partition(".")[0]
+        if one.mtls and not any(client.certificate for client in clients):
+            raise refused("has mtls: true, but no client has a certificate; add client.certificate", key=top)
+        if one.access == "client" and clients[0].auth == "none":
+            raise refused(
+                "has access: client, but the client of the first provider does not authenticate (auth: none)",
+                key=top,
+            )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from typing import Annotated
 
-from portal.config.field_types import Color, Duration, OutboundUrl, Text, refused
+from pydantic import AfterValidator, Field, model_validator
+
+from portal.config.field_types import Color, Duration, LinkUrl, Name, OutboundUrl, Text, refused
 from portal.config.logo_content import LARGEST_TENANT_LOGO
 from portal.config.validation import FileModel
+from portal.oidc.protocol_claims import PROTOCOL_CLAIMS
 
 
 class BrandingFile(FileModel):
@@ -30,6 +33,28 @@ class BrandingFile(FileModel):
     )
 
 
+def _about_the_user(name: str) -> str:
+    if name in PROTOCOL_CLAIMS:
+        raise refused("is about the token, not about the user")
+    return name
+
+
+UserClaim = Annotated[Text, AfterValidator(_about_the_user)]
+"""The name of a claim that is about the user."""
+
+
+class LinkFile(FileModel):
+    """An application of the organisation."""
+
+    title: Name = Field(description="The name of the application.", examples=["Order desk"])
+    url: LinkUrl = Field(
+        description="Its https URL, or a path of the portal.", examples=["https://orders.acme.example/"]
+    )
+    description: Text | None = Field(
+        default=None, description="What it is for, in one sentence.", examples=["Place and follow orders."]
+    )
+
+
 class ClaimsFile(FileModel):
     """Which claims the portal shows."""
 
@@ -44,6 +69,15 @@ class ClaimsFile(FileModel):
         default_factory=list,
         max_length=50,
         description="The claims that the tenant's page shows. Default: all except protocol claims.",
+    )
+    page: list[UserClaim] = Field(
+        default_factory=list,
+        max_length=20,
+        description=(
+            "The claims that `GET /session` gives to pages of a front end; no others are given. Whoever can "
+            "run code in such a page can read them. A value above 4 KB is left out."
+        ),
+        examples=[["department", "locale"]],
     )
 
 

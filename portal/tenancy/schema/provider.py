@@ -47,6 +47,7 @@ from portal.tenancy.schema.requests import (
     RequestObject,
     ResponseAlgorithms,
     ResponseModeOption,
+    StepUpScopes,
 )
 from portal.tenancy.schema.tokens import Dpop, TenantIds, UserInfo, UserInfoAlgorithms
 
@@ -197,6 +198,7 @@ class ProviderFile(FileModel):
         description="The requested scopes; must contain openid. Default: set by the preset.",
         examples=[["openid", "profile", "email", "offline_access", "read:orders"]],
     )
+    step_up_scopes: StepUpScopes = Field(default_factory=list)
     authorize_params: dict[FreeParamName, SealableText] = Field(
         default_factory=dict,
         max_length=30,
@@ -323,3 +325,10 @@ class ProviderFile(FileModel):
     def _check_scopes(self, preset: Preset) -> None:
         for scope in frozenset(preset.unsupported_scopes).intersection(self.scopes or ()):
             raise refused(f'has "{scope}", which {preset.title} does not support; remove it', key="scopes")
+        for scope in self.step_up_scopes:
+            if scope in (preset.scopes if self.scopes is None else self.scopes):
+                raise refused(f'has "{scope}", which every sign-in requests; remove it', key="step_up_scopes")
+            if scope in preset.unsupported_scopes:
+                raise refused(
+                    f'has "{scope}", which {preset.title} does not support; remove it', key="step_up_scopes"
+                )

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from portal.config.field_types import ScopeToken
 from portal.tenancy.schema.requested_claims import RequestedClaimsFile
 
 Algorithm = Literal[
@@ -31,6 +32,17 @@ RequestedClaims = Annotated[
             "Individually requested claims, sent in the claims parameter (OIDC Core 5.5) to providers that "
             "support it. Write {} for a claim without further requirements."
         ),
+    ),
+]
+StepUpScopes = Annotated[
+    list[ScopeToken],
+    Field(
+        max_length=100,
+        description=(
+            "Scopes that no sign-in requests until the API asks for one of them with insufficient_scope "
+            "(RFC 6750). The portal never requests others than these and scopes."
+        ),
+        examples=[["delete:orders"]],
     ),
 ]
 ResponseModeOption = Annotated[

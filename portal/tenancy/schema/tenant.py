@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from portal.config.claim_rules import MAX_ACCOUNTS, AccountFile
-from portal.config.field_types import EmailDomain, HostName, Name, Slug, refused
+from portal.config.field_types import EmailDomain, HostName, LinkUrl, Name, Slug, refused
+from portal.config.load_context import LoadContext
 from portal.config.validation import FileModel
-from portal.tenancy.schema.access import AccessOption, check_contact
-from portal.tenancy.schema.api import ApiFile, check_certificates
-from portal.tenancy.schema.organisation import BrandingFile, ClaimsFile, SessionFile
+from portal.oidc.api_target import MAX_APIS
+from portal.tenancy.schema.access import AccessOption, check_contact, check_path_apis
+from portal.tenancy.schema.api import ApiFile, check_apis
+from portal.tenancy.schema.front_end import FrontEndOption, check_hosts
+from portal.tenancy.schema.organisation import BrandingFile, ClaimsFile, LinkFile, SessionFile
 from portal.tenancy.schema.provider import ProviderFile
 
 SCHEMA_NAME = "tenant.schema.json"
 ONLY_PROVIDER = "default"
 """Id of the provider of a tenant file without `providers`."""
+
+
+def _of_the_operator(domains: list[str], info: ValidationInfo) -> list[str]:
+    if domains and isinstance(info.context, LoadContext) and info.context.open_sealed is not None:
+        raise refused("only the operator can set this, in a tenant file")
+    return domains
+
+
+SharedEmailDomains = Annotated[list[EmailDomain], AfterValidator(_of_the_operator)]
 
 
 class TenantBase(FileModel):
@@ -26,7 +39,19 @@ class TenantBase(FileModel):
         description="The organisation's name, as shown to users.", examples=["Acme Corporation"]
     )
     api: ApiFile | None = Field(
-        default=None, description="The API that the portal calls with the user's access token."
+        default=None,
+        description=(
+            "The tenant's default API, which the portal calls with the user's access token at "
+            "/t/{tenant}/api/."
+        ),
+    )
+    apis: dict[Slug, ApiFile] = Field(
+        default_factory=dict,
+        max_length=MAX_APIS,
+        description=(
+            "Further APIs by a short name, with the same keys as api, at /t/{tenant}/apis/{name}/. Each may "
+            "need an access token of its own."
+        ),
     )
     hosts: list[HostName] = Field(
         default_factory=list,
@@ -40,8 +65,40 @@ class TenantBase(FileModel):
         description="E-mail domains by which users find this tenant.",
         examples=[["acme.example"]],
     )
+    shared_email_domains: SharedEmailDomains = Field(
+        default_factory=list,
+        max_length=200,
+        description=(
+            "E-mail domains by which users find this tenant beside others that have them: they choose. Only "
+            "in tenant files, because only the operator can vouch that the tenants belong together."
+        ),
+        examples=[["group.example"]],
+    )
+    listed: bool = Field(
+        default=True,
+        description=(
+            "Whether the start page lists this tenant or finds it by its name. If not, users need its link, "
+            "or an e-mail address of its domains."
+        ),
+    )
+    front_end: FrontEndOption = Field(
+        default=None, description="The tenant's own application, at / of its `hosts`."
+    )
     branding: BrandingFile = Field(
         default_factory=BrandingFile, description="The appearance of the tenant in the portal."
+    )
+    home_url: LinkUrl | None = Field(
+        default=None,
+        description=(
+            "The organisation's main application, to which its page in the portal leads: an https URL, or a "
+            "path of the portal."
+        ),
+        examples=["https://desk.acme.example/"],
+    )
+    links: list[LinkFile] = Field(
+        default_factory=list,
+        max_length=20,
+        description="Further applications on the organisation's page in the portal.",
     )
     claims: ClaimsFile = Field(default_factory=ClaimsFile, description="Which claims the portal shows.")
     session: SessionFile = Field(default_factory=SessionFile, description="The maximum lifetime of a login.")
@@ -55,6 +112,11 @@ class TenantBase(FileModel):
         ),
     )
 
+    @model_validator(mode="after")
+    def _check_front_end(self) -> Self:
+        check_hosts(self.front_end, self.hosts)
+        return self
+
     def _check_admins(self, providers: Collection[str]) -> None:
         if any(one.provider not in (None, *providers) for one in self.admins):
             raise refused("has an entry whose provider is not a provider of this tenant", key="admins")
@@ -65,7 +127,8 @@ class OneProviderTenantFile(ProviderFile, TenantBase):
 
     @model_validator(mode="after")
     def _check_certificate(self) -> OneProviderTenantFile:
-        check_certificates(self.api, [self.client])
+        check_apis(self.api, self.apis, [self.client])
+        check_path_apis(self.access, _user_apis(self))
         self._check_admins((ONLY_PROVIDER,))
         return self
 
@@ -86,9 +149,16 @@ class ManyProvidersTenantFile(TenantBase):
 
     @model_validator(mode="after")
     def _check_certificates(self) -> ManyProvidersTenantFile:
-        check_certificates(self.api, [provider.client for provider in self.providers.values()])
+        check_apis(self.api, self.apis, [provider.client for provider in self.providers.values()])
+        for access in (self.access, *(provider.access for provider in self.providers.values())):
+            check_path_apis(access, _user_apis(self))
         self._check_admins(self.providers)
         return self
+
+
+def _user_apis(file: TenantBase) -> frozenset[str]:
+    """The names of the APIs under `apis` whose callers are signed in."""
+    return frozenset(name for name, api in file.apis.items() if api.access == "user")
 
 
 def model_for(root: object) -> type[OneProviderTenantFile] | type[ManyProvidersTenantFile]:

@@ -18,13 +18,16 @@ from portal.admin.services import AdminServices
 from portal.admin.tenants import TenantInFile
 from portal.admin.viewers import NOBODY, Right
 from portal.errors import LoginRequired, NotFound, PortalError
+from portal.sentences import message
 from portal.web.admin.acts import act_of
 from portal.web.admin.form import Form, TextField, read_form
 from portal.web.admin.navigation import ConsoleChrome, pages_of
-from portal.web.base import PageHandler, prefers_json
+from portal.web.base import PageHandler
 from portal.web.cards import unknown_tenant_card
 from portal.web.cookies import SETUP_COOKIE
 from portal.web.forms import posted_form
+from portal.web.kept_form import kept_form
+from portal.web.problems import prefers_json
 
 
 class ConsoleLoginRequired(LoginRequired):
@@ -129,7 +132,7 @@ class AdminHandler(PageHandler):
 
     def render_error(self, error: PortalError) -> None:
         if isinstance(error, LoginRequired) and not prefers_json(self.request.headers):
-            self.show("admin/signed_out.html", error)
+            self.show("admin/signed_out.html", error, kept=kept_form(self.request, origin=self.site.origin))
             return
         super().render_error(error)
 
@@ -140,7 +143,7 @@ class AdminHandler(PageHandler):
         return super().retry_url(error)
 
     def retry_label(self, error: PortalError) -> str:
-        return "Back to the console" if self._allowed else super().retry_label(error)
+        return message("Back to the console") if self._allowed else super().retry_label(error)
 
     def _console(self) -> ConsoleChrome:
         slug = self.slug

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from portal.sentences import message
+
 _TITLES = {
-    "dns": "Name of the host",
-    "tls": "Connection and certificate",
-    "discovery": "Metadata",
-    "endpoints": "Endpoints",
-    "algorithms": "Signatures of ID tokens",
+    "dns": message("Name of the host"),
+    "tls": message("Connection and certificate"),
+    "discovery": message("Metadata"),
+    "endpoints": message("Endpoints"),
+    "algorithms": message("Signatures of ID tokens"),
     "pkce": "PKCE",
-    "response_mode": "Response mode",
-    "request_protection": "Protected requests",
-    "client_auth": "Authentication of the client",
-    "jwks": "Keys of the provider",
-    "redirect_uri": "Redirect URI",
-    "authorization_request": "Authorization request",
-    "scopes": "Scopes",
-    "client_credentials": "Client id and secret",
-    "clock": "Clock",
-    "deliveries": "Notifications of the provider",
-    "api": "API",
+    "response_mode": message("Response mode"),
+    "request_protection": message("Protected requests"),
+    "client_auth": message("Authentication of the client"),
+    "jwks": message("Keys of the provider"),
+    "redirect_uri": message("Redirect URI"),
+    "authorization_request": message("Authorization request"),
+    "scopes": message("Scopes"),
+    "client_credentials": message("Client id and secret"),
+    "clock": message("Clock"),
+    "deliveries": message("Notifications of the provider"),
+    "api": message("API"),
 }
 """The checks for people; one that is not listed is shown by its name."""
 

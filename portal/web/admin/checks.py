@@ -7,19 +7,19 @@ from itertools import groupby
 
 from portal.admin.check_runs import CheckReport, ChecksRefused, RunState
 from portal.admin.draft_reading import OpenDraft
+from portal.sentences import message, moment, plural_sentence, sentence
 from portal.tenancy.checks.live.model import CheckResult, Context, Status
 from portal.tenancy.checks.preset_guide import guide_of
 from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.presets.pages import preset_urls
 from portal.web.admin.check_titles import check_title
 from portal.web.admin.draft_forms import DraftFormHandler, version_text
-from portal.web.cards import clock_text
 
 _WORDS = {
-    Status.FAIL: ("failed", "Failed"),
-    Status.WARN: ("to look at", "To look at"),
-    Status.PASS: ("in order", "In order"),
-    Status.SKIPPED: ("not possible here", "Not possible here"),
+    Status.FAIL: (message("failed"), message("Failed")),
+    Status.WARN: (message("to look at"), message("To look at")),
+    Status.PASS: (message("in order"), message("In order")),
+    Status.SKIPPED: (message("not possible here"), message("Not possible here")),
 }
 """How the verdicts are called, in counts and beside a result; the most important first."""
 
@@ -38,10 +38,18 @@ class CheckGroup:
     @property
     def waiting_text(self) -> str:
         """How many wait for what."""
-        count = len(self.waiting)
         failed = sum(one.status is Status.FAIL for one in self.results)
-        checks, for_what = "checks" if count > 1 else "check", "this one" if failed == 1 else "these"
-        return f"{count} more {checks} could not be made; most wait for {for_what}"
+        if failed == 1:
+            return plural_sentence(
+                "%(count)s more check could not be made; most wait for this one",
+                "%(count)s more checks could not be made; most wait for this one",
+                len(self.waiting),
+            )
+        return plural_sentence(
+            "%(count)s more check could not be made; most wait for these",
+            "%(count)s more checks could not be made; most wait for these",
+            len(self.waiting),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,10 @@ class ChecksHandler(DraftFormHandler):
             self.set_status(error.status)
             self.set_header("Retry-After", str(error.retry_after))
             report = await self.services.checks.report(tenant, made_at=draft.tenant.created_at)
-            notice = f"The checks cannot begin yet. Try again in {error.retry_after} seconds."
+            notice = sentence(
+                "The checks cannot begin yet. Try again in %(retry_after)s seconds.",
+                retry_after=error.retry_after,
+            )
             self.show("admin/checks.html", self._page(draft, report, notice))
         else:
             self.redirect(self.request.path, status=303)
@@ -138,7 +149,7 @@ class ChecksHandler(DraftFormHandler):
             running=report.state is RunState.RUNNING,
             interrupted=report.state is RunState.INTERRUPTED,
             outdated=version != version_text(draft),
-            began_text=clock_text(report.began_at),
+            began_text=moment(report.began_at),
             groups=_groups(report, f"/admin/t/{draft.slug}/draft/providers"),
             counts=tuple(
                 (status.value, count, words[0])
@@ -180,4 +191,4 @@ def _group(title: str, results: tuple[CheckResult, ...], form_url: str) -> Check
 def _title(provider: str | None, *, several: bool) -> str:
     if provider is None:
         return "API"
-    return f"Provider {provider}" if several else "Provider"
+    return sentence("Provider %(provider)s", provider=provider) if several else message("Provider")

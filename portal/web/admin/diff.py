@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from portal.sentences import plural_sentence, sentence
+
 _MOST_LINES = 2_000
 """That have a row of their own; a page of very many rows would hold the event loop."""
 _HEADER_LINES = 2
@@ -33,7 +35,14 @@ def diff_lines(diff: str) -> tuple[DiffLine, ...]:
     made = [_line(line) for line in lines[:_MOST_LINES]]
     rest = lines[_MOST_LINES:]
     if rest:
-        made.append(DiffLine("place", f"{len(rest)} more line{'s' if len(rest) > 1 else ''}, without colors"))
+        made.append(
+            DiffLine(
+                "place",
+                plural_sentence(
+                    "%(count)s more line, without colors", "%(count)s more lines, without colors", len(rest)
+                ),
+            )
+        )
         made.append(DiffLine("rest", "\n".join(map(_text, rest))))
     return tuple(made)
 
@@ -41,7 +50,7 @@ def diff_lines(diff: str) -> tuple[DiffLine, ...]:
 def _line(line: str) -> DiffLine:
     place = _PLACE.match(line)
     if place is not None:
-        return DiffLine("place", f"Line {place[1]}")
+        return DiffLine("place", sentence("Line %(number)s", number=place[1]))
     return DiffLine(_KINDS.get(line[:1], "same"), _text(line[1:]))
 
 

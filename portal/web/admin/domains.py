@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -9,9 +10,9 @@ from portal.admin.domains import CheckedRecently, Domain, DomainState, DomainTak
 from portal.admin.viewers import Right
 from portal.errors import PortalError
 from portal.outbound.txt_records import BESIDE_ALIAS, Finding
+from portal.sentences import message, moment, sentence
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.form import TextField
-from portal.web.cards import clock_text
 
 _NAME_FIELD = TextField(
     name="name",
@@ -21,16 +22,16 @@ _NAME_FIELD = TextField(
     longest=253,
 )
 _KINDS = {
-    ("hosts",): "Host name",
-    ("email_domains",): "E-mail domain",
-    ("hosts", "email_domains"): "Host name and e-mail domain",
+    ("hosts",): message("Host name"),
+    ("email_domains",): message("E-mail domain"),
+    ("hosts", "email_domains"): message("Host name and e-mail domain"),
 }
 _LABELS = {
-    DomainState.WAITING: "Waiting for its record",
-    DomainState.PROVEN: "Proven",
-    DomainState.APPROVED: "Approved",
-    DomainState.MISSING: "Record missing",
-    DomainState.LOST: "Proof lost",
+    DomainState.WAITING: message("Waiting for its record"),
+    DomainState.PROVEN: message("Proven"),
+    DomainState.APPROVED: message("Approved"),
+    DomainState.MISSING: message("Record missing"),
+    DomainState.LOST: message("Proof lost"),
 }
 _MOOD = {
     DomainState.PROVEN: "good",
@@ -118,7 +119,7 @@ class DomainsHandler(AdminHandler):
         open_ = domain.state not in {DomainState.PROVEN, DomainState.APPROVED}
         return DomainCard(
             name=domain.name,
-            kinds=_KINDS.get(domain.kinds, "No longer stated"),
+            kinds=_KINDS.get(domain.kinds, message("No longer stated")),
             label=_LABELS[domain.state],
             mood=_MOOD.get(domain.state, ""),
             sentence=_sentence(domain),
@@ -148,7 +149,7 @@ class DomainsHandler(AdminHandler):
         return values[0].decode("ascii", "replace") if len(values) == 1 else ""
 
 
-class DomainActHandler(DomainsHandler):
+class DomainActHandler(DomainsHandler, ABC):
     """Acts on one domain of a tenant. Subclasses implement `do`."""
 
     async def get(self, tenant: str) -> None:
@@ -168,14 +169,14 @@ class DomainActHandler(DomainsHandler):
             return
         self.redirect(f"/admin/t/{tenant}/domains{query}", status=303)
 
+    @abstractmethod
     async def do(self, tenant: str, name: str) -> str:
         """Do it; return what to add to the address of the page."""
-        raise NotImplementedError
 
     def _refusal(self, error: PortalError) -> str:
         """An operator is told who has the domain; an admin must not learn it (THREATS T5)."""
         if isinstance(error, DomainTaken) and self.viewer.operator:
-            return f"It belongs to {error.detail}. Release it there first."
+            return sentence("It belongs to %(detail)s. Release it there first.", detail=error.detail)
         return f"{error.title}. {error.advice}"
 
 
@@ -207,23 +208,34 @@ class ReleaseDomainHandler(DomainActHandler):
 
 
 def _sentence(domain: Domain) -> str:
-    at = clock_text(domain.checked_at, date=True)
+    at = moment(domain.checked_at, date=True)
     return {
-        DomainState.WAITING: "It counts when its TXT record is found.",
-        DomainState.PROVEN: f"Its TXT record was last seen on {at}. Keep it: it is checked every day.",
-        DomainState.APPROVED: f"An operator approved it on {at}. It needs no record.",
+        DomainState.WAITING: message("It counts when its TXT record is found."),
+        DomainState.PROVEN: sentence(
+            "Its TXT record was last seen on %(at)s. Keep it: it is checked every day.", at=at
+        ),
+        DomainState.APPROVED: sentence("An operator approved it on %(at)s. It needs no record.", at=at),
         DomainState.MISSING: (
-            f"Its TXT record is missing since {at}. Unless it returns, this domain stops counting on "
-            f"{clock_text(domain.counts_until, date=True)}."
+            sentence(
+                "Its TXT record is missing since %(at)s. Unless it returns, this domain stops counting on "
+                "%(counts_until)s.",
+                at=at,
+                counts_until=moment(domain.counts_until, date=True),
+            )
         ),
         DomainState.LOST: (
-            f"Its TXT record was missing for three days. Since {at} this domain does not count, and another "
-            "organisation can prove it."
+            sentence(
+                "Its TXT record was missing for three days. Since %(at)s this domain does not count, and "
+                "another organisation can prove it.",
+                at=at,
+            )
         ),
     }[domain.state]
 
 
 def _place(domain: Domain) -> str:
     if not domain.kinds:
-        return "Neither the live revision nor the draft states it."
-    return "" if domain.in_live else "Only the draft states it: it counts when the draft is published."
+        return message("Neither the live revision nor the draft states it.")
+    return (
+        "" if domain.in_live else message("Only the draft states it: it counts when the draft is published.")
+    )

@@ -15,13 +15,14 @@ from portal.admin.viewers import BoundSetupLink
 from portal.config.source_lines import SourceLine, lines_of, source_line
 from portal.display_text import display_text
 from portal.errors import Problem
+from portal.sentences import listed, message, moment, sentence
 from portal.tenancy.checks.live.model import Status
 from portal.tenancy.schema.tenant import ONLY_PROVIDER
+from portal.web.admin.actor_name import actor_name
 from portal.web.admin.check_titles import check_title
 from portal.web.admin.diff import DiffLine
 from portal.web.admin.form import FieldView
 from portal.web.admin.tested_views import TestedView
-from portal.web.cards import clock_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,12 @@ class Change:
 
 
 _STATES = {
-    "done": "Done",
-    "now": "Next",
-    "later": "Later",
-    "advised": "Advised",
-    "failed": "Failed",
-    "idle": "Not needed",
+    "done": message("Done"),
+    "now": message("Next"),
+    "later": message("Later"),
+    "advised": message("Advised"),
+    "failed": message("Failed"),
+    "idle": message("Not needed"),
 }
 
 
@@ -218,7 +219,7 @@ def published_view(
 
 def link_until(link: BoundSetupLink | None) -> str:
     """Until when a setup link works, for people; empty without one."""
-    return clock_text(link.expires_at, date=True) if link is not None and link.expires_at else ""
+    return moment(link.expires_at, date=True) if link is not None and link.expires_at else ""
 
 
 def problem_views(problems: Iterable[Problem], text: str) -> tuple[ProblemView, ...]:
@@ -242,9 +243,7 @@ def proposal_of(draft: OpenDraft) -> Change | None:
 
 def change_of(actor: Actor, at: float, reason: str = "") -> Change:
     """For people."""
-    return Change(
-        display_text(str(actor), limit=100), clock_text(at, date=True), display_text(reason, limit=300)
-    )
+    return Change(actor_name(actor, limit=100), moment(at, date=True), display_text(reason, limit=300))
 
 
 def draft_name(draft: OpenDraft) -> str:
@@ -257,19 +256,30 @@ def draft_name(draft: OpenDraft) -> str:
 def provider_links(draft: OpenDraft) -> tuple[Link, ...]:
     """The forms of the providers of a draft."""
     base = f"/admin/t/{draft.slug}/draft/providers"
-    return tuple(Link(f"{base}/{id_}", _provider_name(id_).capitalize()) for id_ in draft.providers)
+    return tuple(Link(f"{base}/{id_}", _provider_name(id_)) for id_ in draft.providers)
 
 
 def _provider_name(id_: str) -> str:
-    return "the provider" if id_ == ONLY_PROVIDER else f"provider {display_text(id_, limit=63)}"
+    if id_ == ONLY_PROVIDER:
+        return message("The provider")
+    return sentence("Provider %(id)s", id=display_text(id_, limit=63))
+
+
+def _change_label(id_: str) -> str:
+    if id_ == ONLY_PROVIDER:
+        return message("Change the provider")
+    return sentence("Change provider %(id)s", id=display_text(id_, limit=63))
 
 
 def _test_notes(review: Review) -> tuple[str, ...]:
     """What is missing of the test logins, and when those that failed were made."""
     failed = (one for one in review.providers if one.state is Tested.FAILED and one.failed is not None)
     times = (
-        f"The test login at {display_text(one.name, limit=100)} failed on "
-        f"{clock_text(one.failed.at, date=True)}."
+        sentence(
+            "The test login at %(name)s failed on %(at)s.",
+            name=display_text(one.name, limit=100),
+            at=moment(one.failed.at, date=True),
+        )
         for one in failed
         if one.failed is not None
     )
@@ -311,7 +321,7 @@ def _failed_checks(checks: CheckReport) -> tuple[str, ...]:
     """Which checks failed."""
     failed = [one for one in checks.results if one.status is Status.FAIL]
     names = dict.fromkeys(check_title(one.check) for one in failed)
-    return (f"{len(failed)} failed: {', '.join(names)}",)
+    return (sentence("%(count)s failed: %(names)s", count=len(failed), names=listed([*names])),)
 
 
 def _check_links(draft: OpenDraft, checks: CheckReport | None) -> tuple[Link, ...]:
@@ -341,9 +351,7 @@ def steps_of(review: Review, checks: CheckReport | None, *, can_publish: bool) -
         states[2] = "failed"
     elif checked == "failed" and not tested:
         states[2] = "later"
-    change = tuple(
-        Link(f"{base}/providers/{id_}", f"Change {_provider_name(id_)}") for id_ in draft.providers
-    )
+    change = tuple(Link(f"{base}/providers/{id_}", _change_label(id_)) for id_ in draft.providers)
     messages = tuple(for_people(problem) for problem in draft.problems[:5])
     return (
         Step(

@@ -9,12 +9,13 @@ from portal.admin.draft_reading import MAX_TYPED_BYTES, OpenDraft
 from portal.admin.drafts import DraftChanged
 from portal.admin.viewers import Right
 from portal.errors import BadRequest, ConfigurationError, PortalError, Problem, StoreUnavailable
+from portal.sentences import sentence
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.diff import diff_lines
 from portal.web.admin.draft_views import Conflict, YamlPage, last_change, problem_views
 from portal.web.admin.drafts import VERSION_FIELD, number_of
 from portal.web.admin.form import TextField
-from portal.web.base import prefers_json
+from portal.web.problems import prefers_json
 
 CONTENT_FIELD = TextField(
     name="content",
@@ -43,7 +44,7 @@ class DraftYamlHandler(AdminHandler):
     async def post(self, tenant: str) -> None:
         typed, replaces, too_long = self._typed()
         if too_long:
-            problem = Problem(tenant, f"The text is too long. {too_long}")
+            problem = Problem(tenant, sentence("The text is too long. %(too_long)s", too_long=too_long))
             await self._show_again(tenant, typed, replaces, (problem,))
             return
         try:

@@ -6,6 +6,7 @@ import re
 
 from portal.admin.drafts import DraftChanged
 from portal.admin.viewers import Right
+from portal.sentences import message
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.draft_views import (
     DiscardPage,
@@ -95,7 +96,8 @@ class DiscardHandler(AdminHandler):
             except DraftChanged as error:
                 self.set_status(error.status)
                 await self._ask(
-                    tenant, "The draft was changed since you opened this page. Nothing was discarded."
+                    tenant,
+                    message("The draft was changed since you opened this page. Nothing was discarded."),
                 )
                 return
         self.redirect(f"/admin/t/{tenant}/draft", status=303)

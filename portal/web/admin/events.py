@@ -10,10 +10,10 @@ from portal.admin.actors import Actor, ActorType, actor_of
 from portal.admin.events import EventKind
 from portal.admin.viewers import Right
 from portal.display_text import display_text
+from portal.sentences import Sentence, message, moment, sentence
 from portal.stores.tenant_records import Event
 from portal.web.admin.base import AdminHandler
-from portal.web.admin.browser_name import browser_name
-from portal.web.cards import clock_text
+from portal.web.browser_name import browser_name
 
 _AT_ONCE = 50
 _MOST_OF_FILES = 500
@@ -21,12 +21,12 @@ _EVENT_ID = re.compile(r"[0-9a-f]{32}")
 _OF_FILES = frozenset({EventKind.LOGIN_ENDED, EventKind.LOGINS_ENDED})
 """What happens to a tenant of a file; every other event is of a tenant of the database."""
 _ROLES = {
-    ActorType.USER: "User",
-    ActorType.ADMIN: "Admin",
-    ActorType.OPERATOR: "Operator",
-    ActorType.SETUP_LINK: "Setup link",
-    ActorType.PROVIDER: "Provider",
-    ActorType.SYSTEM: "The portal",
+    ActorType.USER: message("User"),
+    ActorType.ADMIN: message("Admin"),
+    ActorType.OPERATOR: message("Operator"),
+    ActorType.SETUP_LINK: message("Setup link"),
+    ActorType.PROVIDER: message("Provider"),
+    ActorType.SYSTEM: message("The portal"),
 }
 
 
@@ -105,30 +105,43 @@ class EventsHandler(AdminHandler):
 def who_in_words(actor: Actor) -> str:
     """Who acted: `Admin globex-7f3a`."""
     if actor.type is ActorType.SYSTEM and actor.subject:
-        return f"The portal ({display_text(actor.subject, limit=120)})"
-    return f"{_ROLES[actor.type]} {display_text(actor.subject, limit=120)}".rstrip()
+        return sentence("The portal (%(subject)s)", subject=display_text(actor.subject, limit=120))
+    return _named(sentence(_ROLES[actor.type]), actor)
+
+
+def _named(role: Sentence, actor: Actor) -> str:
+    subject = display_text(actor.subject, limit=120)
+    return sentence("%(role)s %(subject)s", role=role, subject=subject) if subject else role
 
 
 def _who(event: Event) -> str:
     """Who acted. Whoever tried a link that was refused need not be whom it was made for."""
     actor = actor_of(event.actor)
     if event.kind == EventKind.SETUP_LINK_REFUSED and actor.type is ActorType.SETUP_LINK:
-        return f"Somebody with setup link {display_text(actor.subject, limit=120)}".rstrip()
+        return sentence(
+            "Somebody with setup link %(subject)s", subject=display_text(actor.subject, limit=120)
+        )
     return who_in_words(actor)
 
 
+def _where(network: str, browser: str) -> str:
+    if network and browser:
+        return sentence("%(network)s · %(browser)s", network=network, browser=browser)
+    return network or browser
+
+
 def _row(event: Event) -> EventRow:
-    network = f"from {display_text(event.client, limit=64)}" if event.client else ""
+    network = sentence("from %(client)s", client=display_text(event.client, limit=64)) if event.client else ""
     device = display_text(event.device, limit=120)
     browser = browser_name(device)
     return EventRow(
-        at=clock_text(event.at, date=True),
+        at=moment(event.at, date=True),
         what=display_text(event.kind.replace("_", " "), limit=64).capitalize(),
         target=display_text(event.target, limit=300),
         who=_who(event),
         reason=display_text(event.reason, limit=1_000),
         refused=event.outcome != "done",
-        where=" · ".join(part for part in (network, browser or device) if part),
+        where=_where(network, browser or device),
         device=device if browser else "",
         request_id=display_text(event.request_id, limit=128),
     )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from portal.errors import BadRequest
+from portal.sentences import sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,10 @@ class TextField:
         if not value:
             return self.sentence if self.required else None
         if len(value) > self.longest:
-            return f"At most {self.longest:,} characters; this has {len(value):,}."
+            longest, length = f"{self.longest:,}", f"{len(value):,}"
+            return sentence(
+                "At most %(longest)s characters; this has %(length)s.", longest=longest, length=length
+            )
         return None if re.fullmatch(self.pattern, value, re.DOTALL) else self.sentence
 
 

@@ -22,6 +22,7 @@ from portal.admin.problem_words import states_no_access
 from portal.admin.provider_form import Values, changes, current_values, sort_problems
 from portal.display_text import display_text
 from portal.errors import ConfigurationError, Problem, StoreUnavailable
+from portal.sentences import message, sentence
 from portal.web.admin.asked_views import REPLACES, AskedView, asked_views, forget_theirs, text_fields
 from portal.web.admin.draft_forms import DraftFormHandler, as_sentence, version_text
 from portal.web.admin.form import Form, TextField
@@ -29,7 +30,7 @@ from portal.web.admin.form import Form, TextField
 _TEMPLATE = "admin/general.html"
 _LINE = "[^\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]*"
 _LINES = "[^\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]*"
-_PLAIN = "Leave out control characters."
+_PLAIN = message("Leave out control characters.")
 
 
 def _field(name: str, label: str, hint: str = "", *, lines: bool = False, longest: int = 500) -> TextField:
@@ -37,20 +38,22 @@ def _field(name: str, label: str, hint: str = "", *, lines: bool = False, longes
     return TextField(name, label, pattern, _PLAIN, longest, required=False, lines=lines, hint=hint)
 
 
-_WHO = TextField("who", "Who may sign in", "|".join(WhoMayIn), "Choose one of these.", 20, required=False)
+_WHO = TextField(
+    "who", message("Who may sign in"), "|".join(WhoMayIn), message("Choose one of these."), 20, required=False
+)
 _VERIFIED = "[01]?"
 _CHOICES = {
-    WhoMayIn.UNSTATED: "As usual for the provider",
-    WhoMayIn.ANYONE: "Everybody with an account",
-    WhoMayIn.EMAIL: "Who has an e-mail address that ends with …",
-    WhoMayIn.CLAIM: "Who has a value in a claim",
-    WhoMayIn.OTHER: "Other rules, which stay as they are",
+    WhoMayIn.UNSTATED: message("As usual for the provider"),
+    WhoMayIn.ANYONE: message("Everybody with an account"),
+    WhoMayIn.EMAIL: message("Who has an e-mail address that ends with …"),
+    WhoMayIn.CLAIM: message("Who has a value in a claim"),
+    WhoMayIn.OTHER: message("Other rules, which stay as they are"),
 }
 """As the page calls them."""
 _BELONGS_TO = (
-    (WhoMayIn.EMAIL, "endings", "endings"),
-    (WhoMayIn.CLAIM, "claim", "a claim"),
-    (WhoMayIn.CLAIM, "values", "values"),
+    (WhoMayIn.EMAIL, "endings", message("endings")),
+    (WhoMayIn.CLAIM, "claim", message("a claim")),
+    (WhoMayIn.CLAIM, "values", message("values")),
 )
 """The fields of one choice only."""
 _RULE_FIELDS = (
@@ -253,13 +256,16 @@ def _typed_admins(form: Form, now: AdminsForm) -> AdminsForm | None:
 def _check_rules(form: Form, access: AccessForm | None, admins: AdminsForm | None) -> None:
     """Add the sentences for rules that lack a part."""
     if access is not None and access.who is WhoMayIn.EMAIL and not access.endings:
-        form.refuse("endings", "Type at least one ending, such as @example.com.")
+        form.refuse("endings", message("Type at least one ending, such as @example.com."))
     if access is not None and access.who is WhoMayIn.CLAIM:
         _check_pair(form, "claim", "values")
     if admins is not None and (admins.claim or admins.values):
         _check_pair(form, "admin-claim", "admin-values")
     if wrong := not_emails(admins.emails) if admins is not None else ():
-        form.refuse("admin-emails", f"This is not an e-mail address: {display_text(wrong[0], limit=100)}")
+        form.refuse(
+            "admin-emails",
+            sentence("This is not an e-mail address: %(wrong)s", wrong=display_text(wrong[0], limit=100)),
+        )
 
 
 def _check_unused(form: Form, access: AccessForm | None, now: AccessForm) -> None:
@@ -273,21 +279,32 @@ def _check_unused(form: Form, access: AccessForm | None, now: AccessForm) -> Non
         if who is not choice and typed and typed != getattr(now, name).strip():
             form.refuse(
                 name,
-                f"You typed {what}, but chose “{_CHOICES[who]}”. Choose “{_CHOICES[choice]}”, or empty this "
-                "field.",
+                sentence(
+                    "You typed %(what)s, but chose “%(who)s”. Choose “%(choice)s”, or empty this field.",
+                    what=sentence(what),
+                    who=sentence(_CHOICES[who]),
+                    choice=sentence(_CHOICES[choice]),
+                ),
             )
     contact = form["contact"]
     if who not in (WhoMayIn.EMAIL, WhoMayIn.CLAIM) and contact and contact != now.contact:
         advice = (
-            "Write it in them as YAML" if who is WhoMayIn.OTHER else "Choose a rule that refuses somebody"
+            message("Write it in them as YAML")
+            if who is WhoMayIn.OTHER
+            else message("Choose a rule that refuses somebody")
         )
         form.refuse(
-            "contact", f"You typed a contact, but chose “{_CHOICES[who]}”. {advice}, or empty this field."
+            "contact",
+            sentence(
+                "You typed a contact, but chose “%(who)s”. %(advice)s, or empty this field.",
+                who=sentence(_CHOICES[who]),
+                advice=sentence(advice),
+            ),
         )
 
 
 def _check_pair(form: Form, claim: str, values_: str) -> None:
     if not form[claim]:
-        form.refuse(claim, "Type the name of the claim, such as roles.")
+        form.refuse(claim, message("Type the name of the claim, such as roles."))
     if not form[values_].strip():
-        form.refuse(values_, "Type at least one value.")
+        form.refuse(values_, message("Type at least one value."))

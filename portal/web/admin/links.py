@@ -10,14 +10,21 @@ from portal.admin.setup_links import LONGEST_NAME, LinkState, MadeLink
 from portal.admin.viewers import Right
 from portal.config.field_types import parse_duration
 from portal.display_text import display_text
+from portal.sentences import message, moment
 from portal.stores.tenant_records import SetupLink
+from portal.web.admin.actor_name import actor_name
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.form import FieldView, Form, TextField, empty_form
-from portal.web.cards import clock_text
 
 DURATIONS = {"1d": "1 day", "7d": "7 days", "30d": "30 days", "90d": "90 days"}
 """What the form offers."""
 _MOST_SHOWN = 100
+_STATES = {
+    LinkState.NOT_OPENED: message("Not opened"),
+    LinkState.OPENED: message("Opened"),
+    LinkState.EXPIRED: message("Expired"),
+    LinkState.REVOKED: message("Revoked"),
+}
 _NAME_SENTENCE = "Write the name on one line, without control characters."
 _FIELDS = (
     TextField(
@@ -133,13 +140,13 @@ class SetupLinksHandler(AdminHandler):
         live = state in {LinkState.NOT_OPENED, LinkState.OPENED}
         return LinkRow(
             id=link.id,
-            name=display_text(link.name, limit=LONGEST_NAME) or "For anybody",
-            state=state.capitalize(),
+            name=display_text(link.name, limit=LONGEST_NAME) or message("For anybody"),
+            state=_STATES[state],
             opened=state is LinkState.OPENED,
-            expires_label="Expired" if state is LinkState.EXPIRED else "Valid until",
-            expires_text=clock_text(link.expires_at, date=True),
-            author=display_text(str(actor_of(link.author)), limit=120),
-            made_text=clock_text(link.created_at, date=True),
+            expires_label=message("Expired") if state is LinkState.EXPIRED else message("Valid until"),
+            expires_text=moment(link.expires_at, date=True),
+            author=actor_name(actor_of(link.author), limit=120),
+            made_text=moment(link.created_at, date=True),
             revoke_url=f"/admin/t/{link.tenant}/links/{link.id}/revoke" if live else None,
         )
 
@@ -159,5 +166,5 @@ def _view(made: MadeLink) -> MadeLinkView:
     return MadeLinkView(
         url=made.url.reveal(),
         name=display_text(made.link.name, limit=LONGEST_NAME),
-        expires_text=clock_text(made.link.expires_at, date=True),
+        expires_text=moment(made.link.expires_at, date=True),
     )

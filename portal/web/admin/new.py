@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from portal.admin.viewers import Right
 from portal.display_text import display_text
+from portal.sentences import message
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.fields import NAME_FIELD, SLUG_FIELD
 from portal.web.admin.form import FieldView, Form, empty_form
 
 _FIELDS = (NAME_FIELD, SLUG_FIELD)
-_TAKEN = "This short name is taken; choose another."
+_TAKEN = message("This short name is taken; choose another.")
 
 
 @dataclass(frozen=True, slots=True)

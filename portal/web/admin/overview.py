@@ -10,10 +10,11 @@ from portal.admin.health import Health, HealthState
 from portal.admin.summaries import DraftStage, Summary, status_in_words
 from portal.admin.viewers import Right
 from portal.display_text import display_text
+from portal.sentences import message, moment, sentence
 from portal.tenancy.secret_notices import Notice, secret_notices
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.status import removed_in_words
-from portal.web.cards import clock_text, unknown_tenant_card
+from portal.web.cards import unknown_tenant_card
 from portal.web.views import TenantCard
 
 _AT_ONCE = 25
@@ -98,8 +99,10 @@ class OverviewHandler(AdminHandler):
         of_database = summary.file is None
         return OverviewRow(
             card=self.card(live) if live else unknown_tenant_card(summary.slug, summary.name),
-            place=summary.file or "Console",
-            revision=f"Revision {record.live}" if of_database and record and record.live else "",
+            place=summary.file or message("Console"),
+            revision=sentence("Revision %(live)s", live=record.live)
+            if of_database and record and record.live
+            else "",
             status=status,
             tone=_TONES.get(status, "bad"),
             draft=draft_in_words(summary.draft),
@@ -115,7 +118,7 @@ class OverviewHandler(AdminHandler):
             (provider, self.services.health.of(provider)) for provider in summary.live.providers.values()
         ]
         return tuple(
-            f"{display_text(provider.label or provider.id, limit=80)}: {health_in_words(one)}"
+            _of_provider(provider.label or provider.id, health_in_words(one))
             for provider, one in health
             if one.state is HealthState.FAILING
         )
@@ -126,19 +129,27 @@ def notices_in_words(notices: Iterable[Notice]) -> tuple[str, ...]:
     return tuple(f"{notice.text[0].upper()}{notice.text[1:]}." for notice in notices)
 
 
+def _of_provider(name: str, text: str) -> str:
+    return sentence("%(name)s: %(text)s", name=display_text(name, limit=80), text=sentence(text))
+
+
 def draft_in_words(stage: DraftStage) -> str:
     """How far a draft is, for a label; empty without one."""
-    return {DraftStage.WAITING: "Draft waiting", DraftStage.PROPOSED: "Draft proposed"}.get(stage, "")
+    return {DraftStage.WAITING: message("Draft waiting"), DraftStage.PROPOSED: message("Draft proposed")}.get(
+        stage, ""
+    )
 
 
 def health_in_words(health: Health) -> str:
     """What the last contact with a provider showed."""
-    at = "" if health.at is None else f" on {clock_text(health.at, date=True)}"
+    at = None if health.at is None else moment(health.at, date=True)
+    if health.state is HealthState.FAILING and at is None:
+        return sentence("the last contact failed: %(reason)s", reason=health.reason)
     if health.state is HealthState.FAILING:
-        return f"the last contact{at} failed: {health.reason}"
+        return sentence("the last contact on %(at)s failed: %(reason)s", at=at, reason=health.reason)
     if health.state is HealthState.UNKNOWN:
-        return "not asked yet"
-    return f"last contact{at}"
+        return message("not asked yet")
+    return message("last contact") if at is None else sentence("last contact on %(at)s", at=at)
 
 
 def _url(query: str, number: int) -> str:

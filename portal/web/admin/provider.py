@@ -26,7 +26,7 @@ from portal.tenancy.presets.templates import placeholders, value_at
 from portal.web.admin.asked_views import REPLACES, asked_views, forget_theirs, text_fields
 from portal.web.admin.draft_forms import MOST_SENTENCES, DraftFormHandler, as_sentence, version_text
 from portal.web.admin.form import Form
-from portal.web.admin.provider_views import ProviderPage, Sentence, logo_of, preset_at, preset_card, sentence
+from portal.web.admin.provider_views import GuideStep, ProviderPage, logo_of, preset_at, preset_card
 
 _TEMPLATE = "admin/provider.html"
 
@@ -139,7 +139,7 @@ class ProviderHandler(DraftFormHandler):
             title=preset_card(preset).title,
             logo=logo_of(preset),
             generic=preset.name == DEFAULT,
-            steps=tuple(sentence(step, urls) for step in preset.console),
+            steps=tuple(GuideStep(step, urls) for step in preset.console),
             logout=_only_new(preset, urls),
             notes=preset.notes,
             unverified=tuple(one.facts for one in preset.sources if one.unverified),
@@ -162,11 +162,11 @@ def _without_theirs(page: ProviderPage) -> ProviderPage:
     return replace(page, fields=fields, more=more, more_open=any(view.error for view in more))
 
 
-def _only_new(preset: Preset, urls: dict[str, str]) -> tuple[Sentence, ...]:
+def _only_new(preset: Preset, urls: dict[str, str]) -> tuple[GuideStep, ...]:
     """What is registered for logouts, without the URLs that the steps have already."""
     told = {name for step in preset.console for name in placeholders(step)}
     further = (step for step in preset.logout.registration if not {*placeholders(step)} & told)
-    return tuple(sentence(step, urls) for step in further)
+    return tuple(GuideStep(step, urls) for step in further)
 
 
 def _sentences(found: Sorted) -> tuple[str, ...]:

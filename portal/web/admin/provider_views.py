@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from portal.admin.editing import values
 from portal.admin.provider_entries import provider_keys
+from portal.sentences import message
 from portal.tenancy.presets import DEFAULT, Preset, Presets
 from portal.tenancy.presets.logo import logo_svg
 from portal.web.admin.asked_views import AskedView
@@ -20,13 +21,13 @@ _COMMON = (
 """The built-in presets, the most common first. Presets of the operator come before them."""
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _URL_LABELS: Mapping[str, str] = {
-    "callback_url": "Callback URL (redirect URI)",
-    "signed_out_url": "URL after a logout",
-    "backchannel_logout_url": "Back-channel logout URL",
-    "frontchannel_logout_url": "Front-channel logout URL",
-    "initiate_login_url": "URL that begins a sign-in",
-    "jwks_url": "URL of the portal's keys",
-    "portal_url": "URL of the portal",
+    "callback_url": message("Callback URL (redirect URI)"),
+    "signed_out_url": message("URL after a logout"),
+    "backchannel_logout_url": message("Back-channel logout URL"),
+    "frontchannel_logout_url": message("Front-channel logout URL"),
+    "initiate_login_url": message("URL that begins a sign-in"),
+    "jwks_url": message("URL of the portal's keys"),
+    "portal_url": message("URL of the portal"),
 }
 
 
@@ -38,7 +39,16 @@ class Part:
     url: str = ""
 
 
-Sentence = tuple[Part, ...]
+@dataclass(frozen=True, slots=True)
+class GuideStep:
+    """A step at the provider's console; the page translates `text` before it takes the parts."""
+
+    text: str
+    urls: Mapping[str, str]
+
+    def parts(self, text: str) -> tuple[Part, ...]:
+        """The parts of the translated text."""
+        return parts_of(text, self.urls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +115,8 @@ class ProviderPage:
     title: str
     logo: Markup
     generic: bool
-    steps: tuple[Sentence, ...]
-    logout: tuple[Sentence, ...]
+    steps: tuple[GuideStep, ...]
+    logout: tuple[GuideStep, ...]
     notes: tuple[str, ...]
     unverified: tuple[str, ...]
     fields: tuple[AskedView, ...]
@@ -153,7 +163,7 @@ def preset_cards(presets: Presets) -> tuple[PresetCard, ...]:
 
 def preset_card(preset: Preset) -> PresetCard:
     """The card of a preset."""
-    title = "Another provider" if preset.name == DEFAULT else preset.title
+    title = message("Another provider") if preset.name == DEFAULT else preset.title
     return PresetCard(preset.name, title, logo_of(preset))
 
 
@@ -185,7 +195,7 @@ def existing_providers(content: str, slug: str, presets: Presets, callback: str)
     return tuple(made)
 
 
-def sentence(text: str, urls: Mapping[str, str]) -> Sentence:
+def parts_of(text: str, urls: Mapping[str, str]) -> tuple[Part, ...]:
     """A step with the URLs to copy as parts of their own."""
     pieces = _PLACEHOLDER.split(text)
     parts = []

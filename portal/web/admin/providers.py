@@ -21,6 +21,7 @@ from portal.admin.provider_entries import (
     without_provider,
 )
 from portal.errors import BadRequest, ConfigurationError, NotFound
+from portal.sentences import message, sentence
 from portal.tenancy.presets import DEFAULT, Presets
 from portal.web.admin.asked_views import REPLACES, AskedView
 from portal.web.admin.draft_forms import DraftFormHandler, first_sentence, version_text
@@ -36,7 +37,7 @@ from portal.web.admin.provider_views import (
     preset_cards,
 )
 
-_ID_SENTENCE = "Use small letters, digits and hyphens, at most 63, such as staff."
+_ID_SENTENCE = message("Use small letters, digits and hyphens, at most 63, such as staff.")
 _ID = TextField("id", "Short name of the new provider", "[^\x00-\x1f]*", _ID_SENTENCE, 63, required=False)
 _FIRST_ID = TextField(
     "first_id", "Short name of the provider that is there", _ID.pattern, _ID_SENTENCE, 63, False
@@ -53,7 +54,9 @@ _QUERY = TextField(
 _OTHER = TextField("instead", "In place of", "[a-z0-9-]{1,63}", "Open the page again.", 63, required=False)
 """The id of the provider whose kind is chosen again, hidden."""
 _CHOICE_FIELDS = (_ID, _FIRST_ID, _PRESET, _QUERY, _OTHER, REPLACES)
-_CHANGED = "Somebody else changed the draft meanwhile. This page shows it as it is now; nothing was stored."
+_CHANGED = message(
+    "Somebody else changed the draft meanwhile. This page shows it as it is now; nothing was stored."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,9 @@ class NewProviderHandler(DraftFormHandler):
             existing=choice.existing if further else (),
             changes_callback=alone,
             has_id=choice.has_id,
-            id=_id_view(form, _ID, "Without a value, that of its kind, such as okta.") if further else None,
+            id=_id_view(form, _ID, message("Without a value, that of its kind, such as okta."))
+            if further
+            else None,
             first_id=_first_id_view(form) if alone and not choice.has_id else None,
             query=form["q"],
             query_error=form.errors.get("q", ""),
@@ -182,7 +187,7 @@ def _with_choice(presets: Presets, draft: OpenDraft, form: Form) -> tuple[str, s
     if form["instead"] in ids:
         return form["instead"], with_other_kind(draft.shown, draft.slug, form["instead"], keys)
     if len(ids) >= MOST_PROVIDERS:
-        form.refuse("preset", f"An organisation can have {MOST_PROVIDERS} providers.")
+        form.refuse("preset", sentence("An organisation can have %(most)s providers.", most=MOST_PROVIDERS))
     if not ids or is_begun_only(root):
         return "default", with_provider(draft.shown, draft.slug, "default", "default", keys)
     first_id = form["first_id"] or next(iter(ids))
@@ -192,7 +197,7 @@ def _with_choice(presets: Presets, draft: OpenDraft, form: Form) -> tuple[str, s
     if "providers" not in root and (problem := id_problem(first_id, {})):
         form.refuse("first_id", problem)
     if id_ == first_id:
-        form.refuse("id", "The two providers need different short names.")
+        form.refuse("id", message("The two providers need different short names."))
     if form.errors:
         return "", ""
     return id_, with_provider(draft.shown, draft.slug, id_, first_id, keys)
@@ -208,7 +213,7 @@ def _first_id_view(form: Form) -> AskedView:
     return _id_view(
         form,
         _FIRST_ID,
-        "The last part of its callback URL from then on, such as staff. Without a value: default.",
+        message("The last part of its callback URL from then on, such as staff. Without a value: default."),
     )
 
 

@@ -7,6 +7,7 @@ from portal.admin.drafts import DraftChanged, NotPublishable
 from portal.admin.tenants import TenantChanged
 from portal.admin.viewers import Right
 from portal.errors import BadRequest
+from portal.sentences import message, sentence
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.diff import DiffLine, diff_lines
 from portal.web.admin.draft_views import (
@@ -41,14 +42,14 @@ _GIVE_UP_FIELD = TextField(
     name="give-up",
     label="I give up my own access",
     pattern="1",
-    sentence="Tick this to give up your own access, or change the admins first.",
+    sentence=message("Tick this to give up your own access, or change the admins first."),
     longest=1,
     required=False,
 )
-_CHANGED = (
+_CHANGED = message(
     "The draft was changed since you opened this page, so nothing was published. Below is what it is now."
 )
-_OTHER_LIVE = (
+_OTHER_LIVE = message(
     "Another revision became live since you opened this page, so nothing was published. "
     "Below is what publishing the draft would change of it."
 )
@@ -140,7 +141,7 @@ class PublishHandler(AdminHandler):
 
 def _notice(error: DraftChanged | TenantChanged | NotPublishable) -> str:
     if isinstance(error, NotPublishable):
-        return "Nothing was published: see below what is missing."
+        return message("Nothing was published: see below what is missing.")
     return _CHANGED if isinstance(error, DraftChanged) else _OTHER_LIVE
 
 
@@ -151,8 +152,11 @@ def _warnings(review: Review) -> tuple[str, ...]:
         *([review.warning] if review.warning else []),
         *(
             [
-                f"Revision {draft.tenant.live} became live after this draft was begun. "
-                "Publishing the draft undoes its changes, unless the draft has them too."
+                sentence(
+                    "Revision %(live)s became live after this draft was begun. Publishing the draft undoes "
+                    "its changes, unless the draft has them too.",
+                    live=draft.tenant.live,
+                )
             ]
             if late
             else []

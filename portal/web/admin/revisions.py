@@ -11,6 +11,7 @@ from portal.admin.tenants import RevisionOfLaterVersion, TenantMissing
 from portal.admin.viewers import Right
 from portal.display_text import display_text
 from portal.errors import BadRequest, ConfigurationError
+from portal.sentences import message, moment, sentence
 from portal.stores.tenant_records import Revision
 from portal.tenancy.stored import FORMAT
 from portal.web.admin.base import AdminHandler
@@ -18,7 +19,6 @@ from portal.web.admin.diff import DiffLine, diff_lines
 from portal.web.admin.events import who_in_words
 from portal.web.admin.fields import REASON_FIELD
 from portal.web.admin.form import FieldView, Form, empty_form
-from portal.web.cards import clock_text
 
 _AT_ONCE = 25
 _LARGEST = 2**53
@@ -90,7 +90,11 @@ class RevisionsHandler(AdminHandler):
 
     def _notice(self) -> str:
         made = revision_number(self.get_query_argument("made", ""))
-        return f"Revision {made} is live. Every process serves it within seconds." if made else ""
+        return (
+            sentence("Revision %(made)s is live. Every process serves it within seconds.", made=made)
+            if made
+            else ""
+        )
 
 
 class RevisionHandler(AdminHandler):
@@ -191,7 +195,7 @@ def row_of(revision: Revision, live: int) -> RevisionRow:
     return RevisionRow(
         number=revision.number,
         url=f"/admin/t/{revision.tenant}/revisions/{revision.number}",
-        at=clock_text(revision.published_at, date=True),
+        at=moment(revision.published_at, date=True),
         who=who_in_words(actor_of(revision.author)),
         reason=display_text(revision.reason, limit=1_000),
         test=_test_in_words(revision.test),
@@ -203,17 +207,19 @@ def row_of(revision: Revision, live: int) -> RevisionRow:
 def _test_in_words(test: str) -> str:
     """Who tested it and when, or what it was rolled back to, as far as the record says."""
     if not test:
-        return "No test login"
+        return message("No test login")
     try:
         stored = json.loads(test)
         if "again" in stored:
-            return f"Rolled back to revision {int(stored['again'])}"
+            return sentence("Rolled back to revision %(again)s", again=int(stored["again"]))
         tests = stored["tests"]
         latest = max(tests.values(), key=lambda one: one["at"])
-        when = clock_text(float(latest["at"]), date=True)
-        return f"Test login by {who_in_words(actor_of(latest['actor']))} on {when}"
+        when = moment(float(latest["at"]), date=True)
+        return sentence(
+            "Test login by %(actor)s on %(when)s", actor=who_in_words(actor_of(latest["actor"])), when=when
+        )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):  # of another version
-        return "Test login"
+        return message("Test login")
 
 
 def _compared(

@@ -9,16 +9,17 @@ from portal.admin.logins import ListedLogin
 from portal.admin.viewers import Right
 from portal.display_text import display_text
 from portal.errors import BadRequest
+from portal.sentences import message, moment, plural_sentence
 from portal.stores.model import Login
 from portal.tenancy.model import Tenant
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.fields import REASON_FIELD
 from portal.web.admin.form import FieldView, Form, empty_form
-from portal.web.cards import account_name, clock_text
+from portal.web.cards import account_name
 from portal.web.forms import posted_form
 
 _LONGEST_REFERENCE = 1_000
-_NOTICES = {"one": "The login has ended.", "gone": "That login had ended already."}
+_NOTICES = {"one": message("The login has ended."), "gone": message("That login had ended already.")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class SessionsHandler(AdminHandler):
         if done in _NOTICES:
             return _NOTICES[done]
         if done.isascii() and done.isdigit() and len(done) < 10:
-            return "One login has ended." if done == "1" else f"{int(done)} logins have ended."
+            return plural_sentence("One login has ended.", "%(count)s logins have ended.", int(done))
         return ""
 
 
@@ -126,8 +127,8 @@ def _row(live: Tenant | None, listed: ListedLogin) -> LoginRow:
         email=_email(live, login),
         subject=display_text(login.subject, limit=255),
         provider=_provider(live, login),
-        signed_in=clock_text(login.signed_in_at, date=True),
-        last_used=clock_text(found.last_seen_at, date=True),
+        signed_in=moment(login.signed_in_at, date=True),
+        last_used=moment(found.last_seen_at, date=True),
         device=display_text(found.device, limit=120),
     )
 

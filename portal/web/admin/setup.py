@@ -16,9 +16,9 @@ from portal.admin.setup_link_errors import SetupLinkUnknown
 from portal.admin.setup_links import LONGEST_NAME, FoundLink, SetupLinks, is_token
 from portal.display_text import display_text
 from portal.errors import NotFound, PortalError
+from portal.sentences import moment
 from portal.web.admin.acts import act_of
 from portal.web.base import PageHandler
-from portal.web.cards import clock_text
 from portal.web.cookies import SETUP_COOKIE
 
 
@@ -89,7 +89,7 @@ class SetupHandler(PageHandler):
             organisation=display_text(name, limit=120),
             slug=link.tenant,
             name=display_text(link.name, limit=LONGEST_NAME),
-            expires_text=clock_text(link.expires_at, date=True),
+            expires_text=moment(link.expires_at, date=True),
             publishes=self.portal.settings.setup_links == "publish",
         )
 

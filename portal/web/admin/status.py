@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from portal.admin.viewers import Right
+from portal.sentences import message, plural_sentence, sentence
 from portal.stores.tenant_records import TenantRecord, TenantStatus
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.fields import REASON_FIELD, SLUG_FIELD
@@ -84,7 +85,14 @@ class StatusHandler(AdminHandler):
         ended = self.get_query_argument("ended", "")
         if not (ended.isascii() and ended.isdigit() and len(ended) < 10):
             return ""
-        return f"Done.{_ended(int(ended))} Every process follows within seconds."
+        count = int(ended)
+        if not count:
+            return message("Done. Every process follows within seconds.")
+        return plural_sentence(
+            "Done. One login ended. Every process follows within seconds.",
+            "Done. %(count)s logins ended. Every process follows within seconds.",
+            count,
+        )
 
 
 class RemoveTenantHandler(StatusHandler):
@@ -96,7 +104,7 @@ class RemoveTenantHandler(StatusHandler):
     async def post(self, tenant: str) -> None:
         form = self.read_form(_REMOVAL)
         if form["confirm"] != tenant:
-            form.refuse("confirm", f"Type {tenant} to confirm.")
+            form.refuse("confirm", sentence("Type %(tenant)s to confirm.", tenant=tenant))
         if form.errors:
             await self.show_status(tenant, empty_form((REASON_FIELD,)), form)
             return
@@ -107,15 +115,19 @@ class RemoveTenantHandler(StatusHandler):
 def removed_in_words(slug: str, ended: str) -> str:
     """What the overview says after a removal; empty for anything else in the address."""
     if not SLUG_FIELD.problem_of(slug) and ended.isascii() and ended.isdigit() and len(ended) < 10:
-        return f"{slug} was removed.{_ended(int(ended))}"
+        return _removed(slug, int(ended))
     return ""
 
 
-def _ended(count: int) -> str:
-    """A sentence with a space before it; nothing when no login ended."""
-    if count == 0:
-        return ""
-    return " One login ended." if count == 1 else f" {count} logins ended."
+def _removed(slug: str, count: int) -> str:
+    if not count:
+        return sentence("%(slug)s was removed.", slug=slug)
+    return plural_sentence(
+        "%(slug)s was removed. One login ended.",
+        "%(slug)s was removed. %(count)s logins ended.",
+        count,
+        slug=slug,
+    )
 
 
 def _status_of(record: TenantRecord) -> str:

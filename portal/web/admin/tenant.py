@@ -16,6 +16,7 @@ from portal.config.yaml_document import KeyPath
 from portal.display_text import display_text
 from portal.errors import ConfigurationError
 from portal.oidc.provider import Provider
+from portal.sentences import capitalized, message, sentence
 from portal.tenancy.model import Tenant
 from portal.tenancy.presets import Preset
 from portal.tenancy.secret_notices import provider_notices
@@ -54,6 +55,8 @@ class TenantFacts:
 
     providers: tuple[ProviderFacts, ...]
     api_url: str
+    apis: tuple[tuple[str, str], ...]
+    """Names and base URLs of the further APIs."""
     api_audiences: tuple[str, ...]
     path_rules: tuple[tuple[str, tuple[str, ...]], ...]
     """Paths of the API, each with the rules for it in words."""
@@ -131,13 +134,13 @@ class TenantPageHandler(AdminHandler):
         self, live: Tenant, presets: Mapping[str, Preset], secrets: Mapping[KeyPath, str]
     ) -> TenantFacts:
         path_rules = [
-            (rules.path, tuple(map(str, rules.require)))
+            (rules.place, tuple(map(str, rules.require)))
             for access in _once(access for one in live.access.values() for access in one)
             for rules in access.paths
         ]
-        claims = [("Name", live.claims.name), ("E-mail address", live.claims.email)]
+        claims = [(message("Name"), live.claims.name), (message("E-mail address"), live.claims.email)]
         if live.claims.roles:
-            claims.append(("Roles", live.claims.roles))
+            claims.append((message("Roles"), live.claims.roles))
         audiences = [
             name
             for provider in live.providers.values()
@@ -149,6 +152,7 @@ class TenantPageHandler(AdminHandler):
                 for provider in live.providers.values()
             ),
             api_url=live.api.base_url if live.api else "",
+            apis=tuple((api.name, api.base_url) for api in live.apis.values()),
             api_audiences=tuple(dict.fromkeys(audiences)),
             path_rules=tuple(path_rules),
             contact=next((text for id_ in live.providers if (text := live.contact(id_))), ""),
@@ -177,7 +181,7 @@ class TenantPageHandler(AdminHandler):
             secret=_secret_in_words(provider, secrets),
             callback_urls=_callback_urls(sites, live, provider.id),
             scopes=provider.scopes,
-            health=display_text(health_in_words(health), limit=500),
+            health=capitalized(health_in_words(health)),
             failing=health.state is HealthState.FAILING,
             rules=tuple(display_text(rule, limit=500) for rule in rules),
             notices=notices_in_words(provider_notices(provider, self.portal.clock())),
@@ -191,16 +195,24 @@ def _callback_urls(sites: Iterable[Site], live: Tenant, provider: str) -> tuple[
 def _secret_in_words(provider: Provider, secrets: Mapping[KeyPath, str]) -> str:
     """Whether a secret is set; a tenant of the database also shows the hash that its draft has."""
     if provider.client_secret is None:
-        return f"None: the client uses {provider.client_auth.value}"
-    number = "Two set" if provider.next_client_secret is not None else "Set"
+        return sentence("None: the client uses %(value)s", value=provider.client_auth.value)
+    number = message("Two set") if provider.next_client_secret is not None else message("Set")
     places = (("providers", provider.id, "client", "secret"), ("client", "secret"))
     shown = [hashed for path, hashed in secrets.items() if path[:4] == places[0] or path[:2] == places[1]]
-    return ", ".join([number, *shown])
+    return (
+        sentence("%(number)s, %(hashes)s", number=sentence(number), hashes=", ".join(shown))
+        if shown
+        else number
+    )
 
 
 def _admin_in_words(admin: AccountRule) -> str:
-    text = f"{admin.rule} (at {admin.provider})" if admin.provider else str(admin.rule)
-    return display_text(text, limit=500)
+    text = (
+        sentence("%(rule)s (at %(provider)s)", rule=admin.rule, provider=admin.provider)
+        if admin.provider
+        else str(admin.rule)
+    )
+    return text if len(text) <= 500 else display_text(text, limit=500)
 
 
 def _once(access: Iterable[AccessRules]) -> list[AccessRules]:

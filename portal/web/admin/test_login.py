@@ -14,6 +14,7 @@ from portal.admin.test_report import LONGEST_NAME
 from portal.admin.viewers import Right
 from portal.errors import BadRequest, NotFound, PortalError
 from portal.oidc.authorization import AuthorizationOptions
+from portal.sentences import message
 from portal.tenancy.model import Tenant
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.form import Form, TextField
@@ -44,13 +45,13 @@ def _claim_field(name: str, label: str, *, required: bool = True) -> TextField:
 
 
 _CLAIM_FIELDS = (
-    _claim_field("name", "Name"),
-    _claim_field("email", "E-mail address"),
-    _claim_field("roles", "Roles", required=False),
+    _claim_field("name", message("Name")),
+    _claim_field("email", message("E-mail address")),
+    _claim_field("roles", message("Roles"), required=False),
     _VERSION,
 )
-_CHANGED = "Somebody else changed the draft meanwhile. Nothing was stored; save again."
-_CHANGED_HERE = "You changed the draft in another tab. Nothing was stored; save again."
+_CHANGED = message("Somebody else changed the draft meanwhile. Nothing was stored; save again.")
+_CHANGED_HERE = message("You changed the draft in another tab. Nothing was stored; save again.")
 _KEYS = ("name", "email", "roles")
 
 
@@ -67,7 +68,11 @@ class TestLoginHandler(AdminHandler):
         return super().retry_url(error)
 
     def retry_label(self, error: PortalError) -> str:
-        return "Back to the draft" if isinstance(error, TestLoginRefused) else super().retry_label(error)
+        return (
+            message("Back to the draft")
+            if isinstance(error, TestLoginRefused)
+            else super().retry_label(error)
+        )
 
     def planned(self, draft: OpenDraft, provider: str) -> tuple[Tenant, PlannedTest]:
         """The tenant and the test login of a draft. Raises NotFound, TestLoginRefused."""
@@ -132,7 +137,7 @@ class TestClaimsHandler(TestLoginHandler):
         for choice in page.choices:
             known = {option.claim for option in choice.options} | {now[choice.name]}
             if form[choice.name] not in known and (form[choice.name] or choice.required):
-                form.refuse(choice.name, "Choose one of the claims.")
+                form.refuse(choice.name, message("Choose one of the claims."))
         if "version" in form.errors:
             raise DraftChanged(draft)
         if form.errors:

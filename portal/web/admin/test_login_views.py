@@ -15,9 +15,10 @@ from portal.admin.test_logins import PlannedTest, TestLogins
 from portal.admin.test_report import Choice, TestReport, chosen, report
 from portal.display_text import display_text
 from portal.oidc.provider import Provider
+from portal.sentences import message, moment
 from portal.tenancy.model import ClaimNames, Tenant
 from portal.tenancy.schema.tenant import ONLY_PROVIDER
-from portal.web.cards import clock_text
+from portal.web.admin.actor_name import actor_name
 
 _LONGEST_LABEL = 120
 _LONGEST_URL = 500
@@ -42,16 +43,16 @@ class ProviderView:
     def words(self) -> str:
         """The state in words."""
         return {
-            "passed": "The test login succeeded",
-            "refused": "Signed in at the provider, but your rules refuse this account",
-            "changed": "Changed since the test login",
-            "failed": "The last test login failed",
-            "untested": "Not tested yet",
+            "passed": message("The test login succeeded"),
+            "refused": message("Signed in at the provider, but your rules refuse this account"),
+            "changed": message("Changed since the test login"),
+            "failed": message("The last test login failed"),
+            "untested": message("Not tested yet"),
         }[self.state]
 
     @property
     def button(self) -> str:
-        return "Test this provider" if self.state == "untested" else "Test again"
+        return message("Test this provider") if self.state == "untested" else message("Test again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def provider_views(draft: OpenDraft, logins: TestLogins) -> tuple[tuple[Provider
         except TestLoginRefused as refused:
             refusal = refused.explanation or refused.title
     if draft.loaded is None:
-        refusal = "The draft has problems. Correct them before the test login."
+        refusal = message("The draft has problems. Correct them before the test login.")
     return tuple(views), refusal
 
 
@@ -167,7 +168,7 @@ def provider_view(draft: OpenDraft, planned: PlannedTest) -> ProviderView:
         redirect_uri=planned.redirect_uri,
         separate=planned.separate,
         state=state,
-        at=clock_text(last, date=True) if last else "",
+        at=moment(last, date=True) if last else "",
     )
 
 
@@ -241,14 +242,14 @@ def _failure(failed: FailedTest) -> FailureView:
         explanation=failed.explanation,
         detail=failed.detail.replace(".; ", ". "),
         code=failed.code,
-        at=clock_text(failed.at, date=True),
+        at=moment(failed.at, date=True),
         actor=_who(failed.actor),
     )
 
 
 def _result(test: TestResult, planned: PlannedTest, tenant: Tenant, *, own: bool) -> ResultView:
     return ResultView(
-        at=clock_text(test.at, date=True),
+        at=moment(test.at, date=True),
         actor=_who(test.actor),
         own=own,
         account=_account(test, tenant),
@@ -270,9 +271,14 @@ def _claim_choices(
 ) -> tuple[ClaimChoice, ...]:
     now = claim_values(tenant.claims) if typed is None else typed
     texts = {
-        "name": ("Name", "What the portal calls the user.", found.texts, True),
-        "email": ("E-mail address", "Shown beside the name.", found.texts, True),
-        "roles": ("Roles", "Shown on the user’s page, and in GET /session.", found.lists, False),
+        "name": (message("Name"), message("What the portal calls the user."), found.texts, True),
+        "email": (message("E-mail address"), message("Shown beside the name."), found.texts, True),
+        "roles": (
+            message("Roles"),
+            message("Shown on the user’s page, and in GET /session."),
+            found.lists,
+            False,
+        ),
     }
     return tuple(
         ClaimChoice(
@@ -295,4 +301,4 @@ def claim_values(claims: ClaimNames) -> dict[str, str]:
 
 
 def _who(actor: str) -> str:
-    return display_text(str(actor_of(actor)), _LONGEST_LABEL)
+    return actor_name(actor_of(actor), limit=_LONGEST_LABEL)

@@ -8,15 +8,15 @@ from portal.admin.actors import actor_of
 from portal.admin.draft_reading import Review
 from portal.admin.publication import ONE_OF_SEVERAL, Tested, TestedProvider
 from portal.display_text import display_text
+from portal.sentences import capitalized, message, moment, sentence
 from portal.web.admin.events import who_in_words
-from portal.web.cards import clock_text
 
 _TEST_STATES = {
-    "good": "Tested",
-    "missing": "Missing",
-    "failed": "Failed",
-    "refused": "Refused by the rules",
-    "not needed": "Not needed",
+    "good": message("Tested"),
+    "missing": message("Missing"),
+    "failed": message("Failed"),
+    "refused": message("Refused by the rules"),
+    "not needed": message("Not needed"),
 }
 
 
@@ -51,15 +51,18 @@ def _tested_view(one: TestedProvider, slug: str) -> TestedView:
     name, page = display_text(one.name, limit=100), f"/admin/t/{slug}/draft/test/{one.id}"
     if one.test is not None and not one.missing:
         who = who_in_words(actor_of(one.test.actor))
-        return TestedView(name, "good", f"Tested by {who} on {clock_text(one.test.at, date=True)}.")
+        return TestedView(
+            name, "good", sentence("Tested by %(who)s on %(at)s.", who=who, at=moment(one.test.at, date=True))
+        )
     if one.failed is not None and one.state is Tested.FAILED:
-        when = clock_text(one.failed.at, date=True)
-        return TestedView(name, "failed", f"{when}: {_bounded(one.failed.title)}.", page)
+        when = moment(one.failed.at, date=True)
+        return TestedView(
+            name,
+            "failed",
+            sentence("%(when)s: %(title)s.", when=when, title=sentence(one.failed.title)),
+            page,
+        )
     if one.differs or one.rules_differ:
         url = page if one.test is not None else ""
-        return TestedView(name, one.state.value, _bounded(one.missing[:1].upper() + one.missing[1:]), url)
-    return TestedView(name, "not needed", "It has not changed.")
-
-
-def _bounded(text: str) -> str:
-    return display_text(text, limit=500)
+        return TestedView(name, one.state.value, capitalized(one.missing), url)
+    return TestedView(name, "not needed", message("It has not changed."))

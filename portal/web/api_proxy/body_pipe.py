@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
-from portal.errors import UpstreamTimeout
+from portal.errors import PayloadTooLarge, UpstreamTimeout
 from portal.outbound.upload import PushedBody, Upload
 
 
@@ -16,11 +16,13 @@ class BodyPipe(PushedBody):
     loop for each chunk of 256 KB would cost more CPU time than the system calls, and the data would leave the
     processor's cache in between.
 
-    Parameters: timeout, seconds that a chunk waits for the reader.
+    Parameters: timeout, seconds that a chunk waits for the reader; limit, bytes of the longest body, None for
+    any.
     """
 
-    def __init__(self, *, timeout: float) -> None:
+    def __init__(self, *, timeout: float, limit: int | None = None) -> None:
         self._timeout = timeout
+        self._left = limit
         self._chunks: list[bytes | None] = []
         """The chunk that waits for the reader, if there is one."""
         self._closed = False
@@ -37,10 +39,13 @@ class BodyPipe(PushedBody):
 
     def offer(self, chunk: bytes) -> bool:
         """Put a chunk if the reader has room; return whether it had. Chunks after `close` are dropped."""
-        if self._chunks and not self._closed:
+        if (self._chunks and not self._closed) or self._exceeds_limit(chunk):
             return False
         self._put(chunk)
         return True
+
+    def _exceeds_limit(self, chunk: bytes) -> bool:
+        return self._left is not None and len(chunk) > self._left
 
     def room(self) -> Awaitable[None] | None:
         """What to await after `offer` before the next chunk; None when there is room for it."""
@@ -52,8 +57,11 @@ class BodyPipe(PushedBody):
     async def put(self, chunk: bytes | None) -> None:
         """Wait until the reader has room. None ends the body. Chunks after `close` are dropped.
 
-        Raises UpstreamTimeout when the reader takes no chunk within the timeout.
+        Raises UpstreamTimeout when the reader takes no chunk within the timeout, PayloadTooLarge when the
+        body exceeds the limit.
         """
+        if chunk is not None and self._exceeds_limit(chunk):
+            raise PayloadTooLarge("the body is longer than max_body of the API")
         try:
             async with asyncio.timeout(self._timeout):
                 while self._chunks and not self._closed:
@@ -84,6 +92,8 @@ class BodyPipe(PushedBody):
         return chunk
 
     def _put(self, chunk: bytes | None) -> None:
+        if self._left is not None and chunk is not None:
+            self._left -= len(chunk)
         if self._closed or (chunk is not None and self._is_awaited and self._write(chunk)):
             return
         self._chunks.append(chunk)

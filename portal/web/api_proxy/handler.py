@@ -24,41 +24,35 @@ from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
 from portal.errors import (
-    CrossSiteRequest,
-    LoginRequired,
-    MethodNotAllowed,
-    NotFound,
     OutboundFailed,
-    OutboundTimeout,
+    PayloadTooLarge,
     PortalError,
     UpstreamTimeout,
-    UpstreamUnavailable,
 )
 from portal.outbound.stream import OutboundStream
+from portal.outbound.tunnel import Tunnel
+from portal.web.api_proxy.admission import ApiAddress, ApiRequest, admit
 from portal.web.api_proxy.body_pipe import BodyPipe
-from portal.web.api_proxy.call_headers import call_headers, session_cookie
+from portal.web.api_proxy.call_headers import client_of, is_long_body
 from portal.web.api_proxy.live_calls import LiveCall
-from portal.web.api_proxy.response import ResponseHeaders, problem_response
-from portal.web.api_proxy.rules import passed_headers, target_url
+from portal.web.api_proxy.response import ResponseHeaders, api_failure, problem_response
 from portal.web.api_proxy.upstream import UpstreamCall
-from portal.web.client_address import client_address
 from portal.web.context import Portal
-from portal.web.origin import CSRF_HEADER
 from portal.web.problems import log_failure
 from portal.web.server.client_connection import abort, client_connection
 from portal.web.server.request_body import has_body
 from portal.web.server.request_fields import RequestHeaders
-from portal.web.server.tornado_private import close_after_response, remote_address
+from portal.web.server.tornado_private import close_after_response
+from portal.web.websocket.direction import FrameBudget
+from portal.web.websocket.handshake import asks_for_websocket
+from portal.web.websocket.serving import ServedSocket, socket_of
 
 _log = structlog.get_logger("portal.proxy")
 
 REPLAYABLE_BYTES = 64 * 1024
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LARGEST_BODY = 1 << 40
 _LONGEST_UPLOAD = 86_400.0
 """Seconds."""
-_DRAINED_BYTES = 1024 * 1024
-"""A body up to this size is read to its end before an error is sent, so that the connection stays usable."""
 
 
 class ApiServer(httputil.HTTPServerConnectionDelegate):
@@ -92,6 +86,9 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._task: asyncio.Task[None] | None = None
         self._close_task: asyncio.Task[None] | None = None
         self._live: LiveCall | None = None
+        self._is_socket = False
+        """Whether the request asks for a WebSocket."""
+        self._socket: ServedSocket | None = None
         self._running = False
         self._complete = False
         self._ends_with_connection = False
@@ -109,8 +106,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         request = cast(httputil.RequestStartLine, start_line)
         self._method = request.method
         self._path, _, self._query = request.path.partition("?")
-        self._slug = self._path.split("/", 3)[2]
-        self._public_base = f"/t/{self._slug}/api"
+        self._address = ApiAddress.of(self._path)
         self._headers = headers
         self._portal.in_flight.begin()
         if request.version == "HTTP/1.0":
@@ -122,13 +118,16 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             ):
                 del headers["Connection"]  # Tornado would promise to keep the connection
         self._connection.set_close_callback(self.on_connection_close)
+        if asks_for_websocket(headers):
+            self._is_socket = True
+            close_after_response(self._connection)  # what follows belongs to no other request
         if not has_body(headers):
             return None
         structlog.contextvars.bind_contextvars(request_id=self._request_id)
         self._connection.set_max_body_size(_LARGEST_BODY)
         # While a body arrives, Tornado notices a disconnect only when it reads.
         self._connection.stream.set_close_callback(self.on_connection_close)
-        if not self._body_is_long():
+        if not is_long_body(self._headers):
             return None
         self._connection.set_body_timeout(_LONGEST_UPLOAD)
         return self._refuse_early()
@@ -143,15 +142,11 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     async def _refuse(self, error: PortalError) -> None:
         """Refuse a call while its body arrives. A short body is read, so that the connection stays usable."""
         self._refusal = error
-        if self._body_is_long():
+        if is_long_body(self._headers):
             self._begin_response()
             await self._wait_for_response()
             if (stream := client_connection(self._connection)) is not None:
                 await stream.until_closed()
-
-    def _body_is_long(self) -> bool:
-        length = self._headers.get("Content-Length", "")
-        return not length.isdecimal() or len(length) > 15 or int(length) > _DRAINED_BYTES
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Handle a chunk of the body. Tornado awaits the result before it reads on (back-pressure)."""
@@ -168,14 +163,14 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         """Start streaming a body that is too long to keep."""
         try:
             call = await self._admit()
+            if self._disconnected:
+                return
+            self._call = self._watched(call)
         except PortalError as error:
             self._body.clear()
             await self._refuse(error)
             return
-        if self._disconnected:
-            return
-        self._call = self._watched(call)
-        self._pipe = BodyPipe(timeout=call.body_timeout)
+        self._pipe = BodyPipe(timeout=call.body_timeout, limit=call.api.max_body)
         length = self._headers.get("Content-Length")
         self._upload = asyncio.ensure_future(call.stream(self._pipe, length=int(length) if length else None))
         self._upload.add_done_callback(self._upload_ended)
@@ -185,7 +180,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     async def _pass_on(self, pipe: BodyPipe, chunk: bytes) -> None:
         try:
             await pipe.put(chunk)
-        except UpstreamTimeout as error:
+        except (UpstreamTimeout, PayloadTooLarge) as error:
             if self._upload is not None:
                 self._upload.cancel()
             await self._refuse(error)
@@ -205,7 +200,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         try:
             await response.aclose()
         except OutboundFailed as error:
-            _log.warning("response_not_closed", tenant=self._slug, error=type(error).__name__)
+            _log.warning("response_not_closed", tenant=self._address.tenant, error=type(error).__name__)
 
     def finish(self) -> None:
         """Handle the end of the request."""
@@ -240,47 +235,41 @@ class ApiExchange(httputil.HTTPMessageDelegate):
 
     # --- admission
 
-    async def _admit(self) -> UpstreamCall:
-        """Decide whether and where this call is sent (docs/architecture.md rule 4; THREATS S1, S3, T3)."""
-        if self._method not in _METHODS:
-            raise MethodNotAllowed(f"{self._method[:20]} is not forwarded")
-        headers = self._headers
-        site = self._portal.sites.find(headers["Host"])
-        known = call_headers(headers, site)
-        if not known.is_same_origin:
-            raise CrossSiteRequest("an API call needs the portal's own origin")
-        if not known.has_csrf_header:
-            raise CrossSiteRequest(f"an API call needs the header {CSRF_HEADER}: 1")
-        tenant = self._portal.registry.get(self._slug)
-        if tenant is None or tenant.api is None or not site.serves(self._slug):
-            raise NotFound(f"no tenant {self._slug!r} with an API at {site.origin}")
-        path = self._path.removeprefix(self._public_base)
-        target = target_url(tenant.api.base_url, path, self._query)
-        cookie = session_cookie(self._connection, headers, site)
-        request_session = await self._portal.sessions.open_session(cookie, self._slug)
-        if request_session is None or request_session.login is None:
-            raise LoginRequired("this session has no live login at this tenant")
-        return UpstreamCall(
-            self._portal,
-            tenant,
-            request_session.login,
-            tenant.api,
+    def _admit(self) -> Awaitable[UpstreamCall]:
+        return admit(self._portal, self._request())
+
+    def _request(self) -> ApiRequest:
+        if self._is_socket:
+            self._socket = socket_of(self._connection, self._request_id)
+        return ApiRequest(
+            connection=self._connection,
+            headers=self._headers,
             method=self._method,
-            path=path,
-            target=target,
-            headers=known.encoded(headers),
+            address=self._address,
+            query=self._query,
             request_id=self._request_id,
+            handshake=self._socket.handshake if self._socket is not None else None,
         )
 
     # --- the end of the login
 
     def _watched(self, call: UpstreamCall) -> UpstreamCall:
         """Register an admitted call, so that it ends with its login."""
-        self._live = self._portal.live_calls.add(call.login, call.api, call.path, self._cut)
+        self._live = self._portal.live_calls.add(
+            call.login,
+            call.api,
+            call.path,
+            self._cut,
+            tenant=call.tenant,
+            client_registration=call.client_registration,
+        )
         return call
 
     def _cut(self, error: PortalError) -> None:
         """End the call on both sides: its login or its tenant ended."""
+        if self._socket is not None and self._socket.relay is not None:
+            self._socket.cut(error)
+            return
         if self._status:
             abort(self._connection)
             return
@@ -313,25 +302,29 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if self._refusal is not None:
             raise self._refusal
         call = self._call or self._watched(await self._admit())
+        if self._socket is not None:
+            with self._portal.sockets.place(*call.place, without_login=call.login is None) as shared:
+                await self._send(call, shared)
+        else:
+            await self._send(call)
+
+    async def _send(self, call: UpstreamCall, shared: FrameBudget | None = None) -> None:
         if self._upload is not None and self._pipe is not None:
             await self._pipe.put(None)
             response = await self._upload
         else:
             response = await call.send(bytes(self._body))
         try:
-            await self._relay(response, call)
+            if self._socket is not None and shared is not None and isinstance(response, Tunnel):
+                self._status = response.status
+                await self._socket.serve(self._portal.sockets, response, shared)
+            else:
+                await self._relay(response, call)
         finally:
             await response.aclose()
 
     async def _relay(self, response: OutboundStream, call: UpstreamCall) -> None:
-        headers = ResponseHeaders(
-            passed_headers(
-                response.headers,
-                target=call.target,
-                base_url=call.api.base_url,
-                public_base=self._public_base,
-            )
-        )
+        headers = ResponseHeaders(call.passed_headers(response, self._address.public_base))
         length = headers.find("content-length")
         if response.status == 204 and length is not None:
             del headers["Content-Length"]  # RFC 9110 8.6: a recipient might wait for the body
@@ -360,19 +353,16 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     def _fail(self, error: Exception) -> None:
         """Send a problem response, or close the connection when a response has begun."""
         if self._status:
-            _log.warning("response_broke_off", tenant=self._slug, error=type(error).__name__)
+            _log.warning("response_broke_off", tenant=self._address.tenant, error=type(error).__name__)
             if self._ends_with_connection:
                 abort(self._connection)
             else:
                 self._connection.stream.close()
             return
-        if isinstance(error, OutboundTimeout):
-            error = UpstreamTimeout(f"the API's response stopped: {error.detail}")
-        elif isinstance(error, OutboundFailed):
-            error = UpstreamUnavailable(f"the API's response broke off: {error.detail}")
+        error = api_failure(error)
         log_failure(error, error.__traceback__, path=self._path)
         shown = error if isinstance(error, PortalError) else PortalError()
-        headers, body = problem_response(shown, request_id=self._request_id, slug=self._slug)
+        headers, body = problem_response(shown, request_id=self._request_id, slug=self._address.tenant)
         self._write_head(shown.status, headers, None if self._method == "HEAD" else body)
         self._connection.finish()
 
@@ -389,11 +379,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             path=self._path,
             status=self._status,
             milliseconds=round((time.perf_counter() - self._begun) * 1000, 1),
-            client=self._client(),
+            client=client_of(self._connection, self._headers, self._portal.settings.trusted_proxies),
             request_id=self._request_id,
+            socket_bytes=self._socket.passed if self._socket is not None else None,
         )
-
-    def _client(self) -> str:
-        address, trusted = remote_address(self._connection), self._portal.settings.trusted_proxies
-        forwarded_for = self._headers.get("X-Forwarded-For", "") if trusted else ""
-        return client_address(address, forwarded_for, trusted)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,9 +24,11 @@ from portal.errors import (
     NotFound,
     PortalError,
     StoreUnavailable,
+    UpstreamBusy,
     UpstreamUnavailable,
 )
 from portal.ops.metrics import Metrics
+from portal.outbound.pool import default_limits
 from portal.pauses import is_set_within
 from portal.sessions.live_logins import LiveLogins
 from portal.stores.model import Login
@@ -40,6 +43,8 @@ CHECK_SECONDS = 1.5
 _LEAST_AGE = 1.0
 """Seconds. Younger calls are not checked again."""
 _READ_AT_ONCE = 256
+_BUSY_SECONDS = 5
+"""Retry-After when a tenant has too many calls."""
 
 Cut = Callable[[PortalError], None]
 
@@ -48,12 +53,16 @@ Cut = Callable[[PortalError], None]
 class LiveCall:
     """A call in progress. `cut` ends it with an error, which is sent if no response has begun."""
 
-    login: Login
+    login: Login | None
+    """None: the API is called for everybody, without a login."""
+    tenant: str
     api: Api
     path: str
     """The path below the API's base URL, as it was sent."""
     began: float
     cut: Cut
+    client_registration: str | None = None
+    """The registration whose own access token the call has; None if it has none, or a user's."""
 
 
 class LiveCalls:
@@ -71,22 +80,49 @@ class LiveCalls:
         self._metrics = metrics
         self._monotonic = monotonic
         self._calls: set[LiveCall] = set()
+        self._without_login: Counter[str] = Counter()
+        """Calls without a login, by tenant."""
         self._allowed: dict[LiveCall, tuple[Tenant, int]] = {}
         """By which state of its tenant, and with which version of its login, a call was allowed last."""
         self._registry = registry
+        self.most_without_login = default_limits().per_destination // 2
+        """Calls of one tenant."""
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    def add(self, login: Login, api: Api, path: str, cut: Cut) -> LiveCall:
-        """Register an admitted call until `remove`."""
-        call = LiveCall(login, api, path, self._monotonic(), cut)
+    def add(
+        self,
+        login: Login | None,
+        api: Api,
+        path: str,
+        cut: Cut,
+        *,
+        tenant: str,
+        client_registration: str | None = None,
+    ) -> LiveCall:
+        """Register an admitted call until `remove`. Parameters: as the attributes of LiveCall.
+
+        Calls without a login get at most half of the connections that an API may have: who has no login must
+        not take those of who has one. Raises: UpstreamBusy.
+        """
+        if login is None:
+            if self._without_login[tenant] >= self.most_without_login:
+                raise UpstreamBusy("the tenant has too many calls without a login", retry_after=_BUSY_SECONDS)
+            self._without_login[tenant] += 1
+        call = LiveCall(login, tenant, api, path, self._monotonic(), cut, client_registration)
         self._calls.add(call)
         return call
 
     def remove(self, call: LiveCall) -> None:
         """Unregister a call that ended. Removing twice is allowed."""
-        self._calls.discard(call)
+        if call not in self._calls:
+            return
+        self._calls.remove(call)
+        if call.login is None:
+            self._without_login[call.tenant] -= 1
+            if not self._without_login[call.tenant]:
+                del self._without_login[call.tenant]
         self._allowed.pop(call, None)
 
     async def watch(self, stop: asyncio.Event) -> None:
@@ -107,14 +143,14 @@ class LiveCalls:
         async for call in in_slices(old):
             if error := self._error_of_tenant(call):
                 self._cut(call, error)
-        left = [call for call in old if call in self._calls]
+        left = [(call, call.login) for call in old if call in self._calls and call.login is not None]
         for start in range(0, len(left), _READ_AT_ONCE):
-            some = left[start : start + _READ_AT_ONCE]
-            tenants = [self._registry.get(call.login.tenant) for call in some]
+            some, logins = zip(*left[start : start + _READ_AT_ONCE], strict=True)
+            tenants = [self._registry.get(call.tenant) for call in some]
             versions = [
                 self._allowed_version(call, tenant) for call, tenant in zip(some, tenants, strict=True)
             ]
-            stored = await self._logins.recheck([call.login for call in some], accepted=versions)
+            stored = await self._logins.recheck(logins, accepted=versions)
             async for call, tenant, login in in_slices(zip(some, tenants, stored, strict=True)):
                 if login is None:
                     self._cut(call, LoginEndedDuringCall("the login ended or was replaced"))
@@ -132,19 +168,25 @@ class LiveCalls:
 
     def _error_of_tenant(self, call: LiveCall) -> PortalError | None:
         """Why the current tenant does not allow a call to continue; None if it does."""
-        tenant = self._registry.get(call.login.tenant)
+        tenant = self._registry.get(call.tenant)
         if tenant is None:
             return NotFound("the tenant was removed during the call")
-        if tenant.api is None or tenant.api.differs(call.api):
+        api = tenant.api_named(call.api.name)
+        if api is None or api.differs(call.api):
             return UpstreamUnavailable("the tenant's API changed during the call")
-        if self._allowed_version(call, tenant) is None and not self._logins.is_accepted(call.login):
+        used = call.client_registration
+        if used is not None and used != tenant.default_provider.registration:
+            return UpstreamUnavailable("the provider's registration changed during the call")
+        if call.login is None or self._allowed_version(call, tenant) is not None:
+            return None
+        if not self._logins.is_accepted(call.login):
             return LoginEndedDuringCall("the provider's registration or the access rules changed")
         return None
 
     def _error_of_path(self, call: LiveCall, tenant: Tenant, login: Login) -> PortalError | None:
         """Why the current path rules and claims do not allow a call to continue; None if they do."""
         try:
-            check_path_access(tenant, login, call.path)
+            check_path_access(tenant, login, call.path, api=call.api)
         except AccessDenied as error:
             return error
         return None
@@ -154,5 +196,5 @@ class LiveCalls:
             return
         self.remove(call)
         self._metrics.calls_cut.inc()
-        _log.info("call_cut", tenant=call.login.tenant, reason=error.detail)
+        _log.info("call_cut", tenant=call.tenant, reason=error.detail)
         call.cut(error)

@@ -1,21 +1,21 @@
-"""Access rules for paths of a tenant's API (`access.paths` of the tenant file)."""
+"""Access rules for paths of a tenant's APIs (`access.paths` of the tenant file)."""
 
 from __future__ import annotations
 
 from portal.access.paths import path_refusal
 from portal.errors import AccessDenied
 from portal.stores.model import Login
-from portal.tenancy.model import Tenant
+from portal.tenancy.model import Api, Tenant
 
 
-def check_path_access(tenant: Tenant, login: Login, path: str) -> None:
-    """Check that a user may call a path of the tenant's API.
+def check_path_access(tenant: Tenant, login: Login, path: str, *, api: Api) -> None:
+    """Check that a user may call a path of one of the tenant's APIs.
 
     Parameters: path, below the API's base URL, percent-encoded as it is sent.
     Raises: AccessDenied.
     """
     access = tenant.access.get(login.provider, ())
-    refusal = path_refusal(access, login.claims, path)
+    refusal = path_refusal(access, login.claims, path, api=api.name)
     if refusal is not None:
         found = f"{refusal.found}, for an account of {tenant.slug}/{login.provider}"
         raise AccessDenied(refusal.rule, found, explanation=_explanation(tenant, login))

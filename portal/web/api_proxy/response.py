@@ -8,10 +8,20 @@ from urllib.parse import urlencode
 
 from tornado import httputil
 
-from portal.errors import LoginRequired, PortalError, UpstreamUnavailable
+from portal.errors import (
+    LoginRequired,
+    OutboundFailed,
+    OutboundTimeout,
+    PortalError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+    WebSocketVersionUnsupported,
+)
+from portal.oidc.api_errors import ApiLoginRequired
 from portal.oidc.errors import RefreshRejected
 from portal.web.api_proxy.rules import RESPONSE_HEADERS
 from portal.web.problems import PROBLEM_HEADERS, problem
+from portal.web.step_up_errors import StepUpRequired
 
 _INVALID = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 """What a field value cannot contain (RFC 9110 5.5)."""
@@ -73,10 +83,25 @@ class ResponseHeaders(httputil.HTTPHeaders):
 def problem_response(error: PortalError, *, request_id: str, slug: str) -> tuple[ResponseHeaders, bytes]:
     """Return headers and body of an error. `login_url` is where a page can sign in again."""
     more: dict[str, object] = {}
-    if isinstance(error, LoginRequired | RefreshRejected):
+    if isinstance(error, ApiLoginRequired):
+        more["login_url"] = error.url_back_to(slug, f"/t/{slug}/")
+    elif isinstance(error, LoginRequired | RefreshRejected):
         more["login_url"] = f"/t/{slug}/login?{urlencode({'return_to': f'/t/{slug}/'})}"
+    elif isinstance(error, StepUpRequired):
+        more["login_url"] = error.url_back_to(f"/t/{slug}/")
     body = problem(error, request_id, **more).encode()
     headers = ResponseHeaders([*PROBLEM_HEADERS, ("Content-Length", str(len(body)))])
+    if isinstance(error, WebSocketVersionUnsupported):
+        headers["Sec-WebSocket-Version"] = "13"  # RFC 6455 4.4
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return headers, body
+
+
+def api_failure(error: Exception) -> Exception:
+    """Return the error of a call for the error that stopped the API's response; any other unchanged."""
+    if isinstance(error, OutboundTimeout):
+        return UpstreamTimeout(f"the API's response stopped: {error.detail}")
+    if isinstance(error, OutboundFailed):
+        return UpstreamUnavailable(f"the API's response broke off: {error.detail}")
+    return error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urljoin
@@ -12,6 +12,12 @@ from tornado.httputil import HTTPHeaders
 
 from portal.errors import RequestRefused
 from portal.outbound.dot_segments import decode_fully, has_dot_segment
+from portal.tenancy.api_headers import (
+    NOT_TO_API,
+    NOT_TO_API_PREFIXES,
+    goes_to_browser,
+    normalized_name,
+)
 
 _LONGEST_TARGET = 8000
 _PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:%\[\]|^]*)*")
@@ -23,106 +29,6 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9a-f]{2})|%(?:25)+(?:2[ef]|5c)", re.IGNORECASE
 _NEVER_DECODED = re.compile(r"[\x00-\x1f\x7f\\]|%u[0-9A-Fa-f]{4}")
 """Not allowed in a decoded path: control characters, backslashes and non-standard `%u` escapes."""
 _ENCODED_BREAK = re.compile(r"%0[0adAD]")
-
-_HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-_NOT_TO_API = _HOP_BY_HOP | {
-    "authorization",
-    "content-length",
-    "cookie",
-    "cookie2",
-    "expect",
-    "forwarded",
-    "host",
-    "origin",
-    "referer",
-    "x-real-ip",
-    "x-request-id",
-    "x-xsrftoken",
-    "x-csrftoken",
-    "dpop",
-    "true-client-ip",
-    "via",
-    "early-data",
-}
-_PORTAL_PREFIX = "x-portal-"
-"""Prefix of headers between the portal and its pages. An API can neither send nor receive them."""
-_NOT_TO_API_PREFIXES = (_PORTAL_PREFIX, "x-forwarded-", "sec-", "proxy-", "cf-", "x-original-", "x-rewrite-")
-_NOT_TO_BROWSER = _HOP_BY_HOP | {
-    "accept-ch",
-    "activate-storage-access",
-    "alt-svc",
-    "clear-site-data",
-    "content-security-policy",
-    "content-security-policy-report-only",
-    "critical-ch",
-    "cache-control",
-    "date",
-    "document-policy",
-    "dpop-nonce",
-    "expect-ct",
-    "location",
-    "content-location",
-    "expires",
-    "nel",
-    "observe-browsing-topics",
-    "origin-agent-cluster",
-    "origin-trial",
-    "permissions-policy",
-    "feature-policy",
-    "pragma",
-    "public-key-pins",
-    "referrer-policy",
-    "refresh",
-    "report-to",
-    "reporting-endpoints",
-    "server",
-    "service-worker-allowed",
-    "set-cookie",
-    "set-cookie2",
-    "set-login",
-    "sourcemap",
-    "speculation-rules",
-    "surrogate-control",
-    "strict-transport-security",
-    "timing-allow-origin",
-    "supports-loading-mode",
-    "use-as-dictionary",
-    "www-authenticate",
-    "x-content-type-options",
-    "x-dns-prefetch-control",
-    "x-frame-options",
-    "x-powered-by",
-    "x-lighttpd-send-file",
-    "x-request-id",
-    "x-sendfile",
-    "x-sourcemap",
-    "x-xss-protection",
-}
-_NOT_TO_BROWSER_PREFIXES = (
-    _PORTAL_PREFIX,
-    "access-control-",
-    "attribution-reporting-",
-    "cross-origin-",
-    "proxy-",
-    "sec-",
-    "secure-session-",
-    "shared-storage-",
-    "x-accel-",
-)
-_CACHE_CONTROL_SUFFIX = "-cache-control"
-"""Suffix of targeted cache-control headers, which take precedence over Cache-Control (RFC 9213)."""
 
 RESPONSE_HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
@@ -167,39 +73,59 @@ def browser_headers(headers: HTTPHeaders) -> list[tuple[str, str]]:
     return [
         (name, value)
         for name, value in headers.get_all()
-        if (known := _normalized_name(name)) not in _NOT_TO_API
-        and not known.startswith(_NOT_TO_API_PREFIXES)
+        if (known := normalized_name(name)) not in NOT_TO_API
+        and not known.startswith(NOT_TO_API_PREFIXES)
         and known not in dropped
     ]
 
 
+def additional_headers(headers: HTTPHeaders, names: Collection[str]) -> list[tuple[str, str]]:
+    """Return the browser's headers that one API gets in addition.
+
+    Parameters: names, `Api.request_headers`.
+    """
+    dropped = _listed_by_connection(headers.get_list("Connection"))
+    return [
+        (name, value)
+        for name, value in headers.get_all()
+        if (known := normalized_name(name)) in names and known not in dropped
+    ]
+
+
 def own_headers(
-    *, access_token: str, request_id: str, dpop_proof: str | None = None
+    *, access_token: str | None, request_id: str, dpop_proof: str | None = None
 ) -> list[tuple[str, str]]:
     """Return the portal's own headers, for the API.
 
     `dpop_proof` accompanies an access token that is bound to a key (RFC 9449 7.1).
     """
     own = [("X-Request-Id", request_id)]
+    if access_token is None:
+        return own
     if dpop_proof is None:
         return [("Authorization", f"Bearer {access_token}"), *own]
     return [("Authorization", f"DPoP {access_token}"), ("DPoP", dpop_proof), *own]
 
 
 def passed_headers(
-    headers: Iterable[tuple[str, str]], *, target: str, base_url: str, public_base: str
+    headers: Iterable[tuple[str, str]],
+    *,
+    target: str,
+    base_url: str,
+    public_base: str,
+    more: Collection[str] = (),
 ) -> list[tuple[str, str]]:
     """Return the API's harmless headers for the browser. The caller adds RESPONSE_HEADERS.
 
-    Parameters: target, the requested URL; public_base, the path of the API in the portal. A Location below
-    `base_url` is rewritten to `public_base`, any other is dropped.
+    Parameters: target, the requested URL; public_base, the path of the API in the portal; more, names of
+    `Api.response_headers`. A Location below `base_url` is rewritten to `public_base`, any other is dropped.
     """
     headers = list(headers)
     dropped: frozenset[str] = frozenset()
     passed, locations = [], []
     for name, value in headers:
         known = _short_name(name) if len(name) <= _SHORT_NAME else _name(name)
-        if known.is_passed:
+        if known.is_passed or (more and known.normalized in more):
             passed.append((name, value))
         elif known.normalized == "location":
             locations.append((name, value))
@@ -211,7 +137,7 @@ def passed_headers(
         if rewritten is not None:
             passed.append((name, rewritten))
     if dropped:
-        return [(name, value) for name, value in passed if _normalized_name(name) not in dropped]
+        return [(name, value) for name, value in passed if normalized_name(name) not in dropped]
     return passed
 
 
@@ -222,14 +148,8 @@ class _Name(NamedTuple):
 
 
 def _name(name: str) -> _Name:
-    known = _normalized_name(name)
-    is_passed = (
-        known not in _NOT_TO_BROWSER
-        and known != "location"
-        and not known.startswith(_NOT_TO_BROWSER_PREFIXES)
-        and not known.endswith(_CACHE_CONTROL_SUFFIX)
-    )
-    return _Name(known, is_passed)
+    known = normalized_name(name)
+    return _Name(known, goes_to_browser(known))
 
 
 _SHORT_NAME = 64
@@ -237,14 +157,9 @@ _SHORT_NAME = 64
 _short_name = lru_cache(1024)(_name)
 
 
-def _normalized_name(name: str) -> str:
-    """Normalize a name: many servers treat `X_Forwarded_For` as `X-Forwarded-For` (RFC 3875 4.1.18)."""
-    return name.lower().replace("_", "-").strip("-")
-
-
 def _listed_by_connection(values: Iterable[str]) -> frozenset[str]:
     """Names that Connection headers declare hop-by-hop (RFC 9110 7.6.1)."""
-    return frozenset(_normalized_name(name.strip()) for value in values for name in value.split(","))
+    return frozenset(normalized_name(name.strip()) for value in values for name in value.split(","))
 
 
 def _rewrite_location(target: str, value: str, base_url: str, public_base: str) -> str | None:

@@ -128,12 +128,16 @@ class ClientConnection(ABC):
         if self.received - self._body_since[1] >= _LEAST_BODY_PROGRESS:
             self._body_since = (self._time(), self.received)
 
+    def acknowledged(self) -> int:
+        """Bytes that have arrived at the client."""
+        return self.sent() - _unacknowledged(self.socket)
+
     def is_slow_reader(self, now: float) -> bool:
         """Whether the client has made too little progress reading. Call this every few seconds."""
         if not self.writing():
             self._progress_at = now
             return False
-        acknowledged = self.sent() - _unacknowledged(self.socket)
+        acknowledged = self.acknowledged()
         if abs(acknowledged - self._progress_bytes) >= LEAST_PROGRESS:
             self._progress_bytes = acknowledged
             self._progress_at = now

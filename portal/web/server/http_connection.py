@@ -29,6 +29,7 @@ from portal.web.server.lingering import LingeringConnections
 from portal.web.server.request_error import RequestError, reason_of
 from portal.web.server.request_fields import FieldsCache
 from portal.web.server.request_parser import RequestHead, RequestParser
+from portal.web.server.upgraded import UpgradedConnection
 
 _log = structlog.get_logger("portal.connections")
 
@@ -73,7 +74,7 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         self._parser = RequestParser(fields, limits.head_bytes)
         self._transport: asyncio.Transport | None = None
         self._exchange: HttpExchange | None = None
-        self._upgraded: asyncio.Protocol | None = None
+        self._is_upgraded = False
         self._closed = False
         self._paused = False
         self._in_a_row = 0
@@ -157,9 +158,6 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         if self._closed:
             return
         self.count_received(len(data))
-        if self._upgraded is not None:
-            self._upgraded.data_received(data)
-            return
         self._in_a_row += len(data)
         self._parser.receive(data)
         self._process()
@@ -167,29 +165,21 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
     def eof_received(self) -> bool | None:
         """Without an upgrade, a client that ends its direction has disconnected."""
         self.client_ended = True
-        if self._upgraded is not None:
-            return self._upgraded.eof_received()
         self.close()
         return None
 
     def connection_lost(self, error: Exception | None) -> None:
         self.client_ended = True
         self.close()
-        if self._upgraded is not None:
-            self._upgraded.connection_lost(error)
 
     def pause_writing(self) -> None:
         self._writable = self._loop.create_future()
-        if self._upgraded is not None:
-            self._upgraded.pause_writing()
 
     def resume_writing(self) -> None:
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
-        if self._upgraded is not None:
-            self._upgraded.resume_writing()
-        elif self._exchange is not None and self._exchange.is_finished:
+        if self._exchange is not None and self._exchange.is_finished:
             self.response_finished(self._exchange)
 
     # --- requests
@@ -210,7 +200,7 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
 
     def _control_reading(self) -> None:
         """Pause reading while enough is buffered, and let other connections go first after long reads."""
-        if self._transport is None or self._closed or self._upgraded is not None:
+        if self._transport is None or self._closed or self._is_upgraded:
             return
         gives_way = self._in_a_row > _MOST_IN_A_ROW
         if gives_way:
@@ -222,7 +212,7 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
             (self._transport.pause_reading if pauses else self._transport.resume_reading)()
 
     def _advance(self) -> None:
-        while self._waiting is None and self._parser.buffered and not self._closed and self._upgraded is None:
+        while self._waiting is None and self._parser.buffered and not self._closed and not self._is_upgraded:
             exchange = self._exchange
             if exchange is None:
                 head = self._parser.read_head()
@@ -249,7 +239,7 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
 
     def _head_delivered(self) -> None:
         exchange = self._exchange
-        if exchange is None or self._upgraded is not None:
+        if exchange is None or self._is_upgraded:
             return
         if self._parser.complete:
             self._complete(exchange)
@@ -376,20 +366,21 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
     @property
     def has_begun(self) -> bool:
         """Whether a request, or a part of a head that is not late, has arrived since the last response."""
-        if self._exchange is not None or self._upgraded is not None:
+        if self._exchange is not None or self._is_upgraded:
             return True
         if not self._has_head_begun or self.deadline is None:
             return self._parser.buffered > 0
         return self._loop.time() < self.deadline - self._limits.head_seconds + _STOP_SECONDS
 
-    def upgrade(self, protocol: asyncio.Protocol) -> asyncio.Transport:
+    def upgrade(self, protocol: asyncio.Protocol, memory: memoryview | None) -> asyncio.Transport:
         """See HttpExchange.upgrade."""
         exchange, transport = self._exchange, self._transport
         if exchange is None or transport is None or exchange.has_head or not self._parser.complete:
             raise RuntimeError("only a request without a body and without a response can be upgraded")
-        self._exchange, self._upgraded, self.deadline = None, protocol, None
-        transport.set_write_buffer_limits()
+        self._exchange, self._is_upgraded, self.deadline = None, True, None
+        transport.set_protocol(UpgradedConnection(self, protocol, memory))
         if self._paused:
+            self._paused = False
             transport.resume_reading()
         protocol.connection_made(transport)
         rest = self._parser.take_rest()

@@ -56,7 +56,7 @@ class ResponseStream(Protocol):
 
     def response_finished(self, exchange: HttpExchange) -> None: ...
 
-    def upgrade(self, protocol: asyncio.Protocol) -> asyncio.Transport: ...
+    def upgrade(self, protocol: asyncio.Protocol, memory: memoryview | None) -> asyncio.Transport: ...
 
 
 class HttpExchange(httputil.HTTPConnection):
@@ -114,13 +114,15 @@ class HttpExchange(httputil.HTTPConnection):
         """Close the connection when the response has been written."""
         self.close_after = True
 
-    def upgrade(self, protocol: asyncio.Protocol) -> asyncio.Transport:
+    def upgrade(self, protocol: asyncio.Protocol, memory: memoryview | None = None) -> asyncio.Transport:
         """Hand the connection to another protocol (RFC 9110 7.8), and return its transport.
 
         Call it before `write_headers`; the caller writes the response. Bytes that follow the request go to
-        `protocol.data_received`, after its `connection_made`. The connection still counts.
+        `protocol.data_received`, after its `connection_made`. The connection still counts. The protocol's
+        `pause_writing` is called whenever the kernel has not taken all bytes.
+        Parameters: memory, to read into; all connections of an event loop may share it. None: of its own.
         """
-        return self.stream.upgrade(protocol)
+        return self.stream.upgrade(protocol, memory)
 
     # --- the response
 

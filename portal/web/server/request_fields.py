@@ -126,10 +126,15 @@ class FieldsCache:
         found = self._parsed.get(block)
         if found is None:
             found = _read(block)
-            if len(block) <= _LARGEST_CACHED and found.known.get("Content-Length", "0") == "0":
+            if len(block) <= _LARGEST_CACHED and _may_come_again(found):
                 size = _MEMORY_PER_BYTE * len(block) + _MEMORY_PER_FIELD * block.count(b"\n")
                 self._parsed.put(block, found, size=size + _MEMORY_PER_BLOCK, owner="")
         return found
+
+
+def _may_come_again(fields: RequestFields) -> bool:
+    """Whether other requests may have the same fields: a body has its own length, a WebSocket its key."""
+    return fields.known.get("Content-Length", "0") == "0" and "Sec-Websocket-Key" not in fields.known
 
 
 def _without_cookie(block: bytes) -> tuple[bytes, str | None]:

@@ -14,6 +14,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, stream_request_body
 
 from portal.demo.api import ApiSettings, SampleApi
+from portal.demo.api_files import FilesHandler
 from portal.demo.api_handlers import (
     ApiHandler,
     CollectionHandler,
@@ -21,10 +22,11 @@ from portal.demo.api_handlers import (
     EchoHandler,
     NotFoundHandler,
     RecordHandler,
+    SecretsHandler,
     StreamHandler,
-    api_application,
-    api_routes,
 )
+from portal.demo.api_live import EventsHandler, LiveHandler
+from portal.demo.api_routes import api_application, api_routes
 from portal.demo.compact import b64
 from tests.kit.faulty.dpop import DpopNonceRequired, ProofRefused, ProofVerifier
 from tests.kit.faulty.endpoints import EndpointFault, EndpointFaults, FaultyHandler
@@ -47,9 +49,10 @@ class ReceivedCall:
 class FaultyApi(SampleApi):
     """A SampleApi with faults.
 
-    `calls` counts calls by endpoint (`collection`, `record`, `echo`, `stream`, `download`, `upload`,
-    `hostile`, `unknown`, `outside`), `received` keeps the last of them, `open_streams` is how many streams
-    and downloads are in progress, `refuse_next` is how many of the next calls get a 401, `proofs.nonce` is
+    `calls` counts calls by endpoint (`collection`, `record`, `echo`, `stream`, `download`, `events`, `live`,
+    `files`, `upload`, `hostile`, `unknown`, `outside`), `received` keeps the last of them, `open_streams` is
+    how many streams and downloads are in progress, `open_sockets` how many WebSockets are open,
+    `refuse_next` is how many of the next calls get a 401, `proofs.nonce` is
     the required nonce of DPoP proofs, and `faults["echo"] = EndpointFault(...)` makes an endpoint fail. With
     `hostile`, it serves the responses of `hostile_responses` below `/hostile/`.
     """
@@ -63,6 +66,7 @@ class FaultyApi(SampleApi):
         self.proofs = ProofVerifier(settings.clock)
         self.refuse_next = 0
         self.open_streams = 0
+        self.open_sockets = 0
 
     def application(self) -> Application:
         """The API as a Tornado application."""
@@ -162,6 +166,30 @@ class CountedDownloadHandler(DownloadHandler):
             await super().get()
 
 
+class CountedEventsHandler(EventsHandler):
+    """`/events`, counted while it is in progress."""
+
+    api: FaultyApi
+
+    async def get(self) -> None:
+        with self.api.streaming():
+            await super().get()
+
+
+class CountedLiveHandler(LiveHandler):
+    """`/live`, counted while it is open."""
+
+    api: FaultyApi
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        self.api.open_sockets += 1
+        super().open(*args, **kwargs)
+
+    def on_close(self) -> None:
+        self.api.open_sockets -= 1
+        super().on_close()
+
+
 class OutsideHandler(ApiHandler):
     """All paths outside the API's base path, which no request through the portal may reach."""
 
@@ -217,9 +245,13 @@ def _faulty(name: str, handler: type[ApiHandler]) -> type[ApiHandler]:
 _FAULTY: Mapping[type[ApiHandler], type[ApiHandler]] = {
     CollectionHandler: _faulty("collection", CollectionHandler),
     RecordHandler: _faulty("record", RecordHandler),
+    SecretsHandler: _faulty("secrets", SecretsHandler),
     EchoHandler: _faulty("echo", EchoHandler),
     StreamHandler: _faulty("stream", CountedStreamHandler),
     DownloadHandler: _faulty("download", CountedDownloadHandler),
+    EventsHandler: _faulty("events", CountedEventsHandler),
+    LiveHandler: _faulty("live", CountedLiveHandler),
+    FilesHandler: _faulty("files", FilesHandler),
     UploadHandler: _faulty("upload", UploadHandler),
     HostileHandler: _faulty("hostile", HostileHandler),
     NotFoundHandler: _faulty("unknown", NotFoundHandler),

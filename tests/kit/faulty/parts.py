@@ -14,12 +14,16 @@ from portal.clock import Clock, now
 from portal.demo.api import ApiSettings
 from portal.demo.provider_keys import new_key
 from portal.demo.provider_model import ClientRegistration, ProviderSettings, UserAccount
-from portal.demo.topology import ANY_PORTS, DevelopmentParts, development_parts
+from portal.demo.topology import DevelopmentParts, Ports, development_parts
 from tests.kit.faulty.api import FaultyApi
 from tests.kit.faulty.provider import FaultyProvider
 from tests.kit.faulty.provider_handlers import faulty_provider_application
 
 FaultyParts = DevelopmentParts[FaultyProvider, FaultyApi]
+
+
+ANY_PORTS = Ports(0, 0, 0, 0, 0, 0)
+"""Free ports."""
 
 
 @dataclass(frozen=True, slots=True)

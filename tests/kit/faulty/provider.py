@@ -61,10 +61,12 @@ class FaultyProvider(DevelopmentProvider):
     front-channel logout.
 
     `faults` configures faults, `requests` counts requests by endpoint (`discovery`, `jwks`,
-    `authorize`, `token`, `code`, `refresh`, `userinfo`, `revocation`, `par`, `end_session`, `sign_in`,
-    `consent`), `received` keeps the last of them, `automatic_user` names a user who is signed in without
-    pages, `proofs.nonce` is the required nonce of DPoP proofs, and `state.issued` lists all issued codes and
-    tokens. By client id: `client_keys` are key set URLs for signed requests and assertions,
+    `authorize`, `token`, `code`, `refresh`, `exchange`, `client`, `userinfo`, `revocation`, `par`,
+    `end_session`, `sign_in`, `consent`), `received` keeps the last of them, `automatic_user` names a user who
+    is signed in without pages, `automatic_acr` the `acr` of such sign-ins, `proofs.nonce` is the required
+    nonce of DPoP proofs, and `state.issued` lists all issued codes and tokens.
+
+    By client id: `client_keys` are key set URLs for signed requests and assertions,
     `assertion_audiences` the accepted audiences of assertions (`issuer`, `token_endpoint`, `endpoint`: the
     called endpoint; a client without an entry has a secret), and `frontchannel_logout_uris` the frames that
     are loaded when a session ends.
@@ -80,6 +82,7 @@ class FaultyProvider(DevelopmentProvider):
         self.requests: Counter[str] = Counter()
         self.received: deque[ReceivedRequest] = deque(maxlen=500)
         self.automatic_user: str | None = None
+        self.automatic_acr: str | None = None
         self.pushed: dict[str, PushedRequest] = {}
         self.proofs = ProofVerifier(settings.clock)
         self.assertions = AssertionVerifier()

@@ -58,6 +58,10 @@ class Faults:
     """Error code for all authorization codes; the code is not used up."""
     refresh_error: str | None = None
     """Error code for all refresh tokens, such as `invalid_grant`; the token is not used up."""
+    exchange_error: str | None = None
+    """Error code for all token exchanges."""
+    ignores_apis: bool = False
+    """Issue access tokens for the first API of a grant, whichever API a request names, as Auth0 does."""
     mutate_token_response: Callable[[JsonObject], None] | None = None
     mutate_userinfo: Callable[[JsonObject], None] | None = None
 

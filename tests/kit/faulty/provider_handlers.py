@@ -19,6 +19,7 @@ from portal.demo.provider_endpoints import (
 )
 from portal.demo.provider_logout import EndSessionHandler, LogoutRequest
 from portal.demo.provider_model import (
+    TOKEN_EXCHANGE,
     AuthorizationRequest,
     BrowserSession,
     ClientRegistration,
@@ -37,6 +38,7 @@ from portal.demo.provider_pages import (
     with_response,
 )
 from portal.demo.provider_routes import PROVIDER_ROUTES, provider_application
+from portal.demo.provider_second_factor import SecondFactorHandler
 from tests.kit.faulty.assertions import ASSERTION_TYPE
 from tests.kit.faulty.dpop import DpopNonceRequired, ProofRefused
 from tests.kit.faulty.endpoints import EndpointFault, FaultyHandler
@@ -45,6 +47,13 @@ from tests.kit.faulty.requests import PUSHED_SECONDS, push, unwrapped
 from tests.kit.faulty.responses import FORM_SCRIPT, form_page, frames_page, is_form, response_parameters
 
 _FORM_SCRIPT_PATH = "/form-post.js"
+_GRANTS = {
+    "authorization_code": ("code",),
+    "refresh_token": ("refresh",),
+    TOKEN_EXCHANGE: ("exchange",),
+    "client_credentials": ("client",),
+}
+"""The names under which token requests are counted, by their grant."""
 
 
 class FaultyProviderHandler(FaultyHandler, ProviderHandler):
@@ -62,7 +71,7 @@ class FaultyProviderHandler(FaultyHandler, ProviderHandler):
         if self.endpoint != "token":
             return ()
         kind = self.get_body_argument("grant_type", "")
-        return {"authorization_code": ("code",), "refresh_token": ("refresh",)}.get(kind, ())
+        return _GRANTS.get(kind, ())
 
 
 class AuthenticatingHandler(ClientHandler):
@@ -120,6 +129,26 @@ class FaultyTokenHandler(AuthenticatingHandler, TokenHandler):
         if error := self.provider.faults.refresh_error:
             raise ProtocolError(error, "A test configured this error.")
         return super().refresh(client)
+
+    def exchange_token(self, client: ClientRegistration) -> JsonObject:
+        if error := self.provider.faults.exchange_error:
+            raise ProtocolError(error, "A test configured this error.")
+        return self._issued(super().exchange_token(client))
+
+    def issue_to_client(self, client: ClientRegistration) -> JsonObject:
+        return self._issued(super().issue_to_client(client))
+
+    def _target(self, client: ClientRegistration, grant: Grant) -> tuple[str, ...]:
+        if self.provider.faults.ignores_apis:
+            return grant.audiences[:1]
+        return super()._target(client, grant)
+
+    def _issued(self, document: JsonObject) -> JsonObject:
+        """Record an access token for an API, and apply the fault of token responses."""
+        self.provider.state.issued.append(str(document["access_token"]))
+        if self.provider.faults.mutate_token_response is not None:
+            self.provider.faults.mutate_token_response(document)
+        return document
 
     def tokens(
         self, client: ClientRegistration, grant: Grant, scope: tuple[str, ...], *, nonce: str | None
@@ -279,6 +308,7 @@ class FaultyAuthorizeHandler(FaultyPageHandler, AuthorizeHandler):
         user = provider.settings.user(provider.automatic_user or "")
         if user is not None:
             session = provider.state.sign_in(user, previous=session)
+            session.acr = provider.automatic_acr or session.acr
             self.start_session(session)
             interaction.signed_in = True
             if "consent" not in interaction.request.prompt:
@@ -292,6 +322,10 @@ class FaultySignInHandler(FaultyPageHandler, SignInHandler):
 
 class FaultyConsentHandler(FaultyPageHandler, ConsentHandler):
     """`/consent/{interaction}`."""
+
+
+class FaultySecondFactorHandler(FaultyPageHandler, SecondFactorHandler):
+    """`/second-factor/{interaction}`."""
 
 
 class FrontchannelHandler(EndSessionHandler):
@@ -315,6 +349,7 @@ _ENDPOINTS: Mapping[str, tuple[str, type[ProviderHandler] | None]] = {
     "/jwks": ("jwks", None),
     "/authorize": ("authorize", FaultyAuthorizeHandler),
     "/sign-in/([A-Za-z0-9_-]+)": ("sign_in", FaultySignInHandler),
+    "/second-factor/([A-Za-z0-9_-]+)": ("second_factor", FaultySecondFactorHandler),
     "/consent/([A-Za-z0-9_-]+)": ("consent", FaultyConsentHandler),
     "/token": ("token", FaultyTokenHandler),
     "/revoke": ("revocation", FaultyRevocationHandler),

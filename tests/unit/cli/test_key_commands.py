@@ -184,6 +184,12 @@ def test_show_prints_the_refresh_token_grant_only_where_it_is_requested(
     assert metadata["scope"] == " ".join(scopes.strip("[]").split(", "))
 
 
+def test_show_prints_the_scopes_of_a_step_up_too(acme: Run) -> None:
+    text = "name: Acme\nissuer: https://a.example\nclient: {id: x, auth: none}\n"
+    write("tenants/acme.yaml", text + "scopes: [openid, a]\nstep_up_scopes: [b]\n")
+    assert json.loads(acme("key", "show", "acme", "--json").out)["scope"] == "openid a b"
+
+
 @pytest.mark.parametrize("file", ["ACME", "TWO", "CLIENT_KEY"])
 def test_every_url_that_show_prints_is_served_by_the_portal(acme: Run, file: str) -> None:
     from tornado.routing import PathMatches

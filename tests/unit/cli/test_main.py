@@ -327,19 +327,26 @@ def test_serve_passes_the_settings_and_returns_the_exit_code(
     ]
 
 
-def test_demo_passes_folder_and_address(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_passes_its_options(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import portal.demo.run
 
     ran = []
 
-    def run_demo(data: Path | None, listen: str) -> int:
-        ran.append((data, listen))
+    def run_demo(
+        data: Path | None, listen: str, *, public_url: str | None = None, front_end: str | None = None
+    ) -> int:
+        ran.append((data, listen, public_url, front_end))
         return 0
 
     monkeypatch.setattr(portal.demo.run, "run_demo", run_demo)
     assert run("demo").code == 0
     assert run("demo", "--data", "d", "--listen", "127.0.0.1:1").code == 0
-    assert ran == [(None, "127.0.0.1:8080"), (Path("d"), "127.0.0.1:1")]
+    assert run("demo", "--public-url", "http://localhost:9", "--front-end", "dist").code == 0
+    assert ran == [
+        (None, "127.0.0.1:8080", None, None),
+        (Path("d"), "127.0.0.1:1", None, None),
+        (None, "127.0.0.1:8080", "http://localhost:9", "dist"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,10 @@ from tests.unit.config.schema_keys import ANY_NAME, ENTRY, Key, keys_of
 from tests.unit.outbound.certificates import issue
 
 ROOT = Path(portal.__file__).parent
-MAKERS = ("config", "demo", "tenancy/schema", "tenancy/checks", "tenancy/loading.py")
+MAKERS = (
+    *("config", "demo", "tenancy/schema", "tenancy/checks"),
+    *("tenancy/loading.py", "tenancy/api_loading.py"),
+)
 """Modules whose reads do not count: they make or check a field, or are not part of `portal serve`."""
 
 DIRECTORY = "72f988bf-86f1-41af-91ab-2d7cd011db47"
@@ -46,13 +49,17 @@ BASES: dict[type[BaseModel], dict[str, Any]] = {
 """The smallest file of each kind."""
 SMALLEST: dict[str, dict[str, Any]] = {
     "api": {"base_url": "https://api.acme.example"},
+    "apis.*": {"base_url": "https://api.acme.example"},
     "access": {"require": [RULE]},
     "access.require[]": RULE,
     "access.paths[]": {"path": "/orders/", "require": [RULE]},
     "access.paths[].require[]": RULE,
     "admins[]": RULE,
+    "links[]": {"title": "Wiki", "url": "/wiki"},
     "operators[]": {"tenant": "acme", **RULE},
     "id_token_encryption": {"alg": "RSA-OAEP"},
+    "front_end": {"directory": "app"},
+    "front_ends.*": {"path": "/desk", "directory": "dist"},
 }
 """The smallest mapping at a key, where that is not an empty one."""
 
@@ -80,6 +87,8 @@ _SIGNING = Case(
     }
 )
 _SECRET = Case(beside={"client": {"secret": {"value": "s3cret", "expires_at": "2030-01-01"}}})
+_WITH_AUDIENCE = {"base_url": "https://api.acme.example", "audience": "billing"}
+_OF_A_HOST = Case(beside={"hosts": ["portal.acme.example"]})
 _INSTEAD_OF_PRESENT = Case(without=("present",))
 CASES: dict[str, Case] = {
     "preset": Case(values=("google", "zitadel")),
@@ -106,9 +115,14 @@ CASES: dict[str, Case] = {
     **{f"client.signed_secret.{key}": _SIGNING for key in ("issuer", "key_id", "expires_at")},
     "client.signed_secret.private_key": replace(_SIGNING, values=("file:same-key.pem",)),
     "tls.ca": Case(values=("file:authority.pem",)),
-    "api.tls.ca": Case(values=("file:authority.pem",)),
-    "api.example_paths": Case(values=(["/orders"],)),
-    "api.mtls": Case(beside=_CERTIFIED),
+    **{f"{api}.tls.ca": Case(values=("file:authority.pem",)) for api in ("api", "apis.*")},
+    **{f"{api}.example_paths": Case(values=(["/orders"],)) for api in ("api", "apis.*")},
+    **{f"{api}.mtls": Case(beside=_CERTIFIED) for api in ("api", "apis.*")},
+    "api.token": Case(beside={"api": _WITH_AUDIENCE}),
+    "apis.*.token": Case(beside={"apis": {"second": _WITH_AUDIENCE}}),
+    "access.paths[].api": Case(
+        beside={"apis": {"second": {"base_url": "https://api.acme.example"}}}, values=("second",)
+    ),
     "userinfo_algs": Case(beside={"userinfo": True}),
     "tenant_ids": Case(
         beside={
@@ -139,6 +153,12 @@ CASES: dict[str, Case] = {
     "trusted_proxies": Case(values=(["10.0.0.0/24"],)),
     "events.retention": Case(values=("30d",)),
     "domains.nameservers": Case(values=(["9.9.9.9"],)),
+    **{f"front_end.{key}": _OF_A_HOST for key in ("directory", "source_maps")},
+    "front_end.csp": replace(_OF_A_HOST, values=({"img-src": ["data:"]},)),
+    "front_ends.*.path": Case(values=("/other",)),
+    "front_ends.*.url": Case(without=("directory",), values=("http://localhost:5173",)),
+    "front_ends.*.home": Case(values=("/desk/{tenant}/",)),
+    "front_ends.*.csp": Case(values=({"img-src": ["data:"]},)),
     "product.logo": Case(values=("logo.svg",)),
     "product.color": Case(values=("#1f6feb",)),
     "product.support_url": Case(values=("https://help.acme.example/",)),

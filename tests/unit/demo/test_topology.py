@@ -20,7 +20,6 @@ from portal.demo.provider_keys import load_or_create_key
 from portal.demo.provider_model import Grant, ProviderSettings
 from portal.demo.provider_routes import provider_application
 from portal.demo.topology import (
-    ANY_PORTS,
     HOST,
     AnyParts,
     DemoPartMaker,
@@ -30,6 +29,7 @@ from portal.demo.topology import (
 )
 from portal.errors import ConfigurationError, StartupError
 from portal.tenancy.checks.files import check_files
+from tests.kit.faulty.parts import ANY_PORTS
 
 
 class QuickPartMaker(DemoPartMaker):

@@ -34,6 +34,7 @@ FIELDS = {
     "token_response._TOKEN": ("access_token, refresh_token", "RFC 6749 A.12 and A.17: 1*VSCHAR", "VSCHAR"),
     "provider_errors._CODE": ("error", "RFC 6749 A.7: 1*NQSCHAR", "NQSCHAR"),
     "dpop._NONCE": ("nonce of DPoP", "RFC 9449 8.1: 1*NQCHAR", "NQCHAR"),
+    "step_up._VALUE": ("a value of acr_values or scope", "RFC 6749 A.4: scope-token, 1*NQCHAR", "NQCHAR"),
     "request_protection._REQUEST_URI": ("request_uri", "RFC 9126 2.2: a URI", "URI"),
 }
 """Patterns of protocol fields, with the characters that the RFC allows."""
@@ -53,6 +54,7 @@ OTHERS = {
     "json_reading._SURROGATE_ESCAPE": "finds escapes that may be unpaired surrogates",
     "certificate_key.PEM_CERTIFICATE": "removes certificates from a file",
     "provider_errors._PERHAPS_A_SECRET": "redacts logs",
+    "provider_errors._BY_THE_USER": "tells a cancelled sign-in from a refused one",
     "form_encoding._UNRESERVED": "finds values that need no encoding (RFC 3986 2.3)",
     "quoting._PLAIN": "values that a message shows without quotes",
     "quoting._PERHAPS_A_TOKEN": "redacts messages",

@@ -227,3 +227,10 @@ def test_the_repr_of_a_request_has_no_state_nonce_or_hint() -> None:
     made = request(prompt="none", id_token_hint=Secret("hint-hint"))
     for hidden in (made.state, made.nonce, made.code_verifier.reveal(), "hint-hint"):
         assert hidden not in repr(made)
+
+
+def test_the_language_of_the_user_is_sent_where_the_registration_has_none() -> None:
+    assert parameters(request(ui_locales="de").url)["ui_locales"] == ["de"]
+    assert "ui_locales" not in parameters(request().url)
+    fixed = registration(authorize_params=(("ui_locales", "fr en"),))
+    assert parameters(request(fixed, ui_locales="de").url)["ui_locales"] == ["fr en"]

@@ -184,6 +184,31 @@ def test_auth_time_is_required_and_checked_when_max_age_was_sent() -> None:
         assert rejection.value.rule == rule
 
 
+def test_the_end_of_the_providers_session_is_a_time_in_the_future() -> None:
+    assert at_login(signed(login_claims(session_expiry=NOW + 1)))["session_expiry"] == NOW + 1
+    for value, rule in [
+        (NOW, "session_expiry_past"),
+        (0, "session_expiry_past"),
+        ("soon", "session_expiry"),
+        (True, "session_expiry"),
+        (None, "session_expiry"),
+        (-1, "session_expiry"),
+        (NOW * 1000, "session_expiry"),
+        ([NOW + 1], "session_expiry"),
+    ]:
+        with pytest.raises(IdTokenRejected) as rejection:
+            at_login(signed({**login_claims(), "session_expiry": value}))
+        assert rejection.value.rule == rule, value
+
+
+def test_a_refresh_may_state_an_end_that_has_passed_but_no_other_kind_of_value() -> None:
+    claims = {name: value for name, value in login_claims().items() if name != "nonce"}
+    assert at_refresh(signed({**claims, "session_expiry": NOW - 5}), None)["session_expiry"] == NOW - 5
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_refresh(signed({**claims, "session_expiry": "soon"}), None)
+    assert rejection.value.rule == "session_expiry"
+
+
 def test_max_age_of_zero_is_checked_too() -> None:
     with pytest.raises(IdTokenRejected) as rejection:
         at_login(signed(login_claims(auth_time=NOW - 61)), max_age=0)

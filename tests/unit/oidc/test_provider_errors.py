@@ -32,6 +32,31 @@ def test_each_error_has_a_page_that_says_what_to_do(error: str, status: int, wor
     assert len(page.advice) > 40
 
 
+@pytest.mark.parametrize(
+    ("error", "description", "cancelled"),
+    [
+        ("access_denied", None, True),
+        ("access_denied", " ", True),
+        ("access_denied", "The user denied access.", True),
+        ("access_denied", "The User said no", True),
+        ("access_denied", "AADSTS65004: User declined to consent to access the app.", True),
+        ("access_denied", "User did not authorize the request", True),
+        ("access_denied", "The resource owner or authorization server denied the request.", True),
+        ("access_denied", "User is not assigned to the client application.", False),
+        ("access_denied", "The user is denied access by a policy.", False),
+        ("access_denied", "Policy evaluation failed for this request", False),
+        ("user_cancelled_login", "The user closed the window", True),
+        ("user_cancelled_authorize", None, True),
+        ("server_error", "The user cancelled", False),
+        ("login_required", None, False),
+    ],
+)
+def test_a_cancelled_sign_in_differs_from_a_refused_one(
+    error: str, description: str | None, cancelled: bool
+) -> None:
+    assert denial(error, description).cancelled is cancelled
+
+
 @pytest.mark.parametrize("value", ["", "x" * 129, 'a"b', "a\\b", "a\nb", "ä", None, 5, ["a"]])
 def test_an_invalid_error_code_is_never_logged(value: object) -> None:
     assert error_code(value) == "unknown_error"

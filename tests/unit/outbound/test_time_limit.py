@@ -37,7 +37,7 @@ async def test_a_limit_that_is_stopped_or_closed_is_not_reached() -> None:
     assert not reached
 
 
-@pytest.mark.parametrize(("first", "then"), [(0.02, 0.1), (0.1, 0.02)])
+@pytest.mark.parametrize(("first", "then"), [(0.02, 0.1), (3.0, 0.02)])
 @pytest.mark.gen_test
 async def test_the_last_limit_counts(first: float, then: float) -> None:
     reached = asyncio.Event()
@@ -49,7 +49,7 @@ async def test_the_last_limit_counts(first: float, then: float) -> None:
     limit.start(then)
     await asyncio.wait_for(reached.wait(), 5)
     assert then <= loop.time() - began + 0.001
-    assert loop.time() - began < then + 0.06
+    assert loop.time() - began < 2.0
 
 
 @pytest.mark.gen_test

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.interaction import Interaction
+from portal.oidc.step_up import StepUp
 from portal.secret import Secret
 from portal.sessions.attempts import OpenAttempt
 from tests.kit.samples import START, sample_provider
@@ -13,6 +16,9 @@ from tests.kit.samples import START, sample_provider
 SILENT = (True, Interaction(START))
 SELECTION = (False, Interaction(START, select_account=True))
 PLAIN = (False, Interaction(START))
+STEP_UP = StepUp(("mfa",), 5, ("delete:orders",))
+SILENT_STEP_UP = (True, Interaction(START, step_up=STEP_UP))
+SELECTION_STEP_UP = (False, Interaction(START, select_account=True, step_up=STEP_UP))
 EARLIER_VERSION = (False, None)
 INTERACTIVE = AuthorizationOptions(login_hint="ada", interactive=True)
 WITHOUT_SELECTION = AuthorizationOptions(login_hint="ada", interactive=True, select_account=False)
@@ -28,6 +34,13 @@ WITHOUT_SELECTION = AuthorizationOptions(login_hint="ada", interactive=True, sel
         (SELECTION, "login_required", None),
         (PLAIN, "invalid_request", None),
         (PLAIN, "login_required", None),
+        (SILENT_STEP_UP, "login_required", replace(INTERACTIVE, step_up=STEP_UP)),
+        (SELECTION_STEP_UP, "access_denied", None),
+        (
+            SELECTION_STEP_UP,
+            "unmet_authentication_requirements",
+            replace(WITHOUT_SELECTION, step_up=STEP_UP),
+        ),
         (EARLIER_VERSION, "invalid_request", None),
     ],
 )

@@ -82,6 +82,21 @@ async def test_a_logout_revokes_the_refresh_token_and_redirects_to_the_provider(
 
 
 @pytest.mark.gen_test
+async def test_of_two_sign_outs_at_the_same_time_one_is_reported(tmp_path: Path) -> None:
+    ended: list[str] = []
+    async with logging_out(tmp_path, sample_provider()) as (service, _, _):
+        for _ in range(2):
+            await service.end_login(
+                sample_session(),
+                "acme",
+                signed_out_url=lambda tenant: SIGNED_OUT,
+                binding="b" * 43,
+                ended=lambda login: ended.append(login.tenant),
+            )
+    assert ended == ["acme"]
+
+
+@pytest.mark.gen_test
 async def test_without_a_refresh_token_a_logout_revokes_the_access_token(tmp_path: Path) -> None:
     async with logging_out(tmp_path, sample_provider(), refresh_token=None) as (service, party, _):
         await end(service)

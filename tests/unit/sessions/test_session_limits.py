@@ -145,3 +145,46 @@ async def test_a_login_that_is_not_used_ends_while_its_session_is_used(tmp_path:
             s.scene.clock.advance(100)
             assert await s.request(tenant=None) is not None
         assert await s.login() is None
+
+
+@pytest.mark.gen_test
+async def test_reading_a_session_extends_nothing(tmp_path: Path) -> None:
+    async with signed_in(tmp_path, idle=1_000, of_login=Limits(500, 43_200)) as made:
+        made.scene.clock.advance(400)
+        found = await made.service.open_session(made.cookie.value, "acme", extend=False)
+        assert found is not None
+        assert found.login is not None
+        made.scene.clock.advance(101)
+        read = await made.service.open_session(made.cookie.value, "acme", extend=False)
+        assert read is not None
+        assert read.login is None
+
+
+@pytest.mark.gen_test
+async def test_extending_on_request_survives_a_refresh_at_the_same_time(tmp_path: Path) -> None:
+    async with signed_in(tmp_path, idle=1_000, of_login=Limits(500, 43_200)) as made:
+        made.scene.clock.advance(400)
+        found = await made.service.open_session(made.cookie.value, "acme", extend=False)
+        assert found is not None
+        login = found.login
+        assert login is not None
+        refreshed = replace(login, tokens="of a refresh", version=login.version + 1)
+        assert await made.scene.working.swap_login(refreshed, expected_version=login.version)
+        session, (extended,) = await made.service.extend(found.session, [login])
+        assert session.idle_expires_at == START + 1_400
+        assert (extended.tokens, extended.expires_at) == ("of a refresh", START + 900)
+        _, stored = await made.scene.working.read((), (login.id,), now=made.scene.clock())
+        assert stored[login.id] == extended
+        again, _ = await made.service.extend(session, [extended])
+        assert again is session, "nothing is written that adds less than a second"
+
+
+@pytest.mark.gen_test
+async def test_a_login_that_has_ended_is_not_extended(tmp_path: Path) -> None:
+    async with signed_in(tmp_path, idle=1_000, of_login=Limits(500, 43_200)) as made:
+        made.scene.clock.advance(400)
+        found = await made.service.open_session(made.cookie.value, "acme", extend=False)
+        assert found is not None
+        assert found.login is not None
+        await made.scene.working.delete_login(found.session.id, "acme")
+        assert (await made.service.extend(found.session, [found.login]))[1] == []

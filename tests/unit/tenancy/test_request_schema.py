@@ -111,3 +111,16 @@ def test_more_than_fifty_claims_are_too_many(tmp_path: Path) -> None:
     many = ", ".join(f"c{number}: {{}}" for number in range(51))
     (found,) = problems(tmp_path, ACME + f"requested_claims: {{userinfo: {{{many}}}}}\n")
     assert "requests more than 50 claims" in found
+
+
+def test_the_scopes_of_a_step_up_are_further_ones(tmp_path: Path) -> None:
+    text = "scopes: [openid, a]\nstep_up_scopes: [delete:orders, b, b]\n"
+    provider = tenant(tmp_path, ACME + text).default_provider
+    assert provider.scopes == ("openid", "a")
+    assert provider.step_up_scopes == ("delete:orders", "b")
+    (problem,) = problems(tmp_path, ACME + "scopes: [openid, a]\nstep_up_scopes: [a]\n")
+    assert problem.endswith('step_up_scopes has "a", which every sign-in requests; remove it')
+    (problem,) = problems(tmp_path, ACME + "step_up_scopes: [profile]\n")
+    assert "every sign-in requests" in problem
+    (problem,) = problems(tmp_path, ACME + 'step_up_scopes: ["a b"]\n')
+    assert "one scope, without spaces or quotes" in problem

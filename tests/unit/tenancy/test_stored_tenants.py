@@ -229,3 +229,12 @@ def test_A4_processes_give_a_client_to_the_same_tenant_whenever_they_look(tmp_pa
             assert "evil" not in slugs(served.registry), (first, last)
             [refused] = messages(served.registry)["evil.revision-1"]
             assert "already belongs to the tenant victim" in refused
+
+
+def test_only_a_file_shares_an_e_mail_domain_with_other_tenants() -> None:
+    shared = PUBLIC.format(name="Acme") + "shared_email_domains: [group.example]\n"
+    with pytest.raises(ConfigurationError) as caught:
+        stored("acme", shared)
+    (problem,) = caught.value.problems
+    assert "only the operator can set this, in a tenant file" in problem.message
+    assert stored("acme", PUBLIC.format(name="Acme") + "shared_email_domains: []\nlisted: false\n").loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from portal.oidc.jose.algorithms import SUPPORTED
 from portal.oidc.provider import ClientAuth, Endpoints, Provider
 from portal.secret import Secret
 from portal.tenancy.loading import read_tenant, slug_of
-from portal.tenancy.model import Api, Branding, ClaimNames, SessionLimits
+from portal.tenancy.model import Api, Branding, ClaimNames, Link, SessionLimits
 from portal.tenancy.schema.provider import ProviderFile
 from tests.unit.tenancy.files import ACME, ENVIRON, problems, tenant, write
 
@@ -49,7 +50,8 @@ api:
 hosts: [Portal.Acme.example]
 email_domains: [acme.example, ACME.example]
 branding: {color: "#FA0"}
-claims: {name: nickname, email: mail, roles: "https://acme.example/roles", show: [sub, org]}
+claims:
+  {name: nickname, email: mail, roles: "https://acme.example/roles", show: [sub, org], page: [org, team, org]}
 session: {idle: 90s, absolute: 12h}
 """
 
@@ -87,13 +89,25 @@ def test_every_key_of_a_tenant_file_is_in_the_tenant(tmp_path: Path) -> None:
         refresh_tokens=False,
     )
     assert made.api == Api(
-        "https://api.acme.example/v1", ("/orders", "/orders?limit=5"), timeout=10.0, idle_timeout=300.0
+        "https://api.acme.example/v1",
+        example_paths=("/orders", "/orders?limit=5"),
+        timeout=10.0,
+        idle_timeout=300.0,
     )
     assert made.hosts == ("portal.acme.example",)
     assert made.email_domains == ("acme.example",)
     assert made.branding == Branding("#ffaa00")
-    assert made.claims == ClaimNames("nickname", "mail", "https://acme.example/roles", ("sub", "org"))
+    assert made.claims == ClaimNames(
+        "nickname", "mail", "https://acme.example/roles", ("sub", "org"), ("org", "team")
+    )
     assert made.session == SessionLimits(90.0, 43200.0)
+
+
+@pytest.mark.parametrize("name", ["nonce", "sid", "session_expiry", "at_hash"])
+def test_pages_are_given_no_claim_about_the_token(tmp_path: Path, name: str) -> None:
+    (found,) = problems(tmp_path, ACME + f"claims: {{page: [email, {name}]}}\n")
+    assert found.startswith("acme.yaml:6:24: claims.page")
+    assert "is about the token, not about the user" in found
 
 
 def test_everything_but_name_provider_and_client_has_a_default(tmp_path: Path) -> None:
@@ -222,3 +236,49 @@ def test_any_values_give_a_tenant_or_problems(tmp_path: Path, values: dict[str, 
 
     for problem in problems(tmp_path, json.dumps(values)):
         assert problem.startswith("acme.yaml:")
+
+
+LINKS = """\
+home_url: /desk/acme/
+links:
+  - {title: Wiki, url: "https://wiki.acme.example/start?x=1#top", description: What we know.}
+  - {title: Orders, url: /orders}
+"""
+
+
+def test_applications_of_a_tenant_are_links(tmp_path: Path) -> None:
+    made = tenant(tmp_path, ACME + LINKS)
+    assert made.home_url == "/desk/acme/"
+    assert made.links == (
+        Link("Wiki", "https://wiki.acme.example/start?x=1#top", "What we know."),
+        Link("Orders", "/orders"),
+    )
+    assert tenant(tmp_path, ACME).home_url is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://wiki.acme.example/", "javascript:alert(1)", "data:text/html,x", "//evil.example/", "wiki"),
+        *(
+            "https://user@evil.example/",
+            "https:///x",
+            "https://a b/",
+            "/a b",
+            "/\\\\evil",
+            "https://ex\u00e4.de/",
+        ),
+        *("https://", "ftp://a.example", "/x\\ty", "", "HTTPS:evil.example"),
+    ],
+)
+def test_a_link_is_https_or_a_path_of_the_portal(tmp_path: Path, url: str) -> None:
+    for text in (f"home_url: {json.dumps(url)}\n", f"links: [{{title: x, url: {json.dumps(url)}}}]\n"):
+        (problem,) = problems(tmp_path, ACME + text)
+        assert "https URL, or a path of the portal" in problem or "visible characters" in problem
+
+
+def test_a_tenant_has_at_most_twenty_links(tmp_path: Path) -> None:
+    links = [{"title": str(number), "url": "/x"} for number in range(21)]
+    assert tenant(tmp_path, f"{ACME}links: {json.dumps(links[:20])}\n").links[19].title == "19"
+    (problem,) = problems(tmp_path, f"{ACME}links: {json.dumps(links)}\n")
+    assert "20" in problem

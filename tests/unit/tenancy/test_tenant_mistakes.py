@@ -54,10 +54,6 @@ def added(text: str) -> str:
             "acme.yaml:6:57: api.idle_timeout must be between 1s and 1h",
         ),
         (
-            added("apis: {}\n"),
-            "acme.yaml:6:1: several APIs are not available yet; write one as api",
-        ),
-        (
             ACME.replace("name: Acme Corporation\n", ""),
             'acme.yaml:1:1: this file lacks the key "name": the organisation\'s name, as shown to users',
         ),

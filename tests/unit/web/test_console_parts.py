@@ -7,10 +7,10 @@ import pytest
 from portal.admin.actors import Actor, ActorType
 from portal.admin.content import text_difference
 from portal.admin.viewers import BoundSetupLink, Viewer
-from portal.web.admin.browser_name import browser_name
 from portal.web.admin.diff import DiffLine, diff_lines
 from portal.web.admin.navigation import pages_of
 from portal.web.admin.revisions import revision_number
+from portal.web.browser_name import browser_name
 from portal.web.client_address import client_network
 
 OPERATOR = Viewer(Actor(ActorType.OPERATOR))

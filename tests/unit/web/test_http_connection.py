@@ -712,6 +712,37 @@ async def test_an_upgraded_connection_is_read_on_after_many_early_bytes() -> Non
 
 
 @pytest.mark.gen_test
+async def test_an_upgraded_connection_is_read_in_small_pieces_and_reports_back_pressure() -> None:
+    memory, calls = memoryview(bytearray(1000)), list[str]()
+
+    class Protocol(_Upper):
+        def data_received(self, data: bytes) -> None:
+            assert len(data) <= len(memory)
+            super().data_received(data)
+
+        def pause_writing(self) -> None:
+            calls.append("pause")
+
+        def resume_writing(self) -> None:
+            calls.append("resume")
+
+    def upgrade(request: Request) -> None:
+        request.exchange.upgrade(Protocol(), memory)
+
+    async with serving(on_head=upgrade) as served, asking(served, GET % b"") as connection:
+        size = 20_000_000
+        await until(lambda: served.requests, "no request")
+        connection.writer.write(b"x" * size)
+        await until(lambda: "pause" in calls, "no back-pressure")
+        assert served.connection.writing(), "the connection does not know that its client reads nothing"
+        left = size
+        while left:
+            left -= len(await asyncio.wait_for(connection.reader.read(left), PATIENCE))
+        await until(lambda: calls[-1] == "resume", "the protocol is not told")
+        assert not served.connection.writing()
+
+
+@pytest.mark.gen_test
 async def test_a_request_with_a_body_is_not_upgraded() -> None:
     refused: list[BaseException] = []
 

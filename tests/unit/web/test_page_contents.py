@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from portal.sentences import moment
 from portal.web.views import (
+    CancelledPage,
     ChooserPage,
     ErrorPage,
     ProviderChoice,
@@ -15,14 +17,17 @@ from portal.web.views import (
 )
 from tests.kit.page_samples import (
     ACME,
+    DEVELOPER,
     EXPLORER,
     FULL,
     GLOBEX,
     HOME,
     INITECH,
+    INITECH_AGAIN,
     RESULT,
     SIGNED_IN_CHROME,
     SIGNED_OUT_CHROME,
+    XSRF,
     html_of,
     render,
 )
@@ -46,8 +51,16 @@ def test_only_a_signed_in_user_is_offered_to_sign_out() -> None:
 
 def test_the_account_page_signs_out_of_each_login() -> None:
     main = render(*FULL["full account"]).all("main")[0]
-    assert posts_to(main) == ["/t/acme/logout", "/t/globex/logout", "/logout"]
-    assert "Since 14:00" in main.text
+    assert posts_to(main) == [
+        "/t/acme/logout",
+        "/t/globex/logout",
+        *["/account/end"] * 2,
+        "/account/end-others",
+        "/t/initech/logout",
+        "/logout",
+    ]
+    assert main.text.count("This browser") == 3
+    assert "since 14:00" in main.text
     assert "02:00 UTC" in main.text
 
 
@@ -55,28 +68,107 @@ def main_links(page: Node) -> list[str]:
     return [link.attrs["href"] for link in page.all("main")[0].all("a")]
 
 
-def test_the_chooser_lists_a_signed_in_tenant_once_and_the_others_below() -> None:
-    assert main_links(render(*FULL["full chooser"])) == ["/t/acme/", "/t/globex/", "/t/initech/"]
+def test_the_chooser_lists_known_tenants_first_and_pages_through_the_others() -> None:
+    page = render(*FULL["full chooser"])
+    assert main_links(page) == [
+        "/t/acme/",
+        "/t/globex/",
+        INITECH_AGAIN.url,
+        "/t/hooli/",
+        "/?page=1",
+        "/?page=3",
+    ]
+    assert "57 other organisations" in page.all("main")[0].text
+    assert "Page 2 of 3" in page.all("main")[0].text
+    assert posts_to(page.all("main")[0]) == ["/forget", "/forget", "/find"]
 
 
-def test_a_search_finds_signed_in_tenants_too() -> None:
-    page = render("chooser.html", ChooserPage((ACME,), (ACME, INITECH), "e", 40), SIGNED_IN_CHROME)
-    assert main_links(page) == ["/t/acme/", "/t/acme/", "/t/initech/"]
-    assert page.all("input")[-1].attrs["value"] == "e"
+def test_pages_of_a_search_keep_its_text() -> None:
+    assert ChooserPage((), query="a & b").url_of(2) == "/?q=a+%26+b&page=2"
+
+
+def test_a_tenant_with_one_provider_is_one_click_from_the_chooser() -> None:
+    direct = INITECH._replace(direct=True)
+    for card, url in (
+        (direct, "/t/initech/login"),
+        (INITECH, "/t/initech/"),
+        (direct._replace(closed=True), "/t/initech/"),
+        (ACME._replace(direct=True), "/t/acme/"),
+    ):
+        page = render("chooser.html", ChooserPage((), mode="list", found=(card,)), SIGNED_OUT_CHROME)
+        assert main_links(page) == [url]
+
+
+def test_several_organisations_of_an_address_are_a_choice_that_posts_it() -> None:
+    whole = render(*FULL["chooser with a choice"])
+    page = whole.all("main")[0]
+    assert posts_to(page) == ["/find", "/find", "/find"]
+    chosen = {one.attrs["name"]: one.attrs["value"] for one in page.all("form")[1].all("input")}
+    assert chosen == {"_xsrf": XSRF, "q": "ada@group.example", "tenant": "hooli"}
+    assert not any("@" in link for link in main_links(whole))
 
 
 @pytest.mark.parametrize(
     ("page", "text"),
     [
-        (ChooserPage((), (), "", 0), "No organisations yet"),
-        (ChooserPage((), (), "", 340), "340 organisations"),
-        (ChooserPage((), (), "zz", 340), "Nothing found for “zz”"),
-        (ChooserPage((ACME,), (), "zz", 340), "Nothing else found for “zz”"),
-        (ChooserPage((ACME,), (), "", 1), "signed in to every organisation"),
+        (ChooserPage((), mode="list"), "No organisations are listed"),
+        (ChooserPage((), mode="search"), "Enter the whole name of the organisation"),
+        (ChooserPage((), mode="email"), "You continue on the sign-in page"),
+        (
+            ChooserPage((), mode="list", query="zz"),
+            "Nothing was found Check the spelling, or enter your work",
+        ),
+        (ChooserPage((), mode="search", query="zz"), "Nothing was found Check the spelling: enter the whole"),
+        (ChooserPage((), mode="email", query="zz"), "Nothing was found Check the spelling of your work"),
+        (ChooserPage((ACME,), mode="list"), "Every organisation of this portal is listed above"),
+        (ChooserPage((), mode="list", query="e", found=(ACME,), total=40), "40 found for “e”"),
+        (ChooserPage((), mode="list", found=(ACME,), total=1), "1 organisation"),
     ],
 )
-def test_the_chooser_explains_an_empty_list(page: ChooserPage, text: str) -> None:
-    assert text in render("chooser.html", page, SIGNED_OUT_CHROME).all("main")[0].text
+def test_the_chooser_explains_what_it_shows(page: ChooserPage, text: str) -> None:
+    assert text in " ".join(render("chooser.html", page, SIGNED_OUT_CHROME).all("main")[0].text.split())
+
+
+@pytest.mark.parametrize("address", ["ada@acme.example", "zz"])
+def test_the_title_of_a_page_has_no_address_that_the_history_would_keep(address: str) -> None:
+    page = render("chooser.html", ChooserPage((), mode="search", query=address), SIGNED_OUT_CHROME)
+    assert page.all("title")[0].text.startswith("Find your organisation")
+
+
+def test_the_switcher_groups_by_person_and_offers_to_sign_in_again() -> None:
+    menu = render("error.html", ErrorPage(404, "x", "", "y", ""), SIGNED_IN_CHROME).all("nav")[0]
+    assert [link.attrs["href"] for link in menu.all("a")] == [
+        "/t/acme/",
+        "/t/globex/",
+        INITECH_AGAIN.url,
+        "/",
+    ]
+    headings = [node.text for node in menu.all("p")]
+    assert headings == ["Ada", "ada@globex.example", "Sign in again"]
+    kept = replace(SIGNED_IN_CHROME, kept_page="developer")
+    menu = render("error.html", ErrorPage(404, "x", "", "y", ""), kept).all("nav")[0]
+    assert [link.attrs["href"] for link in menu.all("a")][:2] == ["/t/acme/developer", "/t/globex/developer"]
+
+
+def test_a_sign_in_page_says_where_the_browser_is_signed_in_instead() -> None:
+    page = render(*FULL["sign in elsewhere"]).all("main")[0]
+    assert "not signed in to Initech in this browser, but here: Acme as Ada" in " ".join(page.text.split())
+    assert "/t/acme/" in main_links(render(*FULL["sign in elsewhere"]))
+
+
+def test_a_cancelled_sign_in_is_no_error() -> None:
+    alone, signed_in = (
+        render(
+            "cancelled.html",
+            CancelledPage(ACME, "/t/acme/login?return_to=x", "/t/acme/signed-in", user),
+            SIGNED_IN_CHROME,
+        )
+        for user in ("", "Ada")
+    )
+    assert main_links(alone) == ["/t/acme/login?return_to=x", "/"]
+    assert "Error" not in alone.text
+    assert main_links(signed_in) == ["/t/acme/signed-in", "/t/acme/login?return_to=x", "/"]
+    assert "still signed in to Acme as Ada" in signed_in.text
 
 
 def test_the_sign_in_page_leads_to_every_provider() -> None:
@@ -117,7 +209,7 @@ def test_the_error_page_shows_cause_advice_and_request_id() -> None:
     assert main_links(page) == ["/t/acme/login", "/"]
 
 
-# --- tenant home
+# --- tenant home and developer page
 
 
 def only(page: Node, attr: str) -> Node:
@@ -126,41 +218,44 @@ def only(page: Node, attr: str) -> Node:
 
 
 def test_the_token_box_has_the_data_for_the_countdown() -> None:
-    page = render("tenant_home.html", HOME, SIGNED_IN_CHROME)
+    page = render("developer.html", DEVELOPER, SIGNED_IN_CHROME)
     box = only(page, "data-token")
     assert box.attrs["data-expires-at"] == "1760000000.0"
     assert box.attrs["data-expires-in"] == "287"
     assert "data-refreshes" in box.attrs
-    assert box.all("time")[0].attrs["datetime"] == "2025-10-09T08:53:20+00:00"
+    assert box.all("time")[0].attrs["datetime"] == "2025-10-09T08:53:20Z"
     assert "Valid until 08:53:20 UTC" in box.text
     assert "hidden" in only(page, "data-token-again").attrs
 
 
 def test_an_expired_token_without_refresh_offers_to_sign_in_again() -> None:
-    page = render("tenant_home.html", replace(HOME, access_expires_in=0, refreshes=False), SIGNED_IN_CHROME)
+    page = render(
+        "developer.html", replace(DEVELOPER, access_expires_in=0, refreshes=False), SIGNED_IN_CHROME
+    )
     assert "data-refreshes" not in only(page, "data-token").attrs
     assert "hidden" not in only(page, "data-token-again").attrs
-    renewed = render("tenant_home.html", replace(HOME, access_expires_in=0), SIGNED_IN_CHROME)
+    renewed = render("developer.html", replace(DEVELOPER, access_expires_in=0), SIGNED_IN_CHROME)
     assert "renews it at your next call" in renewed.text
     assert "hidden" in only(renewed, "data-token-again").attrs
 
 
 def test_an_expiry_beyond_the_year_9999_is_shown_as_the_latest_time() -> None:
-    assert replace(HOME, access_expires_at=1e20).access_expires_iso == "9999-12-31T23:59:59+00:00"
+    page = render("developer.html", replace(DEVELOPER, access_expires_text=moment(1e20)), SIGNED_IN_CHROME)
+    assert only(page, "data-token").all("time")[0].attrs["datetime"] == "9999-12-31T23:59:59Z"
 
 
 def test_a_tenant_without_an_api_has_no_explorer() -> None:
-    html = html_of("tenant_home.html", HOME, SIGNED_IN_CHROME)
+    html = html_of("developer.html", DEVELOPER, SIGNED_IN_CHROME)
     assert "explorer.js" not in html
     assert "data-call" not in html
 
 
 def test_the_explorer_posts_method_path_and_body() -> None:
-    page = render(*FULL["full tenant home"])
+    page = render(*FULL["full developer page"])
     form = only(page, "data-call")
-    assert form.attrs["action"] == "/t/acme/#response"
+    assert form.attrs["action"] == "/t/acme/developer#response"
     names = [node.attrs["name"] for node in form.all("input", "select", "textarea")]
-    assert names == ["_xsrf", "method", "path", "body"]
+    assert names == ["_xsrf", "api", "method", "path", "body"]
     assert [button.attrs["value"] for button in only(page, "data-examples").all("button")] == [
         "/orders",
         "/me",
@@ -171,7 +266,7 @@ def test_the_explorer_posts_method_path_and_body() -> None:
 def test_the_explorer_keeps_the_request_and_shows_the_response() -> None:
     body = '\n{"a": 1}'
     sent = replace(EXPLORER, method="PUT", body=body, result=replace(RESULT, status=404, truncated=True))
-    page = render("tenant_home.html", replace(HOME, explorer=sent), SIGNED_IN_CHROME)
+    page = render("developer.html", replace(DEVELOPER, explorer=sent), SIGNED_IN_CHROME)
     chosen = [option.text for option in page.all("option") if "selected" in option.attrs]
     assert chosen == ["PUT"]
     # A browser drops one newline after <textarea>; the parser here does not.
@@ -183,10 +278,57 @@ def test_the_explorer_keeps_the_request_and_shows_the_response() -> None:
     assert 'method: "PUT"' in only(page, "data-snippet").text
 
 
+def test_the_tenant_home_is_for_people() -> None:
+    page = render(*FULL["full tenant home"])
+    links = main_links(page)
+    assert links == [
+        *("/desk/acme/", "https://invoices.acme.example/", "/wiki"),
+        *("/account", "/t/acme/developer", "/t/globex/", "/"),
+    ]
+    assert posts_to(page.all("main")[0]) == ["/t/acme/logout"]
+    text = page.all("main")[0].text
+    assert "Pay them." in text
+    assert "ada@acme.example" in text
+    assert "oken" not in text
+
+
+def test_a_tenant_home_without_applications_says_so() -> None:
+    page = render("tenant_home.html", HOME, SIGNED_IN_CHROME)
+    assert "has not listed any applications" in page.text
+    assert main_links(page) == ["/account", "/t/acme/developer", "/"]
+
+
+def test_the_explorer_offers_to_choose_one_of_several_apis() -> None:
+    page = render(*FULL["developer page with two APIs"])
+    options = [option for option in page.all("option") if "data-base" in option.attrs]
+    assert [option.attrs["data-base"] for option in options] == ["/t/acme/api", "/t/acme/apis/billing"]
+    forms = [form for form in page.all("form") if "data-examples" in form.attrs]
+    assert [form.attrs["data-examples"] for form in forms] == ["", "billing"]
+
+
+def test_the_explorer_leads_to_a_step_up() -> None:
+    failed = replace(EXPLORER, error="Another sign-in", step_up_url="/t/acme/login?acr_values=mfa")
+    page = render("developer.html", replace(DEVELOPER, explorer=failed), SIGNED_IN_CHROME)
+    offer = only(page, "data-problem-login")
+    assert "hidden" not in offer.attrs
+    assert offer.all("a")[0].attrs["href"] == "/t/acme/login?acr_values=mfa"
+    assert offer.text.strip() == "Continue at the sign-in service"
+
+
+def test_the_page_after_a_change_of_account_names_both() -> None:
+    page = render(*FULL["other account"]).all("main")[0]
+    assert "Ada" in page.text
+    assert "Grace" in page.text
+    assert [link.attrs["href"] for link in page.all("a")] == [
+        "/t/acme/login?prompt=select_account",
+        "/t/acme/",
+    ]
+
+
 def test_the_explorer_shows_why_a_call_failed() -> None:
     failed = replace(EXPLORER, error="The API takes too long")
     problem = only(
-        render("tenant_home.html", replace(HOME, explorer=failed), SIGNED_IN_CHROME), "data-problem"
+        render("developer.html", replace(DEVELOPER, explorer=failed), SIGNED_IN_CHROME), "data-problem"
     )
     assert "hidden" not in problem.attrs
     assert "The API takes too long" in problem.text

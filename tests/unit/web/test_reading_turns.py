@@ -42,6 +42,8 @@ class _Transport(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
+
     def abort(self) -> None: ...
 
 

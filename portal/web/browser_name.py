@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from portal.sentences import sentence
+
 _BROWSERS = (
     ("Edg/", "Edge"),
     ("OPR/", "Opera"),
@@ -31,4 +33,6 @@ def browser_name(device: str) -> str:
     """
     browser = next((name for part, name in _BROWSERS if part in device), "")
     system = next((name for part, name in _SYSTEMS if part in device), "")
-    return " on ".join(part for part in (browser, system) if part) if browser else ""
+    if browser and system:
+        return sentence("%(browser)s on %(system)s", browser=browser, system=system)
+    return browser

@@ -1,0 +1,119 @@
+"""Records the sign-ins of users and their ends, which users see on their account page.
+
+They are no acts on a tenant, and far more: so a sign-in does not wait for its event. Events wait in a bounded
+queue and are written together; while the database cannot be written, the oldest stay. What no longer fits,
+and what no database accepts, is counted as lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from portal.admin.actors import Actor, ActorType
+from portal.admin.events import Act, EventKind
+from portal.clock import Clock
+from portal.display_text import display_text
+from portal.errors import StoreUnavailable
+from portal.pauses import is_set_within, wait_for_any
+from portal.stores.model import Login
+from portal.stores.record_checks import require_valid
+from portal.stores.tenant_records import Event
+from portal.stores.tenant_store import TenantStore
+
+_log = structlog.get_logger("portal.events")
+
+MOST_WAITING = 5_000
+_AT_ONCE = 200
+_GATHER_SECONDS = 0.25
+_PAUSE_SECONDS = 2.0
+"""After the database failed."""
+_LONGEST_WAIT = 3600.0
+
+
+class UserEvents:
+    """Records and lists the events of users. Parameters: clock, that of the database; lost, counts losses."""
+
+    def __init__(self, store: TenantStore, *, clock: Clock, lost: Callable[[int], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._lost = lost
+        self._waiting: deque[Event] = deque()
+        self._filled = asyncio.Event()
+
+    def signed_in(self, login: Login, request: Act) -> None:
+        """Record a new login. Parameters: request, with which it was made."""
+        self._add(EventKind.SIGNED_IN, login, request)
+
+    def signed_out(self, login: Login, request: Act) -> None:
+        """Record that the user signed out."""
+        self._add(EventKind.SIGNED_OUT, login, request)
+
+    def session_ended(self, login: Login, reason: str, request: Act | None = None) -> None:
+        """Record that a login ended in another way. Parameters: request, of whoever ended it, if known."""
+        self._add(EventKind.SESSION_ENDED, login, request, reason)
+
+    async def recent(self, login: Login, *, most: int) -> Sequence[Event]:
+        """The newest events of the user of a login, at its tenant. Raises StoreUnavailable."""
+        return await self._store.list_user_events(login.tenant, actor=_actor(login), since=0.0, most=most)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Write what is recorded until `stop` is set, and then what is left."""
+        while not stop.is_set():
+            await wait_for_any(self._filled, stop, seconds=_LONGEST_WAIT)
+            await is_set_within(stop, _GATHER_SECONDS if await self._write() else _PAUSE_SECONDS)
+        while self._waiting and await self._write():
+            continue
+        if self._waiting:
+            self._lose(len(self._waiting))
+            self._waiting.clear()
+
+    def _add(self, kind: EventKind, login: Login, request: Act | None, reason: str = "") -> None:
+        if len(self._waiting) >= MOST_WAITING:
+            self._lose(1)
+            return
+        act = Act(
+            Actor(ActorType.USER, login.subject, login.issuer),
+            reason=display_text(reason, limit=300),
+            request_id=request.request_id if request else "",
+            client=request.client if request else "",
+            device=request.device if request else "",
+        )
+        event = act.event(kind, tenant=login.tenant, at=self._clock())
+        try:
+            require_valid(event)
+        except (TypeError, ValueError) as error:
+            self._lose(1, error)
+            return
+        self._waiting.append(event)
+        self._filled.set()
+
+    async def _write(self) -> bool:
+        """Write some of the events; False when the database failed, and all of them stay.
+
+        What fails otherwise would fail again, and would keep back the events of every tenant: it is lost.
+        """
+        some = [self._waiting[number] for number in range(min(_AT_ONCE, len(self._waiting)))]
+        try:
+            await self._store.add_events(some)
+        except StoreUnavailable as error:
+            _log.warning("user_events_wait", waiting=len(self._waiting), detail=error.detail)
+            return False
+        except Exception as error:  # noqa: BLE001 - the events that follow are of other users
+            self._lose(len(some), error)
+        for _ in some:
+            self._waiting.popleft()
+        if not self._waiting:
+            self._filled.clear()
+        return True
+
+    def _lose(self, count: int, error: Exception | None = None) -> None:
+        self._lost(count)
+        _log.warning("user_events_lost", count=count, exc_info=error)
+
+
+def _actor(login: Login) -> str:
+    return Actor(ActorType.USER, login.subject, login.issuer).as_json()

@@ -1,0 +1,81 @@
+"""The limits of one process: `limits` of the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from portal.config.field_types import Duration, refused
+from portal.config.validation import FileModel
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """The limits of one process."""
+
+    connections: int | None = None
+    """Of clients; None: as many as the limit of open files allows, at most 4,096."""
+    sockets_per_tenant: int = 1000
+    sockets_per_user: int = 20
+    socket_frames: int = 1000
+    """Frames of less than 512 bytes that pass in each direction of a WebSocket every second."""
+    socket_idle: float = 90.0
+    """Seconds after which a browser that sends nothing over its WebSocket, not even a Pong, is gone."""
+
+
+class LimitsFile(FileModel):
+    """The limits of one process."""
+
+    connections: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description=(
+            "How many connections of clients may be open at a time; further ones wait. null: as many as the "
+            "limit of open files allows (two files each, and 256), at most 4,096."
+        ),
+    )
+    sockets_per_tenant: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=1000,
+        description=(
+            "How many WebSockets to the APIs of one tenant may be open at a time; a further one gets 503. At "
+            "most two thirds of the connections that one API may have, which is a sixteenth of the limit of "
+            "open files, and at most 1,024."
+        ),
+    )
+    sockets_per_user: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=20,
+        description="How many of them one user may have, in all sessions together; a further one gets 503.",
+    )
+    socket_frames: Annotated[int, Field(ge=10, le=1_000_000)] = Field(
+        default=1000,
+        description=(
+            "How many frames of less than 512 bytes pass in each direction of a WebSocket every second; ten "
+            "times as many pass in all WebSockets of a tenant together. When there are more, the portal "
+            "reads more slowly."
+        ),
+    )
+    socket_idle: Duration = Field(
+        default=90.0,
+        description=(
+            "A WebSocket ends when its browser has sent nothing for this long: 3s to 1h. The portal sends a "
+            "Ping after a third of it, which every browser responds to."
+        ),
+        json_schema_extra={"default": "90s"},
+    )
+
+    @model_validator(mode="after")
+    def _check_idle(self) -> LimitsFile:
+        if not 3.0 <= self.socket_idle <= 3600.0:
+            raise refused("must be between 3s and 1h", key="socket_idle")
+        return self
+
+    def settings(self) -> LimitSettings:
+        """The limits without their descriptions."""
+        return LimitSettings(
+            self.connections,
+            self.sockets_per_tenant,
+            self.sockets_per_user,
+            self.socket_frames,
+            self.socket_idle,
+        )

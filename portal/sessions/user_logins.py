@@ -1,0 +1,88 @@
+"""The logins of one user at a tenant, on all devices, for the user: listed, and ended.
+
+Whoever asks has a live login at the tenant. Only logins of exactly its registration, issuer and subject are
+found; what identifies one of them on a page is looked for among these again before it is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from portal.clock import Clock
+from portal.sessions.credentials import digest
+from portal.sessions.logout import LogoutService
+from portal.stores.model import Login
+from portal.stores.tenant_logins import TenantLogin, TenantLogins
+
+MOST_LOGINS = 100
+"""Logins of a user that are read at once."""
+_ENDED_AT_ONCE = 10
+"""Each sends a request to the provider."""
+_MOST_ROUNDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class UserLogin:
+    """A login of the user, and a reference that tells nothing about its session."""
+
+    reference: str
+    found: TenantLogin
+    is_own: bool
+    """Whether it is the login with which the user asks."""
+
+
+class UserLogins:
+    """Lists and ends the logins of a user. Parameters: clock, that of the database."""
+
+    def __init__(self, logins: TenantLogins, *, logouts: LogoutService, clock: Clock) -> None:
+        self._logins = logins
+        self._logouts = logouts
+        self._clock = clock
+
+    async def list(self, login: Login, *, most: int = MOST_LOGINS) -> Sequence[UserLogin]:
+        """The logins of the user of a login, that one first, then the newest. Raises StoreUnavailable."""
+        found = await self._logins.of_user(
+            login.tenant,
+            registration=login.registration,
+            issuer=login.issuer,
+            subject=login.subject,
+            most=most,
+            now=self._clock(),
+        )
+        listed = [UserLogin(_reference(one.login), one, one.login.id == login.id) for one in found]
+        return sorted(listed, key=lambda one: not one.is_own)
+
+    async def end(self, login: Login, reference: str) -> Sequence[Login]:
+        """End another login of the user and revoke its tokens; return what has ended.
+
+        That is nothing when the user has no other login with this reference. Raises StoreUnavailable.
+        """
+        listed = await self.list(login)
+        return await self._end([one for one in listed if one.reference == reference and not one.is_own])
+
+    async def end_others(self, login: Login) -> Sequence[Login]:
+        """End all other logins of the user and revoke their tokens; return what has ended.
+
+        Raises StoreUnavailable.
+        """
+        ended: list[Login] = []
+        for _ in range(_MOST_ROUNDS):
+            others = [one for one in await self.list(login) if not one.is_own]
+            if not others:
+                break
+            ended += await self._end(others)
+        return ended
+
+    async def _end(self, some: Sequence[UserLogin]) -> Sequence[Login]:
+        ended: list[Login] = []
+        for start in range(0, len(some), _ENDED_AT_ONCE):
+            logins = [one.found.login for one in some[start : start + _ENDED_AT_ONCE]]
+            done = await asyncio.gather(*(self._logouts.end_found_login(one, by="user") for one in logins))
+            ended += [one for one, has_ended in zip(logins, done, strict=True) if has_ended]
+        return ended
+
+
+def _reference(login: Login) -> str:
+    return digest(f"login of a user\0{login.id}\0{login.signed_in_at}")

@@ -1,0 +1,1 @@
+"""Front ends: the files of applications in the browser, and development servers."""

@@ -1,0 +1,21 @@
+"""Where a sign-in in a window of its own ends (`login({popup: true})` of portal.js)."""
+
+from __future__ import annotations
+
+from portal.web.base import PageHandler
+from portal.web.views import SignedInPage
+
+
+class SignedInHandler(PageHandler):
+    """`GET /t/{tenant}/signed-in`: tells the browser's other tabs about the login, and closes its window.
+
+    The message names the tenant only, and is no proof: portal.js asks `GET /session` what it may believe.
+    """
+
+    async def get(self, tenant: str) -> None:
+        live = self.tenant(tenant)
+        login = self.request_session.login if self.request_session else None
+        if login is None:
+            self.redirect(f"/t/{tenant}/", status=303)
+            return
+        self.show("signed_in.html", SignedInPage(self.card(live, login)))
