@@ -107,7 +107,7 @@ def stored(
             problems.append(
                 Problem(secret.place, "is a secret that is not stored here; type it again", secret.path)
             )
-        elif _recipient(old, own.path) != _recipient(new, secret.path):
+        elif not _has_old_recipients(old, own.path, new, secret.path):
             problems.append(
                 Problem(secret.place, "would be sent to another address now; type it again", secret.path)
             )
@@ -154,15 +154,36 @@ def _check_size(content: str, name: str) -> None:
         )
 
 
+def _has_old_recipients(
+    old: Mapping[str, object], own: KeyPath, new: Mapping[str, object], path: KeyPath
+) -> bool:
+    """Whether a secret is sent nowhere new: whoever sees only its hash must not get it (THREATS A4)."""
+    if _recipient(old, own) != _recipient(new, path):
+        return False
+    before = _presented_to(old) if path[-1] in _CERTIFICATE else {}
+    after = _presented_to(new) if path[-1] in _CERTIFICATE else {}
+    return all(before.get(name) == recipient for name, recipient in after.items())
+
+
 def _recipient(root: Mapping[str, object], path: KeyPath) -> object:
-    """What decides where a secret is sent: whoever sees only its hash must not get it (THREATS A4)."""
+    """What decides to which provider a secret is sent."""
     provider: object = root
     if path[0] == "providers":
         several = root.get("providers")
         provider = several.get(path[1]) if isinstance(several, Mapping) else None
     addresses = [provider.get(key) for key in _ADDRESSES] if isinstance(provider, Mapping) else []
-    apis = (root.get("api"), root.get("apis")) if path[-1] in _CERTIFICATE else None
-    return [_as_shown_value(one) for one in addresses], apis
+    return [_as_shown_value(one) for one in addresses]
+
+
+def _presented_to(root: Mapping[str, object]) -> dict[str, object]:
+    """The APIs that see client certificates, by name: what decides where their calls go."""
+    further = root.get("apis")
+    named = {"": root.get("api"), **(further if isinstance(further, Mapping) else {})}
+    return {
+        name: [_as_shown_value(api.get(key)) for key in ("base_url", "tls")]
+        for name, api in named.items()
+        if isinstance(api, Mapping) and api.get("mtls") not in (None, False)
+    }
 
 
 def _as_shown_value(value: object) -> object:

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import yaml
 
+from portal.admin.yaml_places import end_of, line_break, line_end, line_start, start_of, with_text
 from portal.admin.yaml_text import entry, inline
 from portal.config.yaml_document import parse_document
 from portal.errors import ConfigurationError, Problem
@@ -156,7 +157,7 @@ def _spliced(content: str, path: Keys, value: object, *, whole: bool = False) ->
     if value is None:
         return _removed(content, holder, found)
     if not whole and len(rest) == 1 and _is_inline(content, found.value) and not isinstance(value, Mapping):
-        return _with(content, _start(found.value), _end(content, found.value), inline(value))
+        return with_text(content, start_of(found.value), end_of(content, found.value), inline(value))
     return _replaced(content, holder, found, rest[0], _nested(rest[1:], value))
 
 
@@ -178,85 +179,52 @@ def _nested(path: Keys, value: object) -> object:
 
 def _inserted(content: str, holder: yaml.MappingNode, key: str, value: object) -> str:
     if holder.flow_style:
-        last = _end(content, holder.value[-1][1]) if holder.value else _start(holder) + 1
+        last = end_of(content, holder.value[-1][1]) if holder.value else start_of(holder) + 1
         comma = ", " if holder.value else ""
-        return _with(content, last, last, f"{comma}{inline(key)}: {inline(value)}")
-    end = _line_end(content, _end(content, holder.value[-1][1]))
-    text = entry(key, value, _indent(holder), _line_break(content))
-    before = "" if content[:end].endswith("\n") else _line_break(content)
-    return _with(content, end, end, before + text + _line_break(content))
+        return with_text(content, last, last, f"{comma}{inline(key)}: {inline(value)}")
+    end = line_end(content, end_of(content, holder.value[-1][1]))
+    text = entry(key, value, _indent(holder), line_break(content))
+    before = "" if content[:end].endswith("\n") else line_break(content)
+    return with_text(content, end, end, before + text + line_break(content))
 
 
 def _replaced(content: str, holder: yaml.MappingNode, found: _Entry, key: str, value: object) -> str:
-    end = _end(content, found.value)
+    end = end_of(content, found.value)
     if holder.flow_style:
-        return _with(content, found.start, end, f"{inline(key)}: {inline(value)}")
-    text = entry(key, value, _indent(holder), _line_break(content)).lstrip(" ")
-    return _with(content, found.start, end, text)
+        return with_text(content, found.start, end, f"{inline(key)}: {inline(value)}")
+    text = entry(key, value, _indent(holder), line_break(content)).lstrip(" ")
+    return with_text(content, found.start, end, text)
 
 
 def _removed(content: str, holder: yaml.MappingNode, found: _Entry) -> str:
     if holder.flow_style:
         return _removed_inline(content, holder, found)
-    start = _line_start(content, found.start)
+    start = line_start(content, found.start)
     if content[start : found.start].strip():
         raise _NotPossible  # the first entry after the dash of a list
-    return _with(content, start, _line_end(content, _end(content, found.value)), "")
+    return with_text(content, start, line_end(content, end_of(content, found.value)), "")
 
 
 def _removed_inline(content: str, holder: yaml.MappingNode, found: _Entry) -> str:
     entries = [_Entry(*one) for one in holder.value]
     at = next(index for index, one in enumerate(entries) if one.start == found.start)
     if at + 1 < len(entries):
-        return _with(content, found.start, entries[at + 1].start, "")
+        return with_text(content, found.start, entries[at + 1].start, "")
     if at == 0:
         raise _NotPossible
-    return _with(content, _end(content, entries[at - 1].value), _end(content, found.value), "")
+    return with_text(content, end_of(content, entries[at - 1].value), end_of(content, found.value), "")
 
 
 def _is_inline(content: str, node: yaml.Node) -> bool:
     """Whether another value on one line can take the place of this one."""
-    text = content[_start(node) : _end(content, node)]
+    text = content[start_of(node) : end_of(content, node)]
     if isinstance(node, yaml.CollectionNode):
         return bool(node.flow_style)
     return text != "" and text[0] not in "|>"
 
 
-def _start(node: yaml.Node) -> int:
-    return cast(int, node.start_mark.index)
-
-
-def _end(content: str, node: yaml.Node) -> int:
-    """Where a value ends: the parser's mark of a value of several lines is behind comments that follow it."""
-    while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
-        last = node.value[-1]
-        node = last[1] if isinstance(node, yaml.MappingNode) else last
-    end = cast(int, node.end_mark.index)
-    if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
-        return _start(node) + len(content[_start(node) : end].rstrip())
-    return end
-
-
 def _indent(holder: yaml.MappingNode) -> str:
     return " " * cast(int, holder.start_mark.column)
-
-
-def _with(content: str, start: int, end: int, text: str) -> str:
-    return content[:start] + text + content[end:]
-
-
-def _line_start(content: str, index: int) -> int:
-    return content.rfind("\n", 0, index) + 1
-
-
-def _line_end(content: str, index: int) -> int:
-    """The beginning of the next line."""
-    found = content.find("\n", index)
-    return len(content) if found < 0 else found + 1
-
-
-def _line_break(content: str) -> str:
-    return "\r\n" if "\r\n" in content else "\n"
 
 
 # --- moving entries
@@ -270,16 +238,16 @@ def _moved_text(content: str, keys: list[str], below: Keys) -> str:
     moved: list[str] = []
     end = 0
     for one in (_Entry(*pair) for pair in root.value):
-        after = _line_end(content, _end(content, one.value))
+        after = line_end(content, end_of(content, one.value))
         (moved if one.key.value in keys else kept).append(content[end:after])
         end = after
-    line_break = _line_break(content)
-    heads = [f"{'  ' * depth}{inline(key)}:{line_break}" for depth, key in enumerate(below)]
-    lines = "".join(_ended(text, line_break) for text in moved)
+    ending = line_break(content)
+    heads = [f"{'  ' * depth}{inline(key)}:{ending}" for depth, key in enumerate(below)]
+    lines = "".join(_ended(text, ending) for text in moved)
     shifted = re.sub(r"^(?=[^\r\n])", "  " * len(below), lines, flags=re.MULTILINE)
-    stay = "".join(_ended(text, line_break) for text in [*kept, content[end:]] if text)
+    stay = "".join(_ended(text, ending) for text in [*kept, content[end:]] if text)
     return stay + "".join(heads) + shifted
 
 
-def _ended(text: str, line_break: str) -> str:
-    return text if text.endswith("\n") else text + line_break
+def _ended(text: str, ending: str) -> str:
+    return text if text.endswith("\n") else text + ending

@@ -1,7 +1,6 @@
-"""The form for what a tenant has beside its providers: name, colour, claims, API, admins, and access rules.
+"""The forms for access rules and admins, which are lists of rules on claims.
 
-Access rules and admins are lists of rules on claims. The form knows the common ones; any other is shown as
-YAML and left alone.
+They know the common rules; any other is shown as YAML and left alone.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from portal.admin.editing import Keys
-from portal.admin.provider_form import Asked
 from portal.admin.yaml_text import entry
 
 _EMAIL = "email"
@@ -20,48 +18,6 @@ _VERIFIED = "email_verified"
 _DOTTED = re.compile(r"[A-Za-z0-9_:-]+(?:\.[A-Za-z0-9_:-]+)*")
 _ADDRESS = re.compile(r"[^@]+@[^@.]+(?:\.[^@.]+)+")
 _SPACES = re.compile(r"[\s,;]+")
-
-GENERAL_FIELDS = (
-    Asked("name", "Name of the organisation", ("name",), example="Example Corporation", optional=False),
-    Asked(
-        "email-domains",
-        "E-mail domains",
-        ("email_domains",),
-        help="One a line, such as example.com. Who types an address there is sent to your sign-in. Each "
-        "counts when it is proven under Domains.",
-        lines=True,
-        listed=True,
-    ),
-    Asked(
-        "hosts",
-        "Host names of your own",
-        ("hosts",),
-        help="One a line, such as portal.example.com: there, the portal shows only your sign-in. Each counts "
-        "when it is proven under Domains.",
-        lines=True,
-        listed=True,
-    ),
-    Asked("color", "Colour", ("branding", "color"), help="As #rrggbb.", example="#1f6feb"),
-    Asked("claim-name", "Claim with the name", ("claims", "name"), help="Without a value: name."),
-    Asked(
-        "claim-email", "Claim with the e-mail address", ("claims", "email"), help="Without a value: email."
-    ),
-    Asked(
-        "claim-roles",
-        "Claim with the roles",
-        ("claims", "roles"),
-        help="Shown on the organisation's page. Without a value: none.",
-        example="roles",
-    ),
-    Asked(
-        "api",
-        "Base URL of your API",
-        ("api", "base_url"),
-        help="The portal calls it with the user's access token, at /t/…/api/.",
-        example="https://api.example.com/v1",
-    ),
-)
-"""Fields that each have one value of the content."""
 
 
 class WhoMayIn(StrEnum):

@@ -40,6 +40,11 @@ def states_no_access(problem: Problem) -> bool:
     return _PUBLIC.match(problem.message) is not None
 
 
+def needs_certificate(problem: Problem) -> bool:
+    """Whether the problem is that a client certificate would be presented at another address."""
+    return (problem.keys or ())[-1:] in (("certificate",), ("private_key",))
+
+
 def for_people(problem: Problem) -> str:
     """Return a problem as a sentence, with the provider that it is about by its short name."""
     keys = problem.keys or ()

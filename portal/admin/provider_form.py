@@ -1,4 +1,4 @@
-"""The form for a provider: what its preset asks for, a few further settings, and what was typed."""
+"""The values that forms of a draft ask for: what a content has for them, and what was typed."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from portal.admin.content import names_secret
 from portal.admin.editing import Keys
 from portal.admin.problem_words import in_words, states_no_access
 from portal.admin.provider_entries import issuer_of
 from portal.errors import Problem
-from portal.oidc.provider import ClientAuth
 from portal.sentences import message, sentence
-from portal.tenancy.presets import Preset
-from portal.tenancy.presets.templates import placeholders, value_at
+from portal.tenancy.presets.templates import value_at
 
 LONGEST = 500
 LONGEST_SECRET = 4_000
 LONGEST_PEM = 20_000
-_BLOCKS = frozenset({"private_key", "certificate"})
-"""Keys whose values are PEM, with several lines."""
 _IN_FORMS: Mapping[str, str] = {
     "write ${NAME} or file:/path, or auth: none for a public client": (
         "type it, or choose under More settings that the client is public"
@@ -29,13 +24,6 @@ _IN_FORMS: Mapping[str, str] = {
 }
 """Advice that is for tenant files, and what to do in a form instead."""
 _LACKS = re.compile(r' lacks (?:the key "(\w+)"|"(domain|issuer)"|the )')
-_AUTH_LABELS: Mapping[ClientAuth, str] = {
-    ClientAuth.CLIENT_SECRET_BASIC: "client_secret_basic (header)",
-    ClientAuth.CLIENT_SECRET_POST: "client_secret_post (body)",
-    ClientAuth.CLIENT_SECRET_JWT: "client_secret_jwt (assertion)",
-    ClientAuth.PRIVATE_KEY_JWT: "private_key_jwt (portal’s key)",
-    ClientAuth.NONE: "none (public client)",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +47,10 @@ class Asked:
     """Whether few need it: it is folded away."""
     listed: bool = False
     """Whether it is a list, typed with spaces between its values, or one a line."""
+    by_line: bool = False
+    """Whether each line of a list is one value, which may have spaces and commas."""
+    truth: bool = False
+    """Whether it is a truth value; `choices` are "", true and false then."""
     choices: tuple[tuple[str, str], ...] = ()
     """Values and their labels."""
     of_tenant: bool = False
@@ -90,99 +82,6 @@ class Sorted:
     beside: Mapping[str, str] = field(default_factory=dict)
     here: tuple[str, ...] = ()
     elsewhere: int = 0
-
-
-def asked_fields(preset: Preset, *, several: bool) -> tuple[Asked, ...]:
-    """Return the fields of the form for a provider. Parameters: several, whether the tenant has several."""
-    keys = {one.key for one in preset.fields.values()}
-    fields = [_of_preset(preset, name, others=keys) for name in preset.fields]
-    further = (one for one in _further(preset, several=several) if one.key not in keys)
-    fixed_issuer = not placeholders(preset.provider.get("issuer", "{issuer}"))
-    return (*fields, *(one for one in further if not (fixed_issuer and one.key == ("issuer",))))
-
-
-def _of_preset(preset: Preset, name: str, *, others: set[Keys]) -> Asked:
-    found = preset.fields[name]
-    secret, lines = names_secret(found.key), found.key[-1] in _BLOCKS
-    alternative = found.key == ("domain",) and ("issuer",) in others
-    determines_issuer = name in preset.issuer_needs or found.key == ("issuer",)
-    optional = (found.optional and found.key != ("issuer",)) or found.default is not None or alternative
-    return Asked(
-        name=name,
-        label=found.label,
-        key=found.key,
-        help=found.help,
-        example="" if secret or lines else found.default or found.example,
-        required=not optional and not determines_issuer and not secret,
-        optional=optional,
-        secret=secret,
-        lines=lines,
-        more=alternative,
-        or_access=preset.public_accounts and found.key == ("hosted_domain",),
-        makes_issuer=found.key == ("domain",)
-        and str(preset.provider.get("issuer")).rstrip("/") == f"https://{{{name}}}",
-    )
-
-
-def _further(preset: Preset, *, several: bool) -> tuple[Asked, ...]:
-    standard = ClientAuth(preset.client_auth)
-    default = ("", sentence("As usual: %(standard)s", standard=standard))
-    choices = (default, *((one.value, label) for one, label in _AUTH_LABELS.items()))
-    return (
-        Asked(
-            "more-label",
-            "Name on the sign-in page",
-            ("label",),
-            help="What users choose by, since this organisation has several providers."
-            if several
-            else "What users choose by when this organisation has several providers.",
-            example="Staff",
-            more=not several,
-        ),
-        Asked(
-            "more-issuer",
-            "Issuer",
-            ("issuer",),
-            help="In place of what determines it above, to the letter.",
-            example=preset.issuer_rules.example,
-            more=True,
-        ),
-        Asked(
-            "more-scopes",
-            "Scopes",
-            ("scopes",),
-            help=sentence(
-                "With spaces between them. Without a value: %(scopes)s", scopes=" ".join(preset.scopes)
-            ),
-            listed=True,
-            more=True,
-        ),
-        Asked(
-            "more-audience",
-            "Audience",
-            ("audience",),
-            help="The API that access tokens are for, where the provider wants it as audience.",
-            more=True,
-        ),
-        Asked(
-            "more-auth",
-            "How the portal authenticates",
-            ("client", "auth"),
-            help="With the secret in the header or the body of requests, with an assertion that the secret "
-            "or a key of the portal signs, or not at all.",
-            choices=choices,
-            more=True,
-        ),
-        Asked(
-            "more-api",
-            "Base URL of your API",
-            ("api", "base_url"),
-            help="The API that the portal calls with the user's access token. The whole organisation has it.",
-            example="https://api.example.com/v1",
-            more=True,
-            of_tenant=True,
-        ),
-    )
 
 
 def current_values(root: Mapping[str, object], at: Keys, fields: Sequence[Asked]) -> Values:
@@ -236,9 +135,18 @@ def changes(
             continue
         cut += [one.name] if text != typed[one.name] else []
         if one.secret or text != now.texts[one.name]:
-            made[keys_of(one, at)] = ((_listed(one, text) or None) if one.listed else text) if text else None
+            made[keys_of(one, at)] = _typed_value(one, text)
     made |= _issuer_changes(fields, typed, now, at)
     return made, tuple(cut)
+
+
+def _typed_value(one: Asked, text: str) -> object:
+    """The value that a text stands for; None: none."""
+    if not text:
+        return None
+    if one.listed:
+        return _listed(one, text) or None
+    return text == "true" if one.truth else text
 
 
 def _issuer_changes(
@@ -260,6 +168,8 @@ def _issuer_changes(
 
 def _listed(one: Asked, text: str) -> list[str]:
     """The values of a list that was typed; `@example.com` is what some type for an e-mail domain."""
+    if one.by_line:
+        return [line.strip() for line in text.split("\n") if line.strip()]
     if not one.lines:
         return text.split()
     found = [item for item in re.split(r"[\s,;]+", text) if item]
@@ -324,7 +234,10 @@ def _with_label(text: str, about: Asked) -> str:
     text = in_words(text.removeprefix("providers.<name>."))
     if text.startswith("looks like "):
         return f"{about.label} {text}"
-    return re.sub(rf"^{re.escape('.'.join(about.key))} ", f"{about.label} ", text)
+    key = re.compile(
+        rf"^(?:apis\.<name>\.|api\.|links\[\d+\]\.)?{re.escape('.'.join(about.key))}(?:\[(\d+)\])? "
+    )
+    return key.sub(lambda found: f"{about.label}{f' {found[1]}' if found[1] else ''} ", text, count=1)
 
 
 def _about(problem: Problem, fields: Sequence[Asked], at: Keys) -> Asked | None:

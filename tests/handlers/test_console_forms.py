@@ -13,7 +13,7 @@ import pytest
 from portal.admin import check_runs
 from portal.admin.draft_reading import OpenDraft
 from portal.admin.editing import values
-from portal.admin.provider_form import asked_fields
+from portal.admin.provider_fields import asked_fields
 from portal.errors import StoreUnavailable
 from portal.stores.tenant_records import TenantRecord, TenantStatus
 from portal.tenancy.checks.live.model import CheckResult, Status

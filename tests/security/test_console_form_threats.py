@@ -12,12 +12,15 @@ import pytest
 
 from portal.admin.check_runs import RunState
 from portal.admin.editing import set_values, values
+from tests.handlers.test_console_apis import APIS, BILLING
+from tests.handlers.test_console_applications import PAGE as APPLICATIONS
 from tests.handlers.test_console_forms import (
     CHECKS,
     GENERAL,
     NEW,
     PROVIDER,
     draft_of,
+    error_of,
     post_form,
     send,
     until_done,
@@ -67,15 +70,90 @@ async def test_A3_hostile_values_are_stored_as_data_and_shown_as_text(
     assert hostile in {html.unescape(one) for one in re.findall(r'value="([^"]*)"', provider.text)}
 
 
+async def add_api(console: ConsoleWorld) -> None:
+    """Add the API whose form is at BILLING."""
+    before = await draft_of(console)
+    text = set_values(before.shown, {("apis", "billing", "base_url"): "https://billing.globex.example"})
+    await console.services.drafts.save("globex", text, ACT, replaces=before.version)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+@pytest.mark.gen_test
+async def test_A3_hostile_values_of_apis_and_links_are_stored_as_data_and_shown_as_text(
+    console: ConsoleWorld, hostile: str
+) -> None:
+    await add_api(console)
+    before = values((await draft_of(console)).shown)
+    typed = {"base-url": hostile, "audience": hostile, "timeout": hostile, "example-paths": hostile}
+    api = await send(console, console.admin, BILLING, typed)
+    assert api.status == 200, words(api)
+    links = {"rows": "1", "title-0": hostile, "url-0": hostile, "description-0": hostile, "home-url": hostile}
+    applications = await send(console, console.admin, APPLICATIONS, links)
+    assert applications.status == 200, words(applications)
+    general = await send(console, console.admin, GENERAL, {"logo": hostile, "claim-page": hostile})
+    root = values((await draft_of(console)).shown)
+    assert root["apis"] == {
+        "billing": {
+            "base_url": hostile,
+            "audience": hostile,
+            "timeout": hostile,
+            "example_paths": [hostile],
+        }
+    }
+    assert root["links"] == [{"title": hostile, "url": hostile, "description": hostile}]
+    assert root["home_url"] == root["branding"]["logo_url"] == hostile
+    assert root["claims"]["page"] == [hostile]
+    assert root.keys() <= before.keys() | {"links", "home_url", "branding", "claims"}
+    assert root["issuer"] == before["issuer"]
+    removed = await send(console, console.admin, APPLICATIONS, {"act": "remove 0"})
+    for page in (api, applications, general, removed, await console.get(console.admin, APIS)):
+        assert "<script>alert" not in page.text
+        assert "<img src=x" not in page.text
+        assert page.status == 200
+
+
+@pytest.mark.parametrize(
+    "value", ["file:/etc/passwd", "${HOME}", "https://169.254.169.254", "https://[fe80::1]/"]
+)
+@pytest.mark.gen_test
+async def test_A4_no_form_of_an_api_reaches_the_host_or_a_private_address(
+    console: ConsoleWorld, value: str
+) -> None:
+    await add_api(console)
+    page = await send(console, console.admin, BILLING, {"base-url": value})
+    assert error_of(page, "base-url"), words(page)
+    logo = await send(console, console.admin, GENERAL, {"logo": value})
+    assert error_of(logo, "logo"), words(logo)
+    assert (await draft_of(console)).loaded is None
+    if not value.startswith("https"):
+        again = await send(console, console.admin, BILLING, {"ca": value})
+        assert again.status == 422
+        assert "annot name a file or variable" in error_of(again, "ca")
+    assert value not in str(values((await draft_of(console)).shown)["apis"]["billing"].get("tls"))
+
+
 @pytest.mark.parametrize("value", ["x\u202ey", "x\u2066y", "x\x00y", "x\x1by", "x\ny", "x" * 100_000])
 @pytest.mark.gen_test
 async def test_A3_hidden_characters_and_long_values_are_refused(console: ConsoleWorld, value: str) -> None:
-    for path, name in ((PROVIDER, "client_id"), (GENERAL, "contact"), (GENERAL, "name")):
+    await add_api(console)
+    version = (await draft_of(console)).version
+    for path, name in (
+        (PROVIDER, "client_id"),
+        (GENERAL, "contact"),
+        (GENERAL, "name"),
+        (BILLING, "base-url"),
+        (BILLING, "timeout"),
+        (APPLICATIONS, "title-0"),
+        (APPLICATIONS, "home-url"),
+    ):
         page = await send(console, console.admin, path, {name: value})
         assert page.status == 422, (path, name)
         assert len(page.text) < 60_000
     assert (await send(console, console.admin, NEW, {"preset": "okta", "id": value})).status == 422
-    assert (await draft_of(console)).record is None
+    added = await send(console, console.admin, f"{APIS}#add-heading", {"act": "add", "name": value})
+    assert added.status == 422
+    assert len(added.text) < 60_000
+    assert (await draft_of(console)).version == version
 
 
 @pytest.mark.gen_test

@@ -21,6 +21,7 @@ import pytest
 from portal.access.accounts import AccountRule, Operator
 from portal.access.rules import Comparison, Rule
 from portal.admin.change_limit import BURST
+from portal.admin.editing import set_values
 from portal.admin.events import EventKind
 from portal.admin.viewers import BoundSetupLink
 from portal.web.admin.reference import Kind, kinds, methods_of, refusal
@@ -37,6 +38,7 @@ LINK = "0123456789ab"
 IDS: dict[str, tuple[str, str]] = {
     "number": ("1", "99"),
     "provider": ("default", "none"),
+    "api": ("billing", "none"),
     "link": (LINK, "ffffffffffff"),
 }
 """For each kind of id in an address except the tenant: one that exists at Globex, and one that does not."""
@@ -78,6 +80,17 @@ async def add_setup_link(console: ConsoleWorld) -> None:
     event = ACT.event(EventKind.SETUP_LINK_MADE, tenant="globex", at=made.created_at)
     link = replace(made, id=LINK, token_hash="0" * 64)
     assert await console.services.store.add_setup_link(link, event=event)
+
+
+async def add_apis(console: ConsoleWorld) -> None:
+    """Add the API of IDS to the draft of Globex, and a default API."""
+    drafts = console.services.drafts
+    draft = await drafts.get("globex")
+    changes = {
+        ("api", "base_url"): "https://api.globex.example",
+        ("apis", "billing", "base_url"): "https://billing.globex.example",
+    }
+    await drafts.save("globex", set_values(draft.shown, changes), ACT, replaces=draft.version)
 
 
 def with_setup_link(console: ConsoleWorld, slug: str) -> Browser:
@@ -136,6 +149,7 @@ def bytes_of(response: Response) -> tuple[int, dict[str, str], str]:
 async def test_T5_each_viewer_gets_the_stated_response_at_every_address(console: ConsoleWorld) -> None:
     """As docs/reference/console.md says."""
     await add_setup_link(console)
+    await add_apis(console)
     for kind in kinds("globex", "acme"):
         browser = viewers_of(console)[kind.title]
         for address in addresses(("globex",)):

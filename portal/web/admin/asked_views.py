@@ -42,6 +42,39 @@ class AskedView:
     """Needed, unless the draft states who may sign in."""
     theirs: str | None = None
     """What somebody else typed meanwhile; None: the same."""
+    focus: bool = False
+    """Whether a browser places the cursor here."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldGroup:
+    """Fields of a form below one heading. `id`: of the heading in the page, and the fragment of a link."""
+
+    id: str
+    title: str
+    fields: tuple[AskedView, ...]
+    help: str = ""
+    folded: bool = False
+    """Whether few need it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a folded group is shown open: it has a value, or something is said beside a field."""
+        return any(
+            one.value or one.error or one.secret_set or one.unusual or one.theirs is not None
+            for one in self.fields
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupHeading:
+    """The heading of some fields."""
+
+    id: str
+    title: str
+    asked: tuple[Asked, ...]
+    help: str = ""
+    folded: bool = False
 
 
 def text_fields(asked: Sequence[Asked]) -> tuple[TextField, ...]:
@@ -107,3 +140,17 @@ def _typed(view: AskedView, form: Form) -> AskedView:
 def forget_theirs(views: Sequence[AskedView]) -> tuple[AskedView, ...]:
     """The fields of a page on which nobody else changed anything."""
     return tuple(replace(view, theirs=None) for view in views)
+
+
+def grouped(headings: Sequence[GroupHeading], views: Sequence[AskedView]) -> tuple[FieldGroup, ...]:
+    """Return the fields below their headings."""
+    by_name = {view.name: view for view in views}
+    return tuple(
+        FieldGroup(one.id, one.title, tuple(by_name[asked.name] for asked in one.asked), one.help, one.folded)
+        for one in headings
+    )
+
+
+def groups_without_theirs(groups: Sequence[FieldGroup]) -> tuple[FieldGroup, ...]:
+    """The groups of a page on which nobody else changed anything."""
+    return tuple(replace(group, fields=forget_theirs(group.fields)) for group in groups)

@@ -8,6 +8,7 @@ from portal.admin.drafts import DraftChanged
 from portal.admin.viewers import Right
 from portal.sentences import message
 from portal.web.admin.base import AdminHandler
+from portal.web.admin.draft_steps import form_links, provider_links, steps_of
 from portal.web.admin.draft_views import (
     DiscardPage,
     DraftPage,
@@ -16,9 +17,7 @@ from portal.web.admin.draft_views import (
     last_change,
     link_until,
     proposal_of,
-    provider_links,
     published_view,
-    steps_of,
 )
 from portal.web.admin.form import TextField
 
@@ -72,8 +71,7 @@ class DraftHandler(AdminHandler):
                 edits=(
                     *provider_links(draft),
                     Link(f"{base}/providers/new", "Add a provider"),
-                    Link(f"{base}/general", "General settings"),
-                    Link(f"{base}/yaml", "Edit as YAML"),
+                    *form_links(base),
                 ),
             ),
         )

@@ -1,4 +1,4 @@
-"""What a draft has beside its providers: name, colour, claims, API, admins, and access rules."""
+"""The general settings of a draft: name, appearance, claims, sessions, admins, and access rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from portal.admin.draft_reading import OpenDraft
 from portal.admin.drafts import DraftChanged
 from portal.admin.editing import values
 from portal.admin.general_form import (
-    GENERAL_FIELDS,
     AccessForm,
     AdminsForm,
     WhoMayIn,
@@ -18,16 +17,44 @@ from portal.admin.general_form import (
     not_emails,
     rule_changes,
 )
+from portal.admin.organisation_fields import (
+    APPEARANCE_FIELDS,
+    CLAIM_FIELDS,
+    GENERAL_FIELDS,
+    ORGANISATION_FIELDS,
+    SESSION_FIELDS,
+)
 from portal.admin.problem_words import states_no_access
 from portal.admin.provider_form import Values, changes, current_values, sort_problems
 from portal.display_text import display_text
 from portal.errors import ConfigurationError, Problem, StoreUnavailable
 from portal.sentences import message, sentence
-from portal.web.admin.asked_views import REPLACES, AskedView, asked_views, forget_theirs, text_fields
+from portal.web.admin.asked_views import (
+    REPLACES,
+    FieldGroup,
+    GroupHeading,
+    asked_views,
+    grouped,
+    groups_without_theirs,
+    text_fields,
+)
 from portal.web.admin.draft_forms import DraftFormHandler, as_sentence, version_text
 from portal.web.admin.form import Form, TextField
 
 _TEMPLATE = "admin/general.html"
+HEADINGS = (
+    GroupHeading("organisation", message("Organisation"), ORGANISATION_FIELDS),
+    GroupHeading("appearance", message("Appearance"), APPEARANCE_FIELDS),
+    GroupHeading(
+        "claims",
+        message("What the portal knows of users"),
+        CLAIM_FIELDS,
+        message("Claims are what the provider says of who signs in."),
+        folded=True,
+    ),
+    GroupHeading("sessions", message("How long a sign-in lasts"), SESSION_FIELDS, folded=True),
+)
+"""The groups of fields that each have one value of the content."""
 _LINE = "[^\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]*"
 _LINES = "[^\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]*"
 _PLAIN = message("Leave out control characters.")
@@ -81,7 +108,7 @@ class GeneralPage:
     """`GET /admin/t/{tenant}/draft/general`."""
 
     slug: str
-    fields: tuple[AskedView, ...]
+    groups: tuple[FieldGroup, ...]
     access: AccessForm
     admins: AdminsForm
     errors: dict[str, str]
@@ -152,7 +179,7 @@ class GeneralHandler(DraftFormHandler):
         except StoreUnavailable as error:
             self.set_status(error.status)
             page = self._page(draft, opened, (), form)
-            self.show(_TEMPLATE, replace(page, fields=forget_theirs(page.fields), unavailable=True))
+            self.show(_TEMPLATE, replace(page, groups=groups_without_theirs(page.groups), unavailable=True))
         except DraftChanged as error:
             self._show_conflict(error.theirs, await self._open(error.theirs), form)
         else:
@@ -164,7 +191,8 @@ class GeneralHandler(DraftFormHandler):
     def _show_again(self, page: GeneralPage, replaces: int | None) -> None:
         version = "" if replaces is None else str(replaces)
         self.show_again(
-            _TEMPLATE, replace(page, replaces=version, fields=forget_theirs(page.fields), refused=True)
+            _TEMPLATE,
+            replace(page, replaces=version, groups=groups_without_theirs(page.groups), refused=True),
         )
 
     def _show_conflict(self, theirs: OpenDraft, opened: _Opened, form: Form) -> None:
@@ -192,7 +220,7 @@ class GeneralHandler(DraftFormHandler):
         shown = form.bounded() if form else None
         return GeneralPage(
             slug=draft.slug,
-            fields=asked_views(GENERAL_FIELDS, opened.values, errors=errors, typed=form),
+            groups=grouped(HEADINGS, asked_views(GENERAL_FIELDS, opened.values, errors=errors, typed=form)),
             access=_shown_access(shown, opened.access) if shown else opened.access,
             admins=(_typed_admins(shown, opened.admins) if shown else None) or opened.admins,
             errors=errors,

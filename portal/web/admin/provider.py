@@ -9,11 +9,11 @@ from portal.admin.draft_reading import OpenDraft
 from portal.admin.drafts import DraftChanged
 from portal.admin.editing import Keys, values
 from portal.admin.provider_entries import provider_keys
+from portal.admin.provider_fields import asked_fields
 from portal.admin.provider_form import (
     Asked,
     Sorted,
     Values,
-    asked_fields,
     changes,
     current_values,
     note_on,

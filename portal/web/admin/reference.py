@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from portal.admin.actors import Actor, ActorType
 from portal.admin.viewers import NOBODY, BoundSetupLink, Viewer
+from portal.admin.yaml_only import PROVIDERS_OWN_ACCESS, YAML_ONLY
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.routes import ADMIN_ROUTES
 
@@ -96,6 +97,16 @@ def console_reference() -> str:
         "",
         "With `setup_links: publish` in portal.yaml, a setup link also has the right `publish` at its",
         "tenant.",
+        "",
+        "## Keys without a form",
+        "",
+        "The forms of a draft ask for every other key of [a tenant](tenant.md). These are edited as YAML, in",
+        "the same draft. A key stands for all keys below it.",
+        "",
+        "| key | why it has no form |",
+        "|---|---|",
+        *(f"| `{key}` | {reason} |" for key, reason in sorted(YAML_ONLY.items())),
+        f"| `providers.<name>.access` | {PROVIDERS_OWN_ACCESS} |",
     ]
     return "\n".join(lines) + "\n"
 

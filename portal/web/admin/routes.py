@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from portal.web.admin.api import ApiHandler
+from portal.web.admin.apis import ApisHandler
+from portal.web.admin.applications import ApplicationsHandler
 from portal.web.admin.base import AdminHandler, ConsoleMissingHandler, ConsoleRedirectHandler
 from portal.web.admin.checks import ChecksHandler
 from portal.web.admin.domains import (
@@ -37,6 +40,8 @@ NUMBER = r"(?P<number>[0-9]{1,16})"
 
 PROVIDER = r"(?P<provider>[a-z0-9][a-z0-9-]{0,62})"
 
+API = r"(?P<api>[a-z0-9][a-z0-9-]{0,62})"
+
 ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (r"/admin/", OverviewHandler),
     (r"/admin", ConsoleRedirectHandler),
@@ -44,6 +49,10 @@ ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (rf"{TENANT}/", TenantPageHandler),
     (rf"{TENANT}/draft", DraftHandler),
     (rf"{TENANT}/draft/general", GeneralHandler),
+    (rf"{TENANT}/draft/applications", ApplicationsHandler),
+    (rf"{TENANT}/draft/apis", ApisHandler),
+    (rf"{TENANT}/draft/api", ApiHandler),
+    (rf"{TENANT}/draft/apis/{API}", ApiHandler),
     (rf"{TENANT}/draft/providers/new", NewProviderHandler),
     (rf"{TENANT}/draft/providers/{PROVIDER}", ProviderHandler),
     (rf"{TENANT}/draft/providers/{PROVIDER}/remove", RemoveProviderHandler),

@@ -6,7 +6,6 @@ import pytest
 
 from portal.admin.editing import set_values, values
 from portal.admin.general_form import (
-    GENERAL_FIELDS,
     AccessForm,
     AdminsForm,
     WhoMayIn,
@@ -18,6 +17,7 @@ from portal.admin.general_form import (
     rule_changes,
     with_admin,
 )
+from portal.admin.organisation_fields import GENERAL_FIELDS
 from portal.admin.problem_words import for_people
 from portal.admin.provider_entries import (
     free_id,
@@ -30,7 +30,8 @@ from portal.admin.provider_entries import (
     with_provider,
     without_provider,
 )
-from portal.admin.provider_form import asked_fields, changes, current_values, sort_problems
+from portal.admin.provider_fields import asked_fields
+from portal.admin.provider_form import changes, current_values, sort_problems
 from portal.errors import Problem
 from portal.tenancy.presets import Preset, built_in
 from portal.tenancy.public_issuers import missing_access_message
