@@ -15,7 +15,7 @@ HOME_FIELD = Asked(
     "Main application",
     ("home_url",),
     help="Where the organisation's page leads first: an https URL, or a path of the portal such as "
-    "/desk/acme/.",
+    "/desk/example/.",
     example="https://desk.example.com/",
 )
 LINK_FIELDS = (

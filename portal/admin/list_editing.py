@@ -84,7 +84,7 @@ class _Piece:
 
 
 def _edited(
-    content: str, key: str, now: list[Entry], wanted: list[Entry], places: Sequence[int | None]
+    content: str, key: str, now: Sequence[Entry], wanted: Sequence[Entry], places: Sequence[int | None]
 ) -> str | None:
     """The content with the text of its entries changed; None where they are not written one below another.
 

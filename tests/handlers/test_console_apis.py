@@ -11,7 +11,7 @@ from portal.admin.api_form import API_FIELDS, CONNECTION_FIELDS, LIMIT_FIELDS, T
 from portal.admin.editing import set_values, values
 from portal.errors import StoreUnavailable
 from tests.handlers.test_console_forms import DRAFT, draft_of, error_of, post_form, send, words
-from tests.kit.browser import Browser, Response
+from tests.kit.browser import Browser, Form, Response
 from tests.kit.console import ACT, ConsoleWorld
 
 APIS = f"{DRAFT}/apis"
@@ -32,6 +32,11 @@ async def begin(console: ConsoleWorld, added: str = COMMENTED) -> None:
     await console.services.drafts.save("globex", before.shown + added, ACT, replaces=before.version)
 
 
+def add_form(page: Response) -> Form:
+    """The form of the list that adds an API."""
+    return next(one for one in page.forms if ("act", "add") in one.buttons)
+
+
 async def press(console: ConsoleWorld, page: Response, act: str, browser: Browser | None = None) -> Response:
     """Press a button of the list."""
     form = next(one for one in page.forms if ("act", act) in one.buttons)
@@ -41,7 +46,7 @@ async def press(console: ConsoleWorld, page: Response, act: str, browser: Browse
 @pytest.mark.gen_test
 async def test_an_api_is_added_and_every_setting_is_typed(console: ConsoleWorld) -> None:
     page = await console.get(console.admin, APIS)
-    form = page.form("/draft/apis#add-heading")
+    form = add_form(page)
     added = await console.admin.submit(form, {"act": "add", "name": "billing", "base-url": BASE_URL})
     assert added.url.endswith("/draft/apis/billing?saved=1")
     assert "Pages call it at /t/globex/apis/billing/" in words(added)
@@ -98,7 +103,7 @@ async def test_the_first_api_has_no_name_and_a_second_needs_one(console: Console
     await console.services.drafts.save("globex", without, ACT, replaces=before.version)
     page = await console.get(console.admin, APIS)
     assert "Without a short name it is the default API" in words(page)
-    form = page.form("/draft/apis#add-heading")
+    form = add_form(page)
     added = await console.admin.submit(form, {"act": "add", "base-url": BASE_URL})
     assert added.url.endswith("/draft/api?saved=1")
     assert values((await draft_of(console)).shown)["api"] == {"base_url": BASE_URL}
@@ -126,7 +131,7 @@ async def test_mistakes_of_a_new_api_are_said_beside_the_field(
     before = (await draft_of(console)).shown
     page = await console.get(console.admin, APIS)
     typed = {"act": "add", "name": name, "base-url": url}
-    refused = await console.admin.submit(page.form("#add-heading"), typed)
+    refused = await console.admin.submit(add_form(page), typed)
     assert refused.status == 422
     assert sentence in error_of(refused, field)
     assert f'value="{html.escape(name)}"' in refused.text
@@ -216,7 +221,7 @@ async def test_an_api_is_added_beside_what_somebody_else_changed(console: Consol
     page = await console.get(console.admin, APIS)
     await begin(console)
     added = await console.admin.submit(
-        page.form("#add-heading"), {"act": "add", "name": "catalog", "base-url": "https://c.globex.example"}
+        add_form(page), {"act": "add", "name": "catalog", "base-url": "https://c.globex.example"}
     )
     assert added.status == 200
     text = (await draft_of(console)).shown
@@ -234,7 +239,7 @@ async def test_nothing_typed_is_lost_while_the_database_is_down(console: Console
         refused = await console.admin.submit(post_form(page, BILLING), {"timeout": "8s"})
         kept = await press(console, marked, "save")
         typed = {"act": "add", "name": "catalog", "base-url": "https://c.globex.example"}
-        unadded = await console.admin.submit(list_.form("#add-heading"), typed)
+        unadded = await console.admin.submit(add_form(list_), typed)
     for shown in (refused, kept, unadded):
         assert shown.status == 503
         assert "database does not respond" in words(shown)

@@ -83,14 +83,12 @@ async def add_setup_link(console: ConsoleWorld) -> None:
 
 
 async def add_apis(console: ConsoleWorld) -> None:
-    """Add the API of IDS to the draft of Globex, and a default API."""
-    drafts = console.services.drafts
-    draft = await drafts.get("globex")
+    """Publish the API of IDS at Globex, and a default API."""
     changes = {
         ("api", "base_url"): "https://api.globex.example",
         ("apis", "billing", "base_url"): "https://billing.globex.example",
     }
-    await drafts.save("globex", set_values(draft.shown, changes), ACT, replaces=draft.version)
+    await console.publish(set_values(console.typed, changes))
 
 
 def with_setup_link(console: ConsoleWorld, slug: str) -> Browser:

@@ -228,7 +228,7 @@ class ApplicationsHandler(DraftFormHandler):
 def _typed_rows(form: Form) -> list[Row]:
     """The links that were typed; a number that no page sends is as none."""
     rows = int(form["rows"]) if form["rows"] and "rows" not in form.errors else 0
-    found = []
+    found: list[Row] = []
     for asked in _ROW_FIELDS[: min(rows, MOST_LINKS)]:
         number = len(found)
         texts = {one.key[0]: form[one.name] for one in asked}

@@ -162,6 +162,29 @@ def test_A4_a_kept_secret_is_not_sent_to_another_address() -> None:
     assert as_stored(f"{seen}max_age: 1h\n", before=before).startswith(before)
 
 
+def test_A4_a_kept_certificate_is_presented_to_no_other_api() -> None:
+    keys = "client: {certificate: c, private_key: k}\n"
+    apis = "api: {base_url: https://a.example, mtls: true}\napis: {b: {base_url: https://b.example}}\n"
+    before = as_stored(f"issuer: https://i.example\n{keys}{apis}")
+    seen = shown(before, "acme")
+    moved = "would be sent to another address now; type it again"
+    for change in (
+        ("https://a.example", "https://evil.example"),
+        ("https://b.example", "https://b.example, mtls: true"),
+        ("{b:", "{c: {base_url: https://c.example, mtls: true}, b:"),
+        ("mtls: true", "mtls: true, tls: {ca: pem}"),
+    ):
+        assert " ".join(problem_texts(seen.replace(*change), before)).count(moved) == 2, change
+    for change in (
+        ("https://b.example", "https://c.example"),
+        ("{b:", "{c: {base_url: https://c.example}, b:"),
+        ("mtls: true", "mtls: true, timeout: 5s"),
+        (", mtls: true", ""),
+        ("api: {base_url: https://a.example, mtls: true}\n", ""),
+    ):
+        assert as_stored(seen.replace(*change), before=before) == before.replace(*change), change
+
+
 def test_A4_a_kept_secret_stays_at_its_key() -> None:
     content = "providers: {a: {issuer: x, client: {secret: s1}}, b: {issuer: x, client: {secret: s2}}}\n"
     before = as_stored(content)
