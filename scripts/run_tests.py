@@ -1,4 +1,4 @@
-"""Runs the checks and every kind of test, three kinds at a time, and closes with a table.
+"""Runs the checks and every kind of test, four kinds at a time, and closes with a table.
 
 `run_tests.py` does everything; `run_tests.py lint`, `run_tests.py unit security` only what is named, and
 `run_tests.py check` what a contributor runs most: format, lint, types, import rules, file sizes, unit tests.
@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
@@ -83,7 +83,14 @@ SPREAD = ("unit", "processes", "handlers", "tornado", "contract", "security")
 
 The others share one server or browser, or count over all of their tests.
 """
+TESTS_FAILED = 1
+"""The exit code of pytest when it ran to its end and tests failed."""
 QUICK_CHECKS = ("ruff format", "ruff check", "mypy", "import rules", "file sizes")
+REPEATED = 5
+"""At most so many failed tests of a kind are run once more, by themselves, when all kinds have ended.
+
+One that passes then depends on the time that the machine gives it; it is named at the end (decision 089).
+"""
 SLOWEST = 20
 """How many of the slowest tests are named at the end."""
 WORKERS_PER_PROCESSOR = 2
@@ -111,10 +118,14 @@ class Outcome:
     skipped: int = 0
     longest_hold: str = ""
     """Seconds, a space and a description; see tests/kit/loop_monitor.py."""
+    unstable: tuple[str, ...] = ()
+    """Tests that failed beside others and passed by themselves."""
 
     @property
     def verdict(self) -> str:
-        return "ok" if self.exit_code == 0 else "FAILED"
+        if self.exit_code:
+            return "FAILED"
+        return f"ok, {len(self.unstable)} unstable" if self.unstable else "ok"
 
 
 def main(names: Sequence[str]) -> int:
@@ -129,7 +140,8 @@ def main(names: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(dir=memory_folder(), prefix="t") as folder:
         environment = make_environment(folder)
         outcomes = [run_check(name, command, environment) for name, command in chosen_checks(names)]
-        outcomes += run_kinds([*names, "unit"] if "check" in names else names, environment)
+        kinds = run_kinds([*names, "unit"] if "check" in names else names, environment)
+        outcomes += [repeat_failed(outcome, environment) for outcome in kinds]
         if not names:
             outcomes.append(measure_coverage(environment))
             compare_with_parent(environment)
@@ -236,9 +248,7 @@ def run_kind(
     """
     started = time.monotonic() if output else begin(f"{kind} tests")
     report = RESULTS / f"{kind}.xml"
-    command = ["pytest", *PATHS.get(kind, (f"tests/{kind}",)), "-rfEs", f"--junit-xml={report}"]
-    if kind == "tornado":
-        environment = {**environment, "PORTAL_TEST_SERVER": "tornado"}
+    command, environment = pytest_command(kind, report, environment)
     if output is None and kind in SPREAD:
         command += [f"--numprocesses={WORKERS_PER_PROCESSOR * (os.cpu_count() or 1)}", "--dist=worksteal"]
     if measured:
@@ -252,6 +262,47 @@ def run_kind(
         failed = 1
     seconds = time.monotonic() - started
     return Outcome(f"{kind} tests", seconds, exit_code, cpu, passed, failed, skipped, longest_hold(report))
+
+
+def pytest_command(kind: str, report: Path, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The command that runs the tests of a kind and writes a JUnit report, and its environment."""
+    command = ["pytest", *PATHS.get(kind, (f"tests/{kind}",)), "-rfEs", f"--junit-xml={report}"]
+    command += ["-o", f"cache_dir={RESULTS / kind}"]
+    if kind == "tornado":
+        environment = {**environment, "PORTAL_TEST_SERVER": "tornado"}
+    return command, environment
+
+
+def repeat_failed(outcome: Outcome, environment: dict[str, str]) -> Outcome:
+    """Run the failed tests of a kind once more, alone, when they are few; they count as they end then."""
+    if outcome.exit_code != TESTS_FAILED or not 0 < outcome.failed <= REPEATED:
+        return outcome
+    kind = outcome.name.removesuffix(" tests")
+    started, report = begin(f"{kind} tests that failed, alone"), RESULTS / f"{kind}-repeated.xml"
+    command, environment = pytest_command(kind, report, environment)
+    exit_code, cpu = call([*command, "--last-failed", "--last-failed-no-failures=none"], environment)
+    passed, failed, _ = count(report)
+    if passed + failed != outcome.failed:
+        return outcome
+    return replace(
+        outcome,
+        seconds=outcome.seconds + time.monotonic() - started,
+        exit_code=exit_code,
+        cpu=outcome.cpu + cpu,
+        passed=outcome.passed + passed,
+        failed=failed,
+        unstable=tuple(passed_tests(report)),
+    )
+
+
+def passed_tests(report: Path) -> list[str]:
+    """Names of the tests that passed, according to a JUnit report."""
+    cases = ElementTree.parse(report).getroot().iter("testcase")
+    return [
+        f"{case.get('classname')}::{case.get('name')}"
+        for case in cases
+        if not any(child.tag in {"failure", "error", "skipped"} for child in case)
+    ]
 
 
 def count(report: Path) -> tuple[int, int, int]:
@@ -365,6 +416,9 @@ def print_table(outcomes: Sequence[Outcome], elapsed: float) -> None:
     passed, failed, skipped = (
         sum(getattr(outcome, name) for outcome in outcomes) for name in ("passed", "failed", "skipped")
     )
+    for outcome in outcomes:
+        for test in outcome.unstable:
+            print(f"Unstable (failed beside others, passed alone): {test}")
     broken = [outcome.name for outcome in outcomes if outcome.exit_code]
     cpu = sum(outcome.cpu for outcome in outcomes)
     print(f"{'total':20} {passed:>7} {failed:>7} {skipped:>8} {elapsed:8.1f} {cpu:8.1f}")
