@@ -22,7 +22,7 @@ from tornado.escape import parse_qs_bytes
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine
 
 from portal.access import path_reading, paths, rules
-from portal.admin import editing, setup_cookie, setup_links
+from portal.admin import editing, list_editing, setup_cookie, setup_links
 from portal.config import logo_content, yaml_document, yaml_mistakes
 from portal.display_text import display_text
 from portal.errors import PortalError
@@ -570,6 +570,15 @@ ENTRIES = {
 }
 """Contents that can be edited."""
 
+LINKS = ({"title": "t", "url": "/x"}, {"title": "new", "url": "/u1"}, {"title": "t1", "url": "/u1"})
+LISTS = {
+    "links": numbered("  - {title: t#, url: /u#}\n", "links:\n"),
+    "links of several lines": numbered("- title: t#\n  url: /u#\n", "links:\n"),
+    "comments between links": repeated("  # c\n", "links:\n  - {title: t, url: /u}\n", "  - {url: /v}\n"),
+    "a link with many lines": repeated("    # c\n", "links:\n  - title: t\n", "    url: /u\n"),
+}
+"""Contents with a list that can be edited."""
+
 PAGES = {
     "references": repeated("&a;"),
     "long references": repeated("&" + "a" * 31 + " "),
@@ -1004,6 +1013,13 @@ PARSERS = (
         editing.put_below,
         lambda text: editing.put_below(text, ("a", "name"), ("providers", "b")),
         YAML | ENTRIES,
+        FILE_BYTES,
+        thread=True,
+    ),
+    Parser(
+        list_editing.set_entries,
+        lambda text: list_editing.set_entries(text, "links", LINKS, same=("url", "title")),
+        YAML | ENTRIES | LISTS,
         FILE_BYTES,
         thread=True,
     ),

@@ -136,6 +136,7 @@ NO_UNTRUSTED_INPUT = {
     "portal.web.admin.sessions": "writes",
     "portal.admin.content": "contents of at most 256 KB that yaml_document.parse_document has read before",
     "portal.admin.yaml_text": "writes",
+    "portal.admin.yaml_places": "marks of the parser, and one line break",
     "portal.admin.check_runs": "stored by the portal",
     "portal.admin.general_form": "fields of at most 4,000 characters; patterns that do not backtrack",
     "portal.admin.provider_entries": "fields of at most 300 characters",
@@ -229,6 +230,7 @@ NO_UNTRUSTED_INPUT = {
 """Modules that import such a package but parse no untrusted input, and why."""
 
 HARMLESS_FUNCTIONS = {
+    "list_editing.origins": "compares values, at most 20 of a form; reached by set_entries",
     "problems.prefers_json": "two searches of a word in a header",
     "editing.values": "parse_document, which is measured",
     "step_up.allowed_acr_values": "compares at most 20 values with those of the tenant file",

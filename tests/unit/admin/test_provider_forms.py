@@ -403,3 +403,20 @@ def test_another_admin_is_shown_by_the_form_if_it_can_be() -> None:
     subject = admin_rule({**claims, "email_verified": "true"}, "default", several=False)
     assert subject == {"claim": "sub", "equals": "1", "provider": "default"}
     assert with_admin([rule], subject) == [rule, subject]
+
+
+def test_how_users_authenticate_is_typed_under_more_settings() -> None:
+    asked = asked_fields(preset("okta"), several=False)
+    now = current_values({}, (), asked)
+    typed = {
+        "more-step-up-scopes": "delete:orders  write:orders",
+        "more-acr-values": "urn:example:mfa",
+        "more-max-age": "8h",
+    }
+    assert {one.name for one in asked if one.more} >= typed.keys()
+    made, _ = changes(asked, {one.name: "" for one in asked} | typed, now, ("providers", "staff"))
+    assert made == {
+        ("providers", "staff", "step_up_scopes"): ["delete:orders", "write:orders"],
+        ("providers", "staff", "acr_values"): ["urn:example:mfa"],
+        ("providers", "staff", "max_age"): "8h",
+    }
