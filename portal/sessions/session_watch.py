@@ -1,7 +1,7 @@
 """Reports what happens to sessions whose pages listen: logins that end, or are about to end.
 
-Whoever listens does so with one secret of the session. Every sign-in replaces it; from then on, nothing more is
-reported to those who have the former one (THREATS L6).
+Whoever listens does so with one secret of the session. Every sign-in replaces it; from then on, nothing more
+is reported to those who have the former one (THREATS L6).
 
 A process reads the sessions of all its listeners together, every CHECK_SECONDS, whichever process changed
 them. While the database cannot be read, nothing is reported.

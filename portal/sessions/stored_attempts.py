@@ -1,7 +1,8 @@
 """Stores attempts and posted responses; each can be consumed once, by the browser that began it.
 
-There are two kinds: attempts to sign in, and attempts to test a draft (`portal.admin.test_logins`). One of a
-kind can never be finished as one of the other: their states differ, and each is sealed for its kind.
+There are three kinds: attempts to sign in, attempts to test a draft (`portal.admin.test_logins`), and logins
+that wait for a cookie (`waiting_logins`). One of a kind can never be finished as one of another: their states
+differ, and each is sealed for its kind.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ class AttemptKind(Enum):
 
     SIGN_IN = ""
     TEST = "test."
+    WAITING = "waiting."
     """The other states are base64url, which has no dot."""
 
     @classmethod
     def of(cls, state_or_reference: str) -> AttemptKind:
         """The only kind that a state, or the reference of a posted response, can belong to."""
-        return cls.TEST if state_or_reference.startswith(cls.TEST.value) else cls.SIGN_IN
+        others = (kind for kind in (cls.TEST, cls.WAITING) if state_or_reference.startswith(kind.value))
+        return next(others, cls.SIGN_IN)
 
     def document(self, attempt_id: str) -> str:
         """What the vault seals an attempt for.

@@ -22,7 +22,7 @@ from portal.oidc.errors import (
 from portal.oidc.step_up_errors import StepUpNotDone
 from portal.secret import Secret
 from portal.sentences import message
-from portal.sessions.service import FinishedLogin, InteractiveRetry
+from portal.sessions.outcomes import FinishedLogin, InteractiveRetry, LoginOutcome, WaitingLogin
 from portal.sessions.stored_attempts import AttemptKind, kind_of_response
 from portal.stores.model import Login
 from portal.tenancy.model import Tenant
@@ -60,8 +60,11 @@ class LoginCompletionHandler(PageHandler):
         super().set_default_headers()
         self.set_header("Referrer-Policy", "no-referrer")
 
-    def redirect_after_login(self, outcome: FinishedLogin | InteractiveRetry) -> None:
-        """Redirect the browser to its destination in the portal, or to the provider again."""
+    def redirect_after_login(self, outcome: LoginOutcome) -> None:
+        """Redirect the browser to its destination in the portal, the provider again, or a second step."""
+        if isinstance(outcome, WaitingLogin):
+            self.continue_with(outcome.reference)
+            return
         if isinstance(outcome, InteractiveRetry):
             self.bind_attempt(outcome.provider)
             self.redirect(outcome.url, status=303)
@@ -90,7 +93,11 @@ class LoginCompletionHandler(PageHandler):
             ),
         )
 
-    async def finished(self, login: Awaitable[FinishedLogin | InteractiveRetry]) -> None:
+    def continue_with(self, reference: str) -> None:
+        """Redirect the browser to the second step of a login."""
+        self.redirect(f"/t/{self.path_tenant}/finish-login?reference={reference}", status=303)
+
+    async def finished(self, login: Awaitable[LoginOutcome]) -> None:
         """Wait for a login attempt and redirect the browser. Raises what the attempt raises."""
         try:
             outcome = await login
@@ -254,7 +261,7 @@ class CallbackHandler(LoginCompletionHandler):
         reference = await self.portal.sessions.store_posted_response(
             tenant, self._form_parameters(), redirect_uri=redirect_uri, binding=binding
         )
-        self._continue_with(reference)
+        self.continue_with(reference)
 
     async def finish_test(self, tenant: str) -> None:
         """Finish the test login of a draft. The tenant need not be live."""
@@ -275,10 +282,7 @@ class CallbackHandler(LoginCompletionHandler):
         reference = await self.portal.admin.test_logins.store_posted_response(
             tenant, self._form_parameters(), redirect_uri=self._requested_uri, binding=binding
         )
-        self._continue_with(reference)
-
-    def _continue_with(self, reference: str) -> None:
-        self.redirect(f"/t/{self.path_tenant}/finish-login?reference={reference}", status=303)
+        self.continue_with(reference)
 
     def _is_test(self, arguments: Mapping[str, list[bytes]], binding: str | None) -> bool:
         """Whether a response is for a test login of a draft, as its state says."""
@@ -316,7 +320,10 @@ class CallbackHandler(LoginCompletionHandler):
 
 
 class PostedCallbackHandler(LoginCompletionHandler):
-    """`GET /t/{tenant}/finish-login?reference=`: finishes a login whose response was posted."""
+    """`GET /t/{tenant}/finish-login?reference=`: the second step of a login, with the cookies that it needs.
+
+    Its response was posted, or it waits for the session cookie that another tab is getting.
+    """
 
     async def get(self, tenant: str) -> None:
         reference = self.get_query_argument("reference", "")
@@ -328,15 +335,19 @@ class PostedCallbackHandler(LoginCompletionHandler):
             error = AttemptNotLive("the attempt of a posted response is gone")
             self.write_error(error.status, exc_info=(type(error), error, None))
             return
+        binding, cookie = self.read_cookie(BINDING_COOKIE), self.session_cookie()
+        sessions = self.portal.sessions
+        if AttemptKind.of(reference) is AttemptKind.WAITING:
+            await self.finished(
+                sessions.finish_waiting_login(tenant, reference, binding=binding, cookie=cookie)
+            )
+            return
         require_new_logins(live)
-        login = self.portal.sessions.finish_posted_login(
-            tenant,
-            reference,
-            binding=self.read_cookie(BINDING_COOKIE),
-            cookie=self.session_cookie(),
-            device=self.device(),
+        await self.finished(
+            sessions.finish_posted_login(
+                tenant, reference, binding=binding, cookie=cookie, device=self.device()
+            )
         )
-        await self.finished(login)
 
     async def _finish_test(self, tenant: str, reference: str) -> None:
         self.is_test = True
