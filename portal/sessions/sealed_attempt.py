@@ -98,7 +98,10 @@ def _asked(interaction: Interaction, target: ApiTarget | None) -> dict[str, obje
     """
     members: dict[str, object] = {name: getattr(interaction, name) for name in _ASKED}
     if interaction.step_up is not None:
-        members["step_up"] = asdict(interaction.step_up)
+        step_up = asdict(interaction.step_up)
+        if not interaction.step_up.api_key:  # earlier versions refuse the member
+            del step_up["api_key"]
+        members["step_up"] = step_up
     if target is not None:
         members["target"] = [target.name, target.audience, target.resource, target.scopes]
     return members
@@ -108,8 +111,8 @@ def _interaction(*, step_up: Mapping[str, object] | None = None, **members: Any)
     return Interaction(**members, step_up=None if step_up is None else _step_up(**step_up))
 
 
-def _step_up(*, acr_values: Any, max_age: Any, scope: Any) -> StepUp:
-    return StepUp(tuple(map(_text, acr_values)), max_age, tuple(map(_text, scope)))
+def _step_up(*, acr_values: Any, max_age: Any, scope: Any, api_key: str = "") -> StepUp:
+    return StepUp(tuple(map(_text, acr_values)), max_age, tuple(map(_text, scope)), _text(api_key))
 
 
 def _named(

@@ -235,10 +235,14 @@ class SessionService:
                 authentication,
                 request_session=request_session,
             )
+        step_up = attempt.step_up or StepUp.NOTHING
         try:
             self._require_still_open(provider)
             require_access(self._directory, provider, authentication)
-            require_scope(authentication.tokens.scope, attempt.step_up or StepUp.NOTHING)
+            require_scope(authentication.tokens.scope, step_up)
+            if step_up.api_key:
+                tokens = replace(authentication.tokens, api_scopes={step_up.api_key: step_up.scope})
+                authentication = replace(authentication, tokens=tokens)
             stored = await self._new_logins.store(provider, authentication, cookie, device)
             waiting = await self._wait(stored, attempt, binding) if stored.waits else None
         except PortalError:  # the tokens have no login
@@ -367,6 +371,10 @@ class SessionService:
         if accepting_registration(self._directory, login) is None:
             raise LoginRequired("the provider's registration changed during the refresh")
         return tokens
+
+    def api_target(self, login: Login, target: ApiTarget) -> ApiTarget:
+        """What an access token of a login for an API is requested for; see `ApiTokens.wanted`."""
+        return self._api_tokens.wanted(self._tokens.current(login), target)
 
     async def read_again(self, login: Login) -> Login:
         """Return the current login, whose claims a refresh may have changed. Raises LoginRequired."""
