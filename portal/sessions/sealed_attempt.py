@@ -107,7 +107,7 @@ def _asked(interaction: Interaction, target: ApiTarget | None) -> dict[str, obje
     return members
 
 
-def _interaction(*, step_up: Mapping[str, object] | None = None, **members: Any) -> Interaction:
+def _interaction(*, step_up: Mapping[str, Any] | None = None, **members: Any) -> Interaction:
     return Interaction(**members, step_up=None if step_up is None else _step_up(**step_up))
 
 

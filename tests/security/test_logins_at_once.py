@@ -176,9 +176,9 @@ async def test_L6_a_logout_of_the_provider_ends_a_login_that_waits(world: World,
     else:
         delete = store.delete_session
 
-        async def after_a_logout(session: str) -> list[Login]:
+        async def after_a_logout(session_id: str) -> list[Login]:
             await store.delete_login(waiting.session, "globex")
-            return await delete(session)
+            return await delete(session_id)
 
         store.delete_session = after_a_logout  # type: ignore[method-assign]
     await browser.step(world.at(second.headers["Location"]))
@@ -189,7 +189,7 @@ async def test_L6_a_logout_of_the_provider_ends_a_login_that_waits(world: World,
 
 async def _logins(world: World) -> list[Login]:
     store = world.running.portal.store
-    sessions = [row[0] for row in stored(world)["sessions"]]
+    sessions = [str(row[0]) for row in stored(world)["sessions"]]
     return [login for key in sessions for login in await store.list_logins(key, now=world.clock())]
 
 

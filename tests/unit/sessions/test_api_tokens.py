@@ -68,8 +68,8 @@ class ApiParty(RotatingRelyingParty):
             refreshed = await super().refresh(provider, tokens, subject=subject)
         finally:
             self.running -= 1
-        if api is None:  # a response has no tokens of APIs
-            return replace(refreshed, tokens=replace(refreshed.tokens, api_tokens={}))
+        if api is None:  # a response has nothing of APIs
+            return replace(refreshed, tokens=replace(refreshed.tokens, api_tokens={}, api_scopes={}))
         issued = replace(self.issued(api.target.name), refresh_token=refreshed.tokens.refresh_token)
         return replace(refreshed, tokens=issued)
 
