@@ -10,6 +10,7 @@ from tornado.routing import Rule, URLSpec
 from tornado.web import Application
 
 from portal.config.api_paths import API_PATH
+from portal.config.front_ends import ICON_PATH
 from portal.web.account import AccountHandler, EndLoginHandler, EndOtherLoginsHandler
 from portal.web.admin.routes import ADMIN_ROUTES, ANY_ADDRESS, TENANT
 from portal.web.admin.setup import SetupHandler
@@ -93,7 +94,11 @@ class PortalApplication(Application):
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         found = _LOGIN.fullmatch(request.path)
         if found is None:
-            return front_end_delegate(self, request) or super().find_handler(request, **kwargs)
+            if (delegate := front_end_delegate(self, request)) is not None:
+                return delegate
+            if request.path == ICON_PATH:  # Tornado looks for it among the static files, before any route
+                return self.get_handler_delegate(request, FaviconHandler)
+            return super().find_handler(request, **kwargs)
         handler = LoginHandler if found["page"] == "login" else CallbackHandler
         return self.get_handler_delegate(request, handler, path_kwargs={"tenant": found["tenant"].encode()})
 
