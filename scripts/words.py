@@ -68,7 +68,8 @@ PROBLEM_WORDS = (
     *("text", "nothing", "this file", "this provider", "first", "second", "single", "double", "empty"),
     *("must be like %(a)s", "looks like %(a)s", '%(a)s lacks the key "%(b)s"'),
     *('%(a)s lacks the key "%(b)s": %(c)s', "1 space", "%(a)s spaces", "unknown key in %(a)s%(b)s"),
-    *('unknown key "%(a)s"%(b)s', 'unknown key "%(a)s" in %(b)s%(c)s', "has no value"),
+    *('unknown key "%(a)s"%(b)s', 'unknown key "%(a)s" in %(b)s%(c)s', "has no value", "must be %(a)s", ", found %(a)s"),
+    'expected a mapping (lines of "key: value")',
     *(
         f"%(a)s {state} on %(b)s; {remedy}"
         for state in ("expires", "expired")
@@ -232,6 +233,7 @@ def _of_checks() -> Iterator[Message]:
 
 def _of_problems() -> Iterator[Message]:
     """The texts of problems, notices and rules: a page finds the messages of such a text again."""
+    from portal.tenancy.presets import built_in
     from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile
 
     found: dict[str, str] = dict.fromkeys(PROBLEM_WORDS, "scripts/words.py")
@@ -243,6 +245,11 @@ def _of_problems() -> Iterator[Message]:
                 text = stored.partition(": ")[2] if path.name == "url_rules.py" else stored
                 if text and not _NO_MESSAGE.search(text):
                     found.setdefault(text, _relative(path))
+    for preset in built_in().all():
+        file = f"portal/tenancy/presets/{preset.name}.yaml"
+        found |= dict.fromkeys((one.advice for one in preset.mistakes if one.place != "error"), file)
+        if (rules := preset.api) is not None and rules.advice:
+            found[rules.advice] = file
     for model in (OneProviderTenantFile, ManyProvidersTenantFile):
         found |= dict.fromkeys(_required_keys(model), "portal/tenancy/schema/tenant.py")
     yield from (Message(text, file, context="problem") for text, file in found.items())

@@ -19,7 +19,7 @@ _DISTINCT = 8
 """Characters of its own that a message which begins with a value must have to be tried first."""
 _PLACE = re.compile(r"(?P<place>(?:[\w./-]{1,200}:[0-9]+:[0-9]+|[\w./-]{1,200}): )(?P<text>.+)", re.DOTALL)
 _KEY = re.compile(r"[A-Za-z_][\w.<>\[\]-]*")
-_JOINED = re.compile(r"(?P<mark>[:;,] )(?P<text>.+)", re.DOTALL)
+_JOINED = re.compile(r"(?P<head>[^;:,]*)(?P<tail>(?P<mark>[;:,] )(?P<text>.+))", re.DOTALL)
 
 
 class _Pattern(NamedTuple):
@@ -66,12 +66,12 @@ class ProblemTexts:
         """The translation of a text, with its full stop and its capital letter."""
         bare = text.removesuffix(".")
         small = bare[:1].lower() + bare[1:]
-        for one in (bare, small) if small != bare else (bare,):
-            found = self._found(one, depth)
-            if found is not None:
-                capital = found[:1].upper() + found[1:] if one is not bare else found
-                return capital + text[len(bare) :]
-        return None
+        found = self._plain.get(bare) or self._plain.get(small) or self._found(bare, depth)
+        if found is None and small != bare:
+            found = self._found(small, depth)
+        if found is None:
+            return None
+        return (found if small == bare else found[:1].upper() + found[1:]) + text[len(bare) :]
 
     def _found(self, text: str, depth: int) -> str | None:
         if text in self._plain:
@@ -114,7 +114,9 @@ class ProblemTexts:
 
     def _value(self, text: str, depth: int) -> str:
         found = self._sentence(text, depth)
-        joined = _JOINED.fullmatch(text) if found is None else None
+        joined = _JOINED.fullmatch(text) if found is None and depth < _DEEPEST else None
         if joined is not None:
-            return joined["mark"] + (self._sentence(joined["text"], depth) or joined["text"])
+            head = self._found(joined["head"], depth + 1) or joined["head"]
+            tail = self._found(joined["tail"], depth + 1)
+            return head + (tail or joined["mark"] + self._value(joined["text"], depth + 1))
         return text if found is None else found
