@@ -68,7 +68,13 @@ PROBLEM_WORDS = (
     *("text", "nothing", "this file", "this provider", "first", "second", "single", "double", "empty"),
     *("must be like %(a)s", "looks like %(a)s", '%(a)s lacks the key "%(b)s"'),
     *('%(a)s lacks the key "%(b)s": %(c)s', "1 space", "%(a)s spaces", "unknown key in %(a)s%(b)s"),
-    *('unknown key "%(a)s"%(b)s', 'unknown key "%(a)s" in %(b)s%(c)s', "has no value", "must be %(a)s", ", found %(a)s"),
+    *(
+        'unknown key "%(a)s"%(b)s',
+        'unknown key "%(a)s" in %(b)s%(c)s',
+        "has no value",
+        "must be %(a)s",
+        ", found %(a)s",
+    ),
     'expected a mapping (lines of "key: value")',
     *(
         f"%(a)s {state} on %(b)s; {remedy}"
