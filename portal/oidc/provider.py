@@ -348,3 +348,5 @@ class AuthorizationRequest:
     """The user interaction that it asks for."""
     target: ApiTarget | None = None
     """The API whose access token it adds to a login; None for a login of its own."""
+    ui_locales: str | None = None
+    """The languages of the user that it names (OIDC Core 3.1.2.1)."""

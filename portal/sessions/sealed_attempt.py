@@ -49,6 +49,8 @@ class SealedAttempt:
     """None: an attempt to sign in."""
     target: ApiTarget | None = None
     """The API whose access token the attempt adds to a login; such an attempt has `asked`."""
+    ui_locales: str | None = None
+    """The languages that the request named; None: none, or an earlier version stored the attempt."""
 
     def encode(self) -> str:
         """Encode as JSON. The result contains secrets in plaintext: seal it, never store or log it."""
@@ -60,6 +62,8 @@ class SealedAttempt:
             "asked": None if self.asked is None else _asked(self.asked, self.target),
             "response": self.response,
         }
+        if self.ui_locales is not None:
+            members["ui_locales"] = self.ui_locales
         if self.test is not None:
             members["test"] = [self.test.actor, self.test.fingerprint]
         return _compact_json(members)
@@ -85,6 +89,7 @@ class SealedAttempt:
                 response=members["response"],
                 test=None if test is None else SealedTest(*map(_text, test)),
                 target=_target(target),
+                ui_locales=members.get("ui_locales"),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise AttemptUnknown("another version of the portal stored the attempt") from error

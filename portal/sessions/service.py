@@ -42,6 +42,7 @@ from portal.sessions.outcomes import (
 )
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenRefresher
+from portal.sessions.stored_attempts import state_prefix
 from portal.sessions.waiting_logins import WaitingLogins
 from portal.stores.model import Login, Session
 from portal.stores.store import Store
@@ -122,9 +123,8 @@ class SessionService:
         Raises ProviderUnavailable, MetadataRejected or PushedRequestRejected; nothing is stored then.
         """
         structlog.contextvars.bind_contextvars(provider=provider.id)
-        options = options or AuthorizationOptions()
-        if (hint := self._hint(provider, renews)) is not None:
-            options = replace(options, id_token_hint=hint)
+        hint, prefix = self._hint(provider, renews), state_prefix(return_to)
+        options = replace(options or AuthorizationOptions(), id_token_hint=hint, state_prefix=prefix)
         request = await self._relying_party.begin(provider, redirect_uri=redirect_uri, options=options)
         await self._attempts.remember(
             provider, request, return_to=return_to, binding=binding, login_hint=options.login_hint
@@ -224,6 +224,7 @@ class SessionService:
                 login_hint=attempt.login_hint,
                 step_up=attempt.step_up,
                 target=attempt.target,
+                ui_locales=attempt.ui_locales,
             )
             return InteractiveRetry(await self._begin_interactive(attempt, binding, options), provider)
         if attempt.target is not None:

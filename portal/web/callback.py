@@ -23,7 +23,13 @@ from portal.oidc.step_up_errors import StepUpNotDone
 from portal.secret import Secret
 from portal.sentences import message
 from portal.sessions.outcomes import FinishedLogin, InteractiveRetry, LoginOutcome, WaitingLogin
-from portal.sessions.stored_attempts import AttemptKind, kind_of_response
+from portal.sessions.stored_attempts import (
+    AttemptKind,
+    is_of_window,
+    kind_of_response,
+    names_window,
+    state_prefix,
+)
 from portal.stores.model import Login
 from portal.tenancy.model import Tenant
 from portal.web.admin.acts import act_of
@@ -41,6 +47,7 @@ from portal.web.forms import decoded, posted_form
 from portal.web.login import require_new_logins
 from portal.web.problems import prefers_json
 from portal.web.remembered import MAX_AGE, Remembered
+from portal.web.sign_in_window import sign_in_again_url, window_end
 from portal.web.views import CancelledPage, NotAllowedPage, OtherAccountPage
 
 _GONE = "gone"
@@ -52,6 +59,7 @@ class LoginCompletionHandler(PageHandler):
     """Base of the handlers that finish a login attempt."""
 
     _can_sign_out_at_provider = False
+    shows_page = False
     head = PortalHandler.head
     is_test = False
     """Whether the request belongs to a test login of a draft."""
@@ -152,12 +160,28 @@ class LoginCompletionHandler(PageHandler):
         if not isinstance(error, AttemptNotLive):
             return False
         if self._login_here is not None:  # another tab has signed in; nothing of this response is used (L1)
-            self.redirect(f"/t/{tenant.slug}/", status=303)
+            self.redirect(self._end(tenant.slug), status=303)
             return True
         if self.request.method == "POST" and "text/html" in self.request.headers.get("Accept", ""):
-            self.redirect(f"/t/{tenant.slug}/finish-login?reference={_GONE}", status=303)
+            gone = f"{state_prefix(self._end(tenant.slug))}{_GONE}"
+            self.redirect(f"/t/{tenant.slug}/finish-login?reference={gone}", status=303)
             return True
         return check_cookies(self)
+
+    @property
+    def in_window(self) -> bool:
+        arguments = self.request.body_arguments if self.request.method == "POST" else None
+        try:
+            response = decoded(arguments or self.request.query_arguments)
+        except BadRequest:
+            return False
+        named = response.get("reference", ())
+        binding = self.read_cookie(POSTED_BINDING_COOKIE) or self.read_cookie(BINDING_COOKIE)
+        return any(map(names_window, named)) or is_of_window(response, binding=binding)
+
+    def _end(self, tenant: str) -> str:
+        """Where a sign-in leads that did not say where: one in a window of its own closes it."""
+        return window_end(tenant) if self.in_window else f"/t/{tenant}/"
 
     @property
     def _login_here(self) -> Login | None:
@@ -173,7 +197,7 @@ class LoginCompletionHandler(PageHandler):
             CancelledPage(
                 tenant=self.card(tenant, self._login_here),
                 retry_url=f"/t/{tenant.slug}/login?{query}",
-                continue_url=self._continue_url(error),
+                continue_url=self._end(tenant.slug),
                 user=user,
             ),
         )
@@ -181,7 +205,7 @@ class LoginCompletionHandler(PageHandler):
     def _show_not_allowed(self, error: SignInNotAllowed, tenant: Tenant) -> None:
         email = error.claims.get(tenant.claims.email)
         query = urlencode(
-            {"provider": error.provider, "prompt": "select_account", "return_to": f"/t/{tenant.slug}/"}
+            {"provider": error.provider, "prompt": "select_account", "return_to": self._end(tenant.slug)}
         )
         self.show(
             "not_allowed.html",
@@ -200,16 +224,12 @@ class LoginCompletionHandler(PageHandler):
     def retry_url(self, error: PortalError) -> str | None:
         if self.is_test:
             return f"/admin/t/{self.path_kwargs['tenant']}/draft/test"
+        tenant = self.path_kwargs["tenant"]
         if isinstance(error, StepUpNotDone):
-            return self._continue_url(error)
+            return self._end(tenant)
         if isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable):
-            return f"/t/{self.path_kwargs['tenant']}/"
+            return sign_in_again_url(tenant) if self.in_window else f"/t/{tenant}/"
         return super().retry_url(error)
-
-    def _continue_url(self, error: LoginRejected) -> str:
-        """Where a user who is still signed in goes on: a window of its own closes at `/signed-in`."""
-        home = f"/t/{self.path_kwargs['tenant']}/"
-        return error.return_to if error.return_to == f"{home}signed-in" else home
 
     def retry_label(self, error: PortalError) -> str:
         if self.is_test:
@@ -331,7 +351,7 @@ class PostedCallbackHandler(LoginCompletionHandler):
             await self._finish_test(tenant, reference)
             return
         live = self.tenant(tenant)
-        if reference == _GONE:  # logged when it was posted
+        if reference in {_GONE, f"{state_prefix(window_end(tenant))}{_GONE}"}:  # logged when it was posted
             error = AttemptNotLive("the attempt of a posted response is gone")
             self.write_error(error.status, exc_info=(type(error), error, None))
             return

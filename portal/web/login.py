@@ -20,6 +20,7 @@ from portal.web.base import PageHandler, PortalHandler
 from portal.web.forms import posted_form
 from portal.web.return_to import safe_return_to, safe_target
 from portal.web.sign_in_page import show_sign_in
+from portal.web.sign_in_window import window_end
 from portal.web.step_up_errors import StepUpLinkMalformed, StepUpScopeRefused
 
 _PROMPTS = frozenset({"none", "login", "select_account"})
@@ -69,6 +70,11 @@ class LoginStartHandler(PageHandler):
             return values[0].decode() if len(values) == 1 else None
         except UnicodeDecodeError:
             return None
+
+    @property
+    def in_window(self) -> bool:
+        tenant = self.path_tenant
+        return tenant is not None and self.optional("return_to") == window_end(tenant)
 
     def retry_url(self, error: PortalError) -> str | None:
         return self.request.uri if isinstance(error, ProviderUnavailable) else super().retry_url(error)
@@ -150,6 +156,8 @@ class InitiateLoginHandler(LoginStartHandler):
     It only starts a login. The provider and the final page are restricted as in a link to the login, and the
     response is accepted from this browser only.
     """
+
+    shows_page = False
 
     def require_own_origin(self) -> None:
         """Accept any origin: other sites post here by design, and a POST changes no state."""
