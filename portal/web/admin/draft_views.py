@@ -12,7 +12,7 @@ from portal.admin.viewers import BoundSetupLink
 from portal.config.source_lines import SourceLine, lines_of, source_line
 from portal.display_text import display_text
 from portal.errors import Problem
-from portal.sentences import message, moment
+from portal.sentences import Wording, message, moment
 from portal.web.admin.actor_name import actor_name
 from portal.web.admin.diff import DiffLine
 from portal.web.admin.form import FieldView
@@ -219,7 +219,7 @@ def link_until(link: BoundSetupLink | None) -> str:
 def problem_views(problems: Iterable[Problem], text: str) -> tuple[ProblemView, ...]:
     """Problems with the lines of the text that they are about."""
     lines = lines_of(text)
-    return tuple(ProblemView(problem.message, source_line(problem, lines)) for problem in problems)
+    return tuple(ProblemView(Wording(problem.message), source_line(problem, lines)) for problem in problems)
 
 
 def last_change(draft: OpenDraft) -> Change | None:
