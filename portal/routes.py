@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -54,14 +55,21 @@ def dispatcher(portal: Portal, application: Application) -> Dispatcher:
         api_target=re.compile(rf"{API_PATH}.*", re.DOTALL),
         api=ApiServer(portal),
         application=application,
-        bodies=body_rules(),
+        bodies=body_rules([one.path for one in portal.settings.front_ends.values() if one.url is not None]),
     )
 
 
-def body_rules() -> BodyRules:
-    """Return the addresses of the application that accept more than a small form, and their limits."""
+def body_rules(developed: Sequence[str] = ()) -> BodyRules:
+    """Return the addresses of the application that accept more than a small form, and their limits.
+
+    Parameters: developed, the paths of front ends that a development server makes.
+    """
     return BodyRules(
         [
+            *(
+                BodyRule(re.compile(rf"{re.escape(path)}(?:/.*)?", re.DOTALL), largest=0, streamed=True)
+                for path in developed
+            ),
             BodyRule(
                 re.compile(rf"{_TENANT}/callback(?:/.*)?"),
                 largest=96 * 1024,

@@ -27,6 +27,7 @@ from portal.outbound.stream import OutboundStream
 from portal.outbound.time_limit import TimeLimit
 from portal.outbound.tls_connection import TlsConnection
 from portal.outbound.tunnel import Tunnel
+from portal.outbound.unacknowledged import LEAST_SECONDS, UnacknowledgedLimit
 from portal.outbound.unread_data import UnreadData
 from portal.outbound.upload import Upload
 from portal.outbound.websocket import ClientHandshake
@@ -95,6 +96,7 @@ class Connection(asyncio.BufferedProtocol):
         """Number of requests sent on it."""
         self.idle_since = 0.0
         """When it became free, on the loop's clock."""
+        self.unacknowledged: UnacknowledgedLimit | None = None
 
     # --- the request
 
@@ -107,6 +109,7 @@ class Connection(asyncio.BufferedProtocol):
         transport = self._transport
         if self.closed or transport is None:
             raise ConnectionClosedEarly("the connection was closed")
+        self._limit_unacknowledged(max(request.head_timeout, request.idle_timeout))
         self._pace.begin_response()
         self._exchange = exchange = _Exchange(
             request.method,
@@ -131,6 +134,10 @@ class Connection(asyncio.BufferedProtocol):
             if self._exchange is exchange:  # else the response is complete; another request may use this
                 self.close()
             raise
+
+    def _limit_unacknowledged(self, seconds: float) -> None:
+        if self.unacknowledged is not None:
+            self.unacknowledged.allow(seconds)
 
     def _write(self, exchange: _Exchange, data: bytes) -> None:
         exchange.transport.write(data if self._tls is None else self._tls.encrypt(data))
@@ -269,6 +276,7 @@ class Connection(asyncio.BufferedProtocol):
         if head.status == 101 and exchange.handshake is not None:
             stream: OutboundStream = Tunnel(head, self, exchange.handshake.choice(head))
             exchange.transport.set_write_buffer_limits(high=0)
+            self._limit_unacknowledged(LEAST_SECONDS)
         else:
             stream = OutboundStream(head, self, idle_timeout=exchange.idle_timeout)
         exchange.stream = stream

@@ -12,7 +12,7 @@ from typing import cast
 
 from portal.outbound.tunnel import Tunnel
 from portal.web.server.client_connection import LEAST_PROGRESS, ClientConnection
-from portal.web.websocket.direction import Direction, FrameBudget
+from portal.web.websocket.direction import Direction, TenantShare
 from portal.web.websocket.frames import FrameError, FrameTracker
 
 GOING_AWAY = 1001
@@ -46,11 +46,11 @@ class SocketRelay(asyncio.Protocol):
     """The relay of one WebSocket, and the protocol of the browser's connection.
 
     Parameters: connection, of the browser; tunnel, to the server; rate, how many small frames may pass in
-    each direction every second; shared, the small frames of all sockets of the tenant.
+    each direction every second; shared, with all sockets of the tenant.
     """
 
     def __init__(
-        self, connection: ClientConnection, tunnel: Tunnel, *, rate: float, shared: FrameBudget
+        self, connection: ClientConnection, tunnel: Tunnel, *, rate: float, shared: TenantShare
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
