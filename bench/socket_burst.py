@@ -4,8 +4,8 @@
 
 First, 10 sockets echo 200 messages a second. Then all sockets are open. In each round the portal is stopped
 (SIGSTOP) while every browser, or every API connection, sends a message, and goes on; all messages are read in
-one iteration then. Counted is CPU time of the event loop's thread between two timers of a millisecond: what other
-programs do on the machine changes it little. `--code` measures the portal of other checkouts, in turns.
+one iteration then. Counted is CPU time of the event loop's thread between two timers of a millisecond: what
+other programs do on the machine changes it little. `--code` measures the portals of other checkouts in turns.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class _Probe:
     def report(self) -> None:
         """Print the longest hold since the last report, and the CPU time, in seconds."""
         gaps, self._gaps = self._gaps, []
-        print(json.dumps({"longest": max(gaps), "cpu": self._at - self._begun}), flush=True)
+        print(json.dumps({"longest": max(gaps, default=0.0), "cpu": self._at - self._begun}), flush=True)
         self._begun = self._at
 
 
@@ -147,7 +147,8 @@ class _Measurement:
             cpu = sum(hold["cpu"] for hold in holds) / rounds / len(opened) * 1e6
             print(
                 f"{self._name}: {len(opened)} messages of {title} at once: longest hold median "
-                f"{longest[len(longest) // 2]:.1f} ms, worst {longest[-1]:.1f} ms; {cpu:.0f} µs of CPU for each"
+                f"{longest[len(longest) // 2]:.1f} ms, worst {longest[-1]:.1f} ms; {cpu:.0f} µs of CPU each",
+                flush=True,
             )
         for socket in opened:
             socket.transport.abort()
@@ -192,7 +193,7 @@ class _Measurement:
 
 async def _until_received(opened: Sequence[ClientSocket], wanted: int) -> None:
     async with asyncio.timeout(30):
-        while sum(socket.received for socket in opened) < wanted:
+        while sum(socket.received for socket in opened) < wanted:  # noqa: ASYNC110 - bytes, not events
             await asyncio.sleep(0.01)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from portal.outbound.tunnel import Waiting
 from portal.web.websocket.frames import SMALL_FRAME, FrameError, FrameTracker
 from portal.web.websocket.turns import Turns
 
@@ -149,6 +150,13 @@ class Direction:
         else:
             self._rest = data
             self._wait_for_turn()
+
+    def may_receive(self, waiting: Waiting) -> bool:
+        """Whether data of the source may be processed now. If not, `waiting.take_turn` is called later."""
+        if self._stopped or self._turns.may_pass():
+            return True
+        self._turns.wait(self._tenant, waiting)
+        return False
 
     def _wait_for_turn(self) -> None:
         self._awaits_turn = True

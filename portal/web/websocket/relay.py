@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from typing import cast
 
-from portal.outbound.tunnel import Tunnel
+from portal.outbound.tunnel import Tunnel, Waiting
 from portal.web.server.client_connection import LEAST_PROGRESS, ClientConnection
 from portal.web.websocket.direction import Direction, TenantShare
 from portal.web.websocket.frames import FrameError, FrameTracker
@@ -292,6 +292,9 @@ class _ServerEnd:
 
     def __init__(self, relay: SocketRelay) -> None:
         self._relay = relay
+
+    def may_receive(self, waiting: Waiting) -> bool:
+        return self._relay.to_browser.may_receive(waiting)
 
     def data_received(self, data: bytes) -> None:
         self._relay.to_browser.data_received(data)

@@ -2,8 +2,8 @@
 
 The event loop reads all connections that are readable in one iteration. Passing on what one socket sent
 takes about 20 microseconds, so a thousand sockets that send at the same time would hold it for tens of
-milliseconds. After BUDGET_SECONDS of an iteration, what was read waits for a later one. The tenants take turns
-then: a tenant with a thousand sockets does not delay another's by more than one iteration.
+milliseconds. After BUDGET_SECONDS of an iteration, what was read waits for a later one. The tenants then take
+turns: a tenant with a thousand sockets does not delay another's by more than one iteration.
 """
 
 from __future__ import annotations
@@ -11,21 +11,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from typing import Protocol
 
 from portal.clock import Clock
+from portal.outbound.tunnel import Waiting
 
-BUDGET_SECONDS = 0.002
+BUDGET_SECONDS = 0.001
 """Of one iteration of the event loop. Other work of the same iteration is not counted."""
 _UNCOUNTED = 16
 """Reads of an iteration that may pass before the clock is read: with few sockets, turns cost nothing."""
-
-
-class Waiting(Protocol):
-    """Something that was read and waits for its turn."""
-
-    def take_turn(self) -> None:
-        """Pass it on."""
 
 
 class Turns:
@@ -37,6 +30,8 @@ class Turns:
         """By tenant; the tenant whose turn is next comes first."""
         self._reads = 0
         """Reads since the last iteration that was counted."""
+        self._has_turn = False
+        """Whether something passes in its turn at present."""
         self._ends: float | None = None
         """When the budget of this iteration is used up; None while it is not counted."""
 
@@ -45,6 +40,8 @@ class Turns:
 
     def may_pass(self) -> bool:
         """Whether data may pass at once. If not, `wait` for a turn."""
+        if self._has_turn:
+            return True
         if self._ends is not None:
             return not self._waiting and self._monotonic() < self._ends
         self._reads += 1
@@ -72,6 +69,10 @@ class Turns:
             waiting = queue.popleft()
             if queue:
                 self._waiting[tenant] = queue  # after the other tenants
-            waiting.take_turn()
+            self._has_turn = True
+            try:
+                waiting.take_turn()
+            finally:
+                self._has_turn = False
             if self._monotonic() >= ends:
                 return

@@ -13,7 +13,7 @@ import pytest
 from portal.outbound import unacknowledged
 from portal.outbound.client import OutboundClient
 from portal.outbound.connection import Connection
-from portal.outbound.tunnel import Tunnel
+from portal.outbound.tunnel import Tunnel, Waiting
 from portal.outbound.websocket import WebSocketOffer, accept_of
 from tests.kit.loops import ON_BOTH_LOOPS
 from tests.unit.outbound.wire import calling, conversing, http_response, read_request, serving, until
@@ -93,6 +93,9 @@ class Ended:
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
+
+    def may_receive(self, waiting: Waiting) -> bool:
+        return True
 
     def data_received(self, data: bytes) -> None:
         raise AssertionError(data)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from portal.web.websocket.direction import TenantShare
+from portal.web.websocket.direction import Direction, TenantShare
 from portal.web.websocket.turns import BUDGET_SECONDS, Turns
 from tests.unit.web.test_direction import ONE, Ends, plenty
 
@@ -121,9 +121,10 @@ async def test_a_direction_waits_for_its_turn_and_keeps_the_order() -> None:
     ends.direction.data_received(ONE)
     assert ends.sent == b""
     assert ends.direction.has_waiting_data
-    assert ends.reads, "one read may wait without a pause"
+    reads = [ends.reads]
     ends.direction.data_received(ONE[:3])
-    assert not ends.reads, "a second one must not be followed by more"
+    reads.append(ends.reads)
+    assert reads == [True, False], "one read may wait without a pause, a second one must be the last"
     await asyncio.sleep(0)
     assert ends.sent == ONE + ONE[:3]
     assert ends.reads
@@ -148,3 +149,23 @@ async def test_a_direction_that_is_stopped_before_its_turn_passes_nothing() -> N
     assert ends.reads
     await asyncio.sleep(0)
     assert ends.sent == b""
+
+
+class Received:
+    """A part of a connection to an API that waits before it is decrypted."""
+
+    def __init__(self, direction: Direction) -> None:
+        self._direction = direction
+
+    def take_turn(self) -> None:
+        self._direction.data_received(ONE)
+
+
+@pytest.mark.gen_test
+async def test_what_has_its_turn_does_not_wait_for_another() -> None:
+    ends = Ends(shared=used_up())
+    assert not ends.direction.may_receive(Received(ends.direction))
+    assert not ends.direction.may_receive(Received(ends.direction))
+    await asyncio.sleep(0)
+    assert ends.sent == ONE * 2
+    assert not ends.direction.has_waiting_data
