@@ -3,8 +3,8 @@
 A server that vanishes without closing its connections acknowledges nothing. The kernel then sends the same
 bytes again for about 15 minutes before the connection fails. Since Linux 5.11, the limit also ends a
 connection whose server acknowledges but reads nothing, so it must not be shorter than the request allows for
-that. Only Linux has this option. Elsewhere the limits of the request remain, and those of WebSockets: a server
-that takes nothing more is noticed, one whose last bytes are lost only when the kernel gives up.
+that. Only Linux has this option. Elsewhere the limits of the request remain, and those of WebSockets: a
+server that takes nothing more is noticed, one whose last bytes are lost only when the kernel gives up.
 """
 
 from __future__ import annotations
