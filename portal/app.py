@@ -291,7 +291,9 @@ async def running(
 
 
 def _http_server(built: RunningPortal) -> GracefulServer | HttpServer:
-    requests = dispatcher(built.portal, built.application)
+    front_ends = built.portal.settings.front_ends.values()
+    developed = [one.path for one in front_ends if one.url is not None]
+    requests = dispatcher(built.portal, built.application, developed)
     limits = RequestLimits(body_bytes=LARGEST_FORM, body_seconds=_BODY_SECONDS)
     if built.portal.settings.server == "httptools":
         return HttpServer(requests, limits)

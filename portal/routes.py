@@ -49,13 +49,16 @@ LARGEST_YAML_FORM = 256 * 1024
 """Most bytes of a form with a draft: 64 KB, of which each byte may be three. Parsing it takes 2 ms."""
 
 
-def dispatcher(portal: Portal, application: Application) -> Dispatcher:
-    """Return the delegate that serves a portal: API calls by `ApiServer`, all else by the application."""
+def dispatcher(portal: Portal, application: Application, developed: Sequence[str] = ()) -> Dispatcher:
+    """Return the delegate that serves a portal: API calls by `ApiServer`, all else by the application.
+
+    Parameters: developed, as in `body_rules`.
+    """
     return Dispatcher(
         api_target=re.compile(rf"{API_PATH}.*", re.DOTALL),
         api=ApiServer(portal),
         application=application,
-        bodies=body_rules([one.path for one in portal.settings.front_ends.values() if one.url is not None]),
+        bodies=body_rules(developed),
     )
 
 
