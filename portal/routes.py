@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -50,20 +51,30 @@ LARGEST_YAML_FORM = 256 * 1024
 """Most bytes of a form with a draft: 64 KB, of which each byte may be three. Parsing it takes 2 ms."""
 
 
-def dispatcher(portal: Portal, application: Application) -> Dispatcher:
-    """Return the delegate that serves a portal: API calls by `ApiServer`, all else by the application."""
+def dispatcher(portal: Portal, application: Application, developed: Sequence[str] = ()) -> Dispatcher:
+    """Return the delegate that serves a portal: API calls by `ApiServer`, all else by the application.
+
+    Parameters: developed, as in `body_rules`.
+    """
     return Dispatcher(
         api_target=re.compile(rf"{API_PATH}.*", re.DOTALL),
         api=ApiServer(portal),
         application=application,
-        bodies=body_rules(),
+        bodies=body_rules(developed),
     )
 
 
-def body_rules() -> BodyRules:
-    """Return the addresses of the application that accept more than a small form, and their limits."""
+def body_rules(developed: Sequence[str] = ()) -> BodyRules:
+    """Return the addresses of the application that accept more than a small form, and their limits.
+
+    Parameters: developed, the paths of front ends that a development server makes.
+    """
     return BodyRules(
         [
+            *(
+                BodyRule(re.compile(rf"{re.escape(path)}(?:/.*)?", re.DOTALL), largest=0, streamed=True)
+                for path in developed
+            ),
             BodyRule(
                 re.compile(rf"{_TENANT}/callback(?:/.*)?"),
                 largest=96 * 1024,

@@ -16,7 +16,7 @@ from portal.tenancy.model import Api, ApiAccess
 from portal.web.api_proxy.call_headers import call_headers, client_of, session_cookie, socket_refusal
 from portal.web.api_proxy.rules import additional_headers, target_url
 from portal.web.api_proxy.upstream import UpstreamCall
-from portal.web.client_address import client_network
+from portal.web.client_address import client_network, counted_client
 from portal.web.context import Portal
 from portal.web.websocket.handshake import ServerHandshake
 
@@ -84,7 +84,7 @@ async def admit(portal: Portal, request: ApiRequest) -> UpstreamCall:
         raise NotFound(f"no API at {address.public_base} of {site.origin}")
     target = target_url(api.base_url, address.path, request.query)
     _check_length(headers, api)
-    login, network = None, ""
+    login, network, client = None, "", ""
     if api.access is ApiAccess.USER:  # for others, nothing of a session counts
         cookie = session_cookie(request.connection, headers, site)
         request_session = await portal.sessions.open_session(cookie, address.tenant)
@@ -92,7 +92,8 @@ async def admit(portal: Portal, request: ApiRequest) -> UpstreamCall:
             raise LoginRequired("this session has no live login at this tenant")
         login = request_session.login
     else:
-        network = client_network(client_of(request.connection, headers, portal.settings.trusted_proxies))
+        caller = client_of(request.connection, headers, portal.settings.trusted_proxies)
+        network, client = client_network(caller), counted_client(caller)
     encoded = known.encoded(headers)
     if api.request_headers:
         encoded += encode_headers(additional_headers(headers, api.request_headers))
@@ -108,6 +109,7 @@ async def admit(portal: Portal, request: ApiRequest) -> UpstreamCall:
         request_id=request.request_id,
         websocket=request.handshake.offer if request.handshake is not None else None,
         network=network,
+        client=client,
     )
 
 

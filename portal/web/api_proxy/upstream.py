@@ -56,10 +56,12 @@ class UpstreamCall:
         request_id: str,
         websocket: WebSocketOffer | None = None,
         network: str = "",
+        client: str = "",
     ) -> None:
         """Parameters: login, of the user; ignored for an API that gets no user's calls; path, the part of
         `target` below the API's base URL; headers, from `encode_headers`; websocket, to open a WebSocket: a
-        response with the status 101 is a `Tunnel`; network, of the client, for an API without logins.
+        response with the status 101 is a `Tunnel`; network and client, who calls an API without logins, from
+        `client_network` and `counted_client`.
 
         Raises: AccessDenied, LoginRequired.
         """
@@ -80,6 +82,7 @@ class UpstreamCall:
         self._request_id = request_id
         self._websocket = websocket
         self._network = network
+        self.client = client
         self._provider = tenant.default_provider if login is None else tenant.providers.get(login.provider)
         """The provider of the access token."""
         self._tls = _tls(api, self._provider)
