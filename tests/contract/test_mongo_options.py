@@ -13,20 +13,27 @@ from pymongo.read_preferences import ReadPreference
 from portal.stores.model import SessionTouch
 from portal.stores.mongo.store import MongoStore
 from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, provider_of
+from tests.contract.patience import patient_url
+from tests.kit.mongo_proxy import mongo_proxy
 from tests.mongodb import fresh_database
 
 WRITES = {"insert", "update", "delete", "findAndModify"}
 READS = {"find"}
 
 
+OF_THE_CONNECTION = {"saslStart", "saslContinue", "authenticate", "hello", "ismaster", "endSessions"}
+"""Commands of the driver itself, to the database `admin`; those with credentials are reported empty."""
+
+
 class Commands(monitoring.CommandListener):
-    """Records the commands that the driver sends."""
+    """Records the commands of the store that the driver sends."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self.sent.append(dict(event.command))
+        if event.command_name not in OF_THE_CONNECTION:
+            self.sent.append(dict(event.command))
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         """Ignored."""
@@ -130,10 +137,25 @@ async def test_a_session_and_its_login_are_read_in_one_round_trip(url: str, comm
     await store.close()
 
 
-@pytest.mark.gen_test
-async def test_the_database_is_that_of_the_url_or_portal(url: str, commands: Commands) -> None:
-    await use(MongoStore(url))
+@pytest.mark.parametrize("server", ["alone", "replica set"])
+@pytest.mark.gen_test(timeout=60)
+async def test_the_database_is_that_of_the_url(
+    url: str, mongodb_server: str, commands: Commands, server: str
+) -> None:
+    """At a replica set the driver has sessions, which it ends."""
+    async with mongo_proxy(mongodb_server) as proxy:
+        here, there = mongodb_server.rpartition(":")[2], str(proxy.port)
+        await use(MongoStore(patient_url(url if server == "alone" else url.replace(here, there, 1))))
     assert {command["$db"] for command in commands.sent} == {url.rpartition("/")[2].partition("?")[0]}
+    assert ("txnNumber" in commands.named({"insert"})[0]) is (server == "replica set")
+
+
+@pytest.mark.gen_test
+async def test_the_indexes_of_a_collection_are_created_by_one_command(url: str, commands: Commands) -> None:
+    """Each command may take seconds where a collection is large or its server far away."""
+    await use(MongoStore(url))
+    made = [command["createIndexes"] for command in commands.named({"createIndexes"})]
+    assert len(made) == len(set(made)) > 5
 
 
 @pytest.mark.gen_test

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -18,6 +20,7 @@ from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
+from pymongo import IndexModel
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, InvalidURI, OperationFailure, PyMongoError
 from pymongo.errors import ConfigurationError as PyMongoConfigurationError
@@ -61,7 +64,8 @@ PURGE_SECONDS = 30.0
 _SERVER_TIME: list[Document] = [{"$match": {"_id": "clock"}}, {"$project": {"now": "$$NOW"}}]
 _TTL = {"expireAfterSeconds": 0}
 _UNIQUE = {"unique": True}
-_INDEXES: tuple[tuple[str, list[tuple[str, int]], dict[str, Any]], ...] = (
+_Keys = list[tuple[str, int]]
+_INDEXES: tuple[tuple[str, _Keys, dict[str, Any]], ...] = (
     ("attempts", [("expires_at", 1)], _TTL),
     ("logouts", [("expires_at", 1)], _TTL),
     ("sessions", [("secret_hash", 1)], _UNIQUE),
@@ -250,18 +254,36 @@ class MongoConnection:
         A server without TTL indexes, and a sharded collection that cannot have a unique one, gets plain
         indexes: the portal deletes expired documents itself, and random secrets of that size are unique.
         """
-        refused = []
+        refused: list[str] = []
         with pymongo.timeout(_INDEX_SECONDS):
-            for collection, keys, options in _INDEXES:
-                try:
-                    await database[collection].create_index(keys, **options)
-                except OperationFailure as error:
-                    if not options:
-                        raise
-                    await database[collection].create_index(keys)
-                    refused.append(f"{collection}.{keys[0][0]} {next(iter(options))} (code {error.code})")
+            for name, indexes in groupby(sorted(_INDEXES, key=itemgetter(0)), key=itemgetter(0)):
+                refused += await _index_collection(
+                    database[name], [(keys, more) for _, keys, more in indexes]
+                )
         if refused:
             _log.warning("index_options_refused", indexes=refused)
+
+
+async def _index_collection(
+    collection: AsyncIOMotorCollection[Document], indexes: Sequence[tuple[_Keys, dict[str, Any]]]
+) -> list[str]:
+    """Create the missing indexes of a collection with one command; return those whose option was refused."""
+    try:
+        await collection.create_indexes([IndexModel(keys, **options) for keys, options in indexes])
+    except OperationFailure:
+        pass  # one of them: the command creates all or none
+    else:
+        return []
+    refused = []
+    for keys, options in indexes:
+        try:
+            await collection.create_index(keys, **options)
+        except OperationFailure as error:
+            if not options:
+                raise
+            await collection.create_index(keys)
+            refused.append(f"{collection.name}.{keys[0][0]} {next(iter(options))} (code {error.code})")
+    return refused
 
 
 async def _retried(read: Callable[[], Awaitable[Result]]) -> Result:
