@@ -11,8 +11,11 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from tornado.ioloop import IOLoop
 
+from portal.errors import StartupError
+from portal.stores.format import FORMAT
 from portal.stores.mongo.documents import VERSION
 from portal.stores.mongo.store import MongoStore
+from portal.stores.mongo.tenant_documents import VERSION as TENANT_VERSION
 from tests.contract import earlier_portal as earlier
 from tests.contract.entries import (
     NOW,
@@ -113,7 +116,7 @@ async def test_each_version_respects_the_leases_of_the_other(store: MongoStore, 
 
 
 @pytest.mark.gen_test
-async def test_an_entry_of_a_later_portal_counts_as_missing_and_no_other_does(
+async def test_an_entry_of_the_next_portal_is_read_and_one_of_a_later_portal_is_missing(
     store: MongoStore, database: Any
 ) -> None:
     logins = [new_login(tenant=f"t{number}", expires_at=at(3600)) for number in range(3)]
@@ -122,9 +125,55 @@ async def test_an_entry_of_a_later_portal_counts_as_missing_and_no_other_does(
         await store.add_session(session)
     for login in logins:
         await store.put_login(login)
-    database.logins.update_one({"_id": logins[0].id}, {"$set": {"v": VERSION + 1}})
-    database.sessions.update_one({"_id": sessions[0].id}, {"$set": {"v": VERSION + 1}})
+    database.logins.update_one({"_id": logins[0].id}, {"$set": {"v": VERSION + 2}})
+    database.sessions.update_one({"_id": sessions[0].id}, {"$set": {"v": VERSION + 2}})
+    database.logins.update_one({"_id": logins[1].id}, {"$set": {"v": VERSION + 1, "new": "field"}})
     found = await store.read([each.id for each in sessions], [login.id for login in logins], now=NOW)
     assert found == ({sessions[1].id: sessions[1]}, {login.id: login for login in logins[1:]})
     await store.put_login(logins[0])
     assert (await store.read((), [logins[0].id], now=NOW))[1] == {logins[0].id: logins[0]}
+
+
+@pytest.mark.gen_test
+async def test_a_database_records_its_format(store: MongoStore) -> None:
+    assert await store.get_meta(FORMAT) == str(VERSION)
+
+
+@pytest.mark.parametrize("found", [None, VERSION - 1, VERSION, VERSION + 1])
+@pytest.mark.gen_test
+async def test_a_database_of_the_format_before_and_after_is_used(
+    store: MongoStore, database: Any, found: int | None
+) -> None:
+    """The highest format stays recorded: a portal two formats behind must not use it."""
+    await store.close()
+    database.meta.delete_one({"_id": FORMAT})
+    if found is not None:
+        database.meta.insert_one({"_id": FORMAT, "value": str(found)})
+    await store.open()
+    assert await store.get_meta(FORMAT) == str(max(found or 0, VERSION))
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence", "remedy"),
+    [
+        (VERSION + 2, "made by a newer portal: it has format 4", "Start a portal of format 4 or 3"),
+        (VERSION - 2, "made by an older portal: it has format 0", "Start a portal of format 1 first"),
+        ("x", "cannot be read", "Restore it from a backup"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_a_database_of_another_format_is_refused_and_not_changed(
+    url: str, database: Any, found: object, sentence: str, remedy: str
+) -> None:
+    database.meta.insert_one({"_id": FORMAT, "value": str(found)})
+    with pytest.raises(StartupError, match=sentence) as caught:
+        await MongoStore(url).open()
+    assert remedy in caught.value.remedy
+    assert list(database.meta.find()) == [{"_id": FORMAT, "value": str(found)}]
+    assert database.list_collection_names() == ["meta"]
+    assert set(database.meta.index_information()) == {"_id_"}
+
+
+def test_the_format_of_the_database_is_that_of_its_documents() -> None:
+    """Who changes the version of the documents of tenants increases VERSION of `documents` too."""
+    assert (VERSION, TENANT_VERSION) == (2, 1)

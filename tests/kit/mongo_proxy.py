@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import bson
@@ -26,13 +26,15 @@ Document = dict[str, Any]
 class MongoProxy:
     """Forwards the messages of drivers to a server on loopback.
 
-    `drop_at`: which of the next writes to execute without a response, from 1; 0: none.
+    `drop_at`: which of the next writes to execute without a response, from 1; 0: none. `refuses`: whether a
+    command gets the error that a sharded cluster has for it (67, CannotCreateIndex).
     """
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
         self.port = 0
         self.drop_at = 0
+        self.refuses: Callable[[Document], bool] = lambda command: False
         self.dropped: list[Document] = []
         """The commands of the writes whose responses were dropped."""
         self.writes: list[Document] = []
@@ -50,6 +52,9 @@ class MongoProxy:
                 while True:
                     request = await _message(reader)
                     command = _command(request)
+                    if self.refuses(command):
+                        writer.write(_refusal(request))
+                        continue
                     drops = self._drops(command)
                     to_server.write(request)
                     response = await _message(from_server)
@@ -111,6 +116,13 @@ def _document(message: bytes) -> Document:
 
 
 _command = _document
+
+
+def _refusal(request: bytes) -> bytes:
+    error = {"ok": 0.0, "code": 67, "codeName": "CannotCreateIndex", "errmsg": "refused by the test"}
+    body = struct.pack("<iB", 0, 0) + bson.encode(error)
+    request_id = _HEADER.unpack_from(request)[1]
+    return _HEADER.pack(_HEADER.size + len(body), 0, request_id, _OP_MSG) + body
 
 
 def _name(command: Document) -> str:

@@ -31,6 +31,7 @@ from portal.errors import ConfigurationError, FailedBeforeLogin, Problem, StoreU
 from portal.stores.clock_check import MeasuredClock
 from portal.stores.model import Login
 from portal.stores.mongo.documents import Document, to_seconds
+from portal.stores.mongo.format import require_format
 from portal.stores.mongo.read_thread import ReadThread
 from portal.stores.mongo.servers import ServerWatch
 from portal.stores.mongo.tenant_documents import TENANT_INDEXES
@@ -102,10 +103,11 @@ class MongoConnection:
         self._in_progress = 0
         self._seconds = 0.0
 
-    async def open(self) -> bool:
-        """Connect and create indexes; False if it was open already.
+    async def open(self, *, read_only: bool = False) -> bool:
+        """Connect and create indexes; False if it was open already. Parameters: read_only, create nothing.
 
-        Raises ConfigurationError for an invalid URL, StoreUnavailable.
+        Raises ConfigurationError for an invalid URL, StartupError for a database of a format that this
+        version cannot use, StoreUnavailable.
         """
         if self._client is not None:
             return False
@@ -121,7 +123,10 @@ class MongoConnection:
             try:
                 async with self.operation(seconds=_OPENING_SECONDS):
                     await self._opened.command("ping")
-                await self.maintain()
+                async with self.operation(seconds=_OPENING_SECONDS):
+                    await require_format(self._opened["meta"], record=not read_only)
+                if not read_only:
+                    await self.maintain()
             except BaseException:
                 await self.close()
                 raise

@@ -3,13 +3,12 @@
 When a connection is closed before the response, the driver sends a write once more. A replica set of MongoDB
 knows the transaction number of the write and does not execute it again; other servers that speak MongoDB's
 protocol may. So each write here that depends on what is stored leaves a random mark of its call, and finds
-the mark when it is executed again. See docs/decisions/087-writes-may-be-executed-twice.md.
+the mark when it is executed again. See docs/decisions/087-two-versions-and-two-executions.md.
 """
 
 from __future__ import annotations
 
 import secrets
-from typing import Any
 
 import pymongo
 from motor.motor_asyncio import AsyncIOMotorCollection
@@ -78,10 +77,12 @@ async def end_login(logins: Collection, query: Document) -> Document | None:
 
 
 async def replace(collection: Collection, query: Document, document: Document) -> bool:
-    """Replace the document that matches; False if none does. No other call replaces it with the same."""
-    if (await collection.replace_one(query, document)).matched_count:
+    """Replace the document that matches; False if none does. `query` has the keys of the document."""
+    marked = {**document, "by": new_mark()}
+    if (await collection.replace_one(query, marked)).matched_count:
         return True
-    return await collection.find_one({"_id": document["_id"], **_shard_key(query)}) == document
+    key = {name: query[name] for name in ("_id", "session")}
+    return await collection.find_one({**key, "by": marked["by"]}, {"_id": 1}) is not None
 
 
 async def swap_value(meta: Collection, meta_id: str, expected: str | None, value: str) -> bool:
@@ -111,7 +112,3 @@ async def remember(once: Collection, key: str, *, expires_at: float, now: float)
     except DuplicateKeyError:
         return False
     return True
-
-
-def _shard_key(query: Document) -> dict[str, Any]:
-    return {name: query[name] for name in ("session",) if name in query}
