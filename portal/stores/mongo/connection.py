@@ -187,8 +187,8 @@ class MongoConnection:
             response = await _retried(lambda: self._run(command))
             cursor_of_response = response["cursor"]
             if cursor_of_response["id"]:
-                documents = self.database.get_collection(collection, codec_options=self._raw)
-                return cast(list[RawBSONDocument], await documents.aggregate(pipeline).to_list(None))
+                documents = self.raw_collection(collection)
+                return await documents.aggregate(pipeline).to_list(None)
         found: list[RawBSONDocument] = cursor_of_response["firstBatch"]
         return found
 
@@ -252,6 +252,11 @@ class MongoConnection:
     def collection(self, name: str) -> AsyncIOMotorCollection[Document]:
         """A collection of the open database. Raises StoreUnavailable when it is closed."""
         return self.database[name]
+
+    def raw_collection(self, name: str) -> AsyncIOMotorCollection[RawBSONDocument]:
+        """A collection whose documents are returned as they were received; see `read`."""
+        collection = self.database.get_collection(name, codec_options=self._raw)
+        return cast(AsyncIOMotorCollection[RawBSONDocument], collection)
 
     async def _make_indexes(self, database: AsyncIOMotorDatabase[Document]) -> None:
         """Create missing indexes.

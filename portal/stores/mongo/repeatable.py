@@ -9,14 +9,15 @@ the mark when it is executed again. See docs/decisions/087-two-versions-and-two-
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 import pymongo
-from motor.motor_asyncio import AsyncIOMotorCollection
 from pymongo.errors import DuplicateKeyError
 
 from portal.stores.mongo.documents import Document, to_date
 
-Collection = AsyncIOMotorCollection[Document]
+Collection = Any
+"""One of Motor, which only `portal.stores.mongo.connection` imports."""
 
 _TRIES = 5
 
@@ -96,7 +97,8 @@ async def swap_value(meta: Collection, meta_id: str, expected: str | None, value
         return True
     conditions = [{"value": expected}, {"value": value, "by": mark}]
     change = {"$set": {"value": value, "by": mark}}
-    return (await meta.update_one({"_id": meta_id, "$or": conditions}, change)).matched_count == 1
+    done = await meta.update_one({"_id": meta_id, "$or": conditions}, change)
+    return bool(done.matched_count)
 
 
 async def remember(once: Collection, key: str, *, expires_at: float, now: float) -> bool:

@@ -102,7 +102,7 @@ class MongoStore:
         self, collection: str, key: str, tenant: str, binding_hash: str, now: float
     ) -> Document | None:
         require_text(id=key, tenant=tenant, binding_hash=binding_hash)
-        query = {"_id": key, "tenant": tenant, "binding_hash": binding_hash}
+        query: Document = {"_id": key, "tenant": tenant, "binding_hash": binding_hash}
         query["expires_at"] = {"$gt": to_date(now)}
         async with self._connection.operation():
             return await repeatable.take(self._connection.collection(collection), query)
