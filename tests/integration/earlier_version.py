@@ -1,8 +1,12 @@
-"""The wheel of the version before this one: of the latest release, or of the commit before this one."""
+"""The wheel of the version before this one: of the latest release, or of the commit before this one.
+
+`PORTAL_TEST_EARLIER` names another commit.
+"""
 
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import tarfile
@@ -24,8 +28,8 @@ def extract_earlier_version(folder: Path) -> str:
     top = Path(_git("rev-parse", "--show-toplevel").decode().strip())
     if top.resolve() != ROOT.resolve():
         raise NoEarlierVersion("this folder is not the top of a git checkout")
-    tags = _git("tag", "--list", "v[0-9]*", "--merged", "HEAD^", "--sort=-creatordate").decode().split()
-    commit = tags[0] if tags else "HEAD^"
+    tags = _git("tag", "--list", "v[0-9]*", "--merged", "HEAD", "--sort=-creatordate").decode().split()
+    commit = os.environ.get("PORTAL_TEST_EARLIER") or (tags[0] if tags else "HEAD^")
     source = folder / "source"
     with tarfile.open(fileobj=io.BytesIO(_git("archive", "--format=tar", commit))) as archive:
         archive.extractall(source, filter="data")
@@ -34,6 +38,15 @@ def extract_earlier_version(folder: Path) -> str:
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as packed:
         packed.extractall(folder / "code")
+    imported = subprocess.run(
+        [sys.executable, "-c", "import portal; print(portal.__file__)"],
+        cwd=folder / "code",
+        env={**os.environ, "PYTHONPATH": str(folder / "code")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert Path(imported.strip()).is_relative_to(folder), imported
     return f"{commit} ({_git('rev-parse', '--short', commit).decode().strip()})"
 
 
