@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import structlog
 from pymongo import MongoClient, monitoring
 from pymongo.read_preferences import ReadPreference
 
+from portal.errors import StoreUnavailable
 from portal.stores.model import SessionTouch
 from portal.stores.mongo.store import MongoStore
 from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, provider_of
 from tests.contract.patience import patient_url
 from tests.kit.mongo_proxy import mongo_proxy
 from tests.mongodb import fresh_database
+from tests.unit.outbound.certificates import issue
+from tests.unit.outbound.tls_wire import server_context
 
 WRITES = {"insert", "update", "delete", "findAndModify"}
 READS = {"find"}
@@ -200,3 +205,40 @@ async def test_a_server_that_rejects_an_index_option_gets_a_plain_index_and_one_
     assert set(made) == {"_id_", "secret_hash_1", "expires_at_1"}
     assert "unique" not in made["secret_hash_1"]
     assert "expireAfterSeconds" in made["expires_at_1"]
+
+
+PASSWORD = "p/w:@ %ü-secret"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_url_may_have_credentials_and_an_authority_for_tls(
+    url: str, mongodb_server: str, commands: Commands, tmp_path: Path
+) -> None:
+    authority = issue("Test CA", authority=True)
+    (tmp_path / "ca.pem").write_text(authority.chain)
+    context = server_context(tmp_path, issue("localhost", authority))
+    name = url.rpartition("/")[2].partition("?")[0]
+    options = f"replicaSet=rs0&authSource=admin&tls=true&tlsCAFile={quote(str(tmp_path / 'ca.pem'))}"
+    async with mongo_proxy(mongodb_server, credentials=("portal", PASSWORD), tls=context) as proxy:
+        there = f"localhost:{proxy.port}/{name}?{options}"
+        await use(MongoStore(patient_url(f"mongodb://portal:{quote(PASSWORD, safe='')}@{there}")))
+        assert proxy.authenticated
+        assert {command["$db"] for command in commands.sent} == {name}
+        for user in ("portal:wrong@", "other:wrong@", ""):
+            with pytest.raises(StoreUnavailable) as refused:
+                await MongoStore(patient_url(f"mongodb://{user}{there}")).open()
+            assert "wrong" not in str(refused.value)
+            assert "code 18" in str(refused.value) or "code 13" in str(refused.value)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_server_without_a_trusted_certificate_is_not_used(
+    url: str, mongodb_server: str, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text(issue("Test CA", authority=True).chain)
+    context = server_context(tmp_path, issue("localhost", issue("Another CA", authority=True)))
+    options = f"tls=true&tlsCAFile={quote(str(tmp_path / 'ca.pem'))}&serverSelectionTimeoutMS=3000"
+    async with mongo_proxy(mongodb_server, credentials=("portal", PASSWORD), tls=context) as proxy:
+        with pytest.raises(StoreUnavailable, match="MongoDB does not respond"):
+            await MongoStore(f"mongodb://portal:x@localhost:{proxy.port}/portal?{options}").open()
+        assert not proxy.authenticated
