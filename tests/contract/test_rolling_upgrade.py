@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
+from bson import json_util
 from pymongo import MongoClient
 from pymongo.database import Database
 from tornado.ioloop import IOLoop
 
 from portal.errors import StartupError
 from portal.stores.format import FORMAT
+from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
 from portal.stores.mongo.documents import VERSION
+from portal.stores.mongo.inspection import MongoInspection
 from portal.stores.mongo.store import MongoStore
 from portal.stores.mongo.tenant_documents import VERSION as TENANT_VERSION
 from tests.contract import earlier_portal as earlier
@@ -27,6 +31,7 @@ from tests.contract.entries import (
     new_step,
     provider_of,
 )
+from tests.contract.test_schema_versions import ATTEMPT, LOGIN, SESSION, STEP, THEN
 from tests.mongodb import fresh_database
 
 
@@ -177,3 +182,28 @@ async def test_a_database_of_another_format_is_refused_and_not_changed(
 def test_the_format_of_the_database_is_that_of_its_documents() -> None:
     """Who changes the version of the documents of tenants increases VERSION of `documents` too."""
     assert (VERSION, TENANT_VERSION) == (2, 1)
+
+
+@pytest.mark.gen_test
+async def test_all_of_a_database_that_the_version_before_wrote_can_be_read(url: str, database: Any) -> None:
+    """files/mongodb-2.json was written by the last version whose databases have no format."""
+    text = (Path(__file__).parent / "files" / "mongodb-2.json").read_text(encoding="utf-8")
+    for name, documents in json_util.loads(text).items():
+        database[name].insert_many(documents)
+    for entry in (SESSION, LOGIN, ATTEMPT, STEP):
+        assert entry.id in text
+    inspection = MongoInspection(url)
+    await inspection.open()
+    found = [entry async for page in inspection.pages() for entry in page]
+    await inspection.close()
+    assert [entry for entry in found if entry.problem] == []
+    kinds = {type(entry.entry).__name__ for entry in found if entry.entry is not None}
+    assert kinds >= {each.__name__ for each in (Session, Login, LoginAttempt, LogoutStep)}
+    assert kinds >= {"TenantRecord", "Revision", "Draft", "SetupLink", "DomainClaim", "Event"}
+    store = MongoStore(url)
+    await store.open()
+    assert (await store.read([SESSION.id], [], now=THEN))[0] == {SESSION.id: SESSION}
+    assert [tenant.slug for tenant in await store.tenants.list_tenants()] == ["initech"]
+    assert len(await store.tenants.list_events()) == 5
+    assert await store.get_meta(FORMAT) == str(VERSION)
+    await store.close()

@@ -23,7 +23,7 @@ from tests.kit.faulty.parts import FaultyParts, ProviderOptions, faulty_parts
 from tests.kit.world import OffsetClock, World
 
 _ROOT = Path(__file__).parent.parent.parent
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
 _STOP_SECONDS = 45.0
 
 
