@@ -127,12 +127,11 @@ async def test_two_versions_serve_together_on_one_database(
     options = ProviderOptions(access_token_seconds=300.0)
     async with world_outside(tmp_path, database=database, options=options, serves=False) as (world, _):
         listens = int(world.url.rpartition(":")[2])
-        portals = {}
-        for name, code in (("old", {"code": earlier}), ("new", {})):
-            port = free_port()
-            settings = replace(world.settings, listen=f"127.0.0.1:{port}")
-            portals[name] = port, PortalProcess(settings, tmp_path / f"{name}.log", **code)
-        (old_port, old), (new_port, new) = portals["old"], portals["new"]
+        old_port, new_port = free_port(), free_port()
+        settings = replace(world.settings, listen=f"127.0.0.1:{old_port}")
+        old = PortalProcess(settings, tmp_path / "old.log", code=earlier)
+        settings = replace(world.settings, listen=f"127.0.0.1:{new_port}")
+        new = PortalProcess(settings, tmp_path / "new.log")
         balancer = LoadBalancer()
         try:
             async with balancer.listen(listens):
