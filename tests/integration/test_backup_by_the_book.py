@@ -107,7 +107,8 @@ async def stop(world: World, served: PortalProcess) -> None:
     await world.running.portal.store.close()
 
 
-@pytest.mark.gen_test(timeout=110)
+@pytest.mark.timeout(300)
+@pytest.mark.gen_test(timeout=240)
 async def test_a_sqlite_database_is_restored_by_the_book(tmp_path: Path) -> None:
     folders = {"/var/lib/portal": tmp_path / "portal", "/backup": tmp_path / "backup"}
     for folder in folders.values():
@@ -122,7 +123,8 @@ async def test_a_sqlite_database_is_restored_by_the_book(tmp_path: Path) -> None
         await check_restored(world, served)
 
 
-@pytest.mark.gen_test(timeout=110)
+@pytest.mark.timeout(300)
+@pytest.mark.gen_test(timeout=240)
 async def test_a_mongodb_folder_is_restored_by_the_book(tmp_path: Path) -> None:
     folders = {"/var/lib/mongodb": tmp_path / "mongodb", "/backup": tmp_path / "backup"}
     folders["/backup"].mkdir()
@@ -171,7 +173,8 @@ def follow_last(title: str, world: World) -> None:
     shutil.which("mongodump") is None or "PORTAL_TEST_MONGODB_URI" not in os.environ,
     reason="needs mongodump, and a MongoDB server in PORTAL_TEST_MONGODB_URI: the test server knows neither",
 )
-@pytest.mark.gen_test(timeout=110)
+@pytest.mark.timeout(300)
+@pytest.mark.gen_test(timeout=240)
 async def test_a_mongodb_dump_is_restored_by_the_book(tmp_path: Path) -> None:
     folders = {"/backup": tmp_path / "backup"}
     folders["/backup"].mkdir()
