@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders
 
+from portal.config.api_paths import API_PATH
 from portal.errors import CrossSiteRequest, LoginRequired, MethodNotAllowed, NotFound, PayloadTooLarge
 from portal.outbound.request import encode_headers
 from portal.tenancy.model import Api, ApiAccess
@@ -22,8 +23,6 @@ from portal.web.websocket.handshake import ServerHandshake
 _READING = frozenset({"GET", "HEAD"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-API_PATH = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})/(?:apis/(?P<api>[a-z0-9][a-z0-9-]{0,62})|api)(?=[/?]|\Z)"
-"""The beginning of every address of an API: of the default API, or of one with a name."""
 _API_PATH = re.compile(API_PATH)
 
 

@@ -269,14 +269,18 @@ class UpstreamCall:
 
     async def _require_no_step_up(self, response: OutboundStream, login: Login, tokens: TokenSet) -> None:
         """Close a response that requires another login, and raise the error for the page."""
-        of_login = self._portal.sessions.stored_tokens(login)  # a token of one API may have fewer scopes
+        of_login = self._portal.sessions.stored_tokens(login)
+        target = self.api.targets.get(login.provider)
+        has_own_token = target is not None and bool(target.methods)
+        granted = of_login.api_scopes.get(target.key, ()) if target and has_own_token else of_login.scope
         error = step_up.step_up_error(
             response.status,
             response.headers,
             tenant=self._tenant,
             login=login,
-            granted={*tokens.scope, *of_login.scope},
+            granted={*tokens.scope, *granted},
             now=self._portal.clock(),
+            api=self.api.name if has_own_token else None,
         )
         if error is not None:
             await response.aclose()
