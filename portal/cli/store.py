@@ -1,4 +1,4 @@
-"""`portal store …` and `portal key adopt`: back up, restore and adopt a database."""
+"""`portal store …` and `portal key adopt`: check, back up, restore and adopt a database."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ To restore it, stop every portal, then:
 
 @click.group()
 def store() -> None:
-    """Back up the database, and prepare a restored one for use."""
+    """Check and back up the database, and prepare a restored one for use."""
 
 
 @store.command()
@@ -57,6 +57,33 @@ def backup(file: Path, config: Path | None) -> int:
     copy_database(source, file, progress=lambda all_, done: report_progress(all=all_, done=done))
     click.echo(f"Wrote {file}. Store it apart from the key ring: together they reveal every token.")
     return 0
+
+
+@store.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+@click.option(
+    "--most",
+    type=click.IntRange(1, 1_000_000),
+    default=10,
+    show_default=True,
+    metavar="NUMBER",
+    help="How many entries with the same problem are named; all are counted.",
+)
+@config_option
+def check(as_json: bool, most: int, config: Path | None) -> int:
+    """Read every entry of the database and name those that this portal cannot use. Changes nothing.
+
+    It finds entries that are damaged or of an unknown format, sealed with a key that the key ring lacks, or
+    of a tenant that does not exist. Portals may be running. Exits with 1 when it finds something.
+    """
+    from portal.cli.store_check import check_store
+
+    report_progress = _Progress("{done} of about {all} entries read")
+
+    def progress(done: int, all_: int) -> None:
+        report_progress(done=done, all=all_)
+
+    return check_store(settings_of(config), most=most, as_json=as_json, progress=progress)
 
 
 @store.command()

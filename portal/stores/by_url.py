@@ -8,7 +8,9 @@ from pathlib import Path
 
 from portal.clock import Clock, now
 from portal.errors import ConfigurationError, Problem, StartupError, StoreUnavailable
+from portal.stores.inspection import Inspection
 from portal.stores.observer import StoreObserver
+from portal.stores.sqlite.inspection import SQLiteInspection
 from portal.stores.sqlite.store import SQLiteStore
 from portal.stores.tenant_store import Database
 
@@ -34,6 +36,16 @@ def store_for(url: str, *, clock: Clock = now, observer: StoreObserver | None = 
 
         return MongoStore(url, observer=observer)
     return SQLiteStore(path, clock=clock, observer=observer)
+
+
+def inspection_for(url: str) -> Inspection:
+    """Return what reads all entries of a database, not opened yet. Raises as `store_for`."""
+    path = sqlite_path(url)
+    if path is not None:
+        return SQLiteInspection(path)
+    from portal.stores.mongo.inspection import MongoInspection
+
+    return MongoInspection(url)
 
 
 def sqlite_path(url: str) -> Path | None:

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import structlog
 from pymongo import MongoClient, monitoring
 from pymongo.read_preferences import ReadPreference
 
+from portal.errors import StoreUnavailable
 from portal.stores.model import SessionTouch
 from portal.stores.mongo.store import MongoStore
 from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, provider_of
+from tests.contract.patience import patient_url
+from tests.kit.mongo_proxy import mongo_proxy
 from tests.mongodb import fresh_database
+from tests.unit.outbound.certificates import issue
+from tests.unit.outbound.tls_wire import server_context
 
 WRITES = {"insert", "update", "delete", "findAndModify"}
 READS = {"find"}
 
 
+OF_THE_CONNECTION = {"saslStart", "saslContinue", "authenticate", "hello", "ismaster", "endSessions"}
+"""Commands of the driver itself, to the database `admin`; those with credentials are reported empty."""
+
+
 class Commands(monitoring.CommandListener):
-    """Records the commands that the driver sends."""
+    """Records the commands of the store that the driver sends."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self.sent.append(dict(event.command))
+        if event.command_name not in OF_THE_CONNECTION:
+            self.sent.append(dict(event.command))
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         """Ignored."""
@@ -130,10 +142,25 @@ async def test_a_session_and_its_login_are_read_in_one_round_trip(url: str, comm
     await store.close()
 
 
-@pytest.mark.gen_test
-async def test_the_database_is_that_of_the_url_or_portal(url: str, commands: Commands) -> None:
-    await use(MongoStore(url))
+@pytest.mark.parametrize("server", ["alone", "replica set"])
+@pytest.mark.gen_test(timeout=60)
+async def test_the_database_is_that_of_the_url(
+    url: str, mongodb_server: str, commands: Commands, server: str
+) -> None:
+    """At a replica set the driver has sessions, which it ends."""
+    async with mongo_proxy(mongodb_server) as proxy:
+        here, there = mongodb_server.rpartition(":")[2], str(proxy.port)
+        await use(MongoStore(patient_url(url if server == "alone" else url.replace(here, there, 1))))
     assert {command["$db"] for command in commands.sent} == {url.rpartition("/")[2].partition("?")[0]}
+    assert ("txnNumber" in commands.named({"insert"})[0]) is (server == "replica set")
+
+
+@pytest.mark.gen_test
+async def test_the_indexes_of_a_collection_are_created_by_one_command(url: str, commands: Commands) -> None:
+    """Each command may take seconds where a collection is large or its server far away."""
+    await use(MongoStore(url))
+    made = [command["createIndexes"] for command in commands.named({"createIndexes"})]
+    assert len(made) == len(set(made)) > 5
 
 
 @pytest.mark.gen_test
@@ -160,13 +187,58 @@ async def test_indexes_are_created_for_every_query_and_for_expiry(url: str) -> N
     }
 
 
-@pytest.mark.gen_test
-async def test_a_server_that_rejects_an_index_option_gets_a_plain_index_and_one_log_line(url: str) -> None:
-    with MongoClient[dict[str, Any]](url) as client:
-        # Two sessions with one secret make a unique index fail, as it fails on a sharded collection.
-        client.get_default_database()["sessions"].insert_many([{"secret_hash": "x"}, {"secret_hash": "x"}])
-    with structlog.testing.capture_logs() as logs:
-        await use(MongoStore(url))
+@pytest.mark.gen_test(timeout=60)
+async def test_a_server_that_rejects_an_index_option_gets_a_plain_index_and_one_log_line(
+    url: str, mongodb_server: str
+) -> None:
+    """As a sharded collection rejects a unique index."""
+    async with mongo_proxy(mongodb_server) as proxy:
+        proxy.refuses = lambda command: any("unique" in index for index in command.get("indexes", ()))
+        there = url.replace(mongodb_server.rpartition(":")[2], str(proxy.port), 1)
+        with structlog.testing.capture_logs() as logs:
+            await use(MongoStore(patient_url(there)))
     (line,) = logs
     assert line["event"] == "index_options_refused"
-    assert [index.split(" (")[0] for index in line["indexes"]] == ["sessions.secret_hash unique"]
+    assert line["indexes"] == ["sessions.secret_hash unique (code 67)"]
+    with MongoClient[dict[str, Any]](url) as client:
+        made = client.get_default_database()["sessions"].index_information()
+    assert set(made) == {"_id_", "secret_hash_1", "expires_at_1"}
+    assert "unique" not in made["secret_hash_1"]
+    assert "expireAfterSeconds" in made["expires_at_1"]
+
+
+PASSWORD = "p/w:@ %ü-secret"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_url_may_have_credentials_and_an_authority_for_tls(
+    url: str, mongodb_server: str, commands: Commands, tmp_path: Path
+) -> None:
+    authority = issue("Test CA", authority=True)
+    (tmp_path / "ca.pem").write_text(authority.chain)
+    context = server_context(tmp_path, issue("localhost", authority))
+    name = url.rpartition("/")[2].partition("?")[0]
+    options = f"replicaSet=rs0&authSource=admin&tls=true&tlsCAFile={quote(str(tmp_path / 'ca.pem'))}"
+    async with mongo_proxy(mongodb_server, credentials=("portal", PASSWORD), tls=context) as proxy:
+        there = f"localhost:{proxy.port}/{name}?{options}"
+        await use(MongoStore(patient_url(f"mongodb://portal:{quote(PASSWORD, safe='')}@{there}")))
+        assert proxy.authenticated
+        assert {command["$db"] for command in commands.sent} == {name}
+        for user in ("portal:wrong@", "other:wrong@", ""):
+            with pytest.raises(StoreUnavailable) as refused:
+                await MongoStore(patient_url(f"mongodb://{user}{there}")).open()
+            assert "wrong" not in str(refused.value)
+            assert "code 18" in str(refused.value) or "code 13" in str(refused.value)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_server_without_a_trusted_certificate_is_not_used(
+    url: str, mongodb_server: str, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text(issue("Test CA", authority=True).chain)
+    context = server_context(tmp_path, issue("localhost", issue("Another CA", authority=True)))
+    options = f"tls=true&tlsCAFile={quote(str(tmp_path / 'ca.pem'))}&serverSelectionTimeoutMS=3000"
+    async with mongo_proxy(mongodb_server, credentials=("portal", PASSWORD), tls=context) as proxy:
+        with pytest.raises(StoreUnavailable, match="MongoDB does not respond"):
+            await MongoStore(f"mongodb://portal:x@localhost:{proxy.port}/portal?{options}").open()
+        assert not proxy.authenticated

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,16 +128,71 @@ async def test_the_events_of_a_file_without_those_of_users_stay(tmp_path: Path) 
 
 
 @pytest.mark.gen_test
-async def test_a_file_of_a_newer_portal_is_refused_and_not_changed(tmp_path: Path) -> None:
+async def test_a_file_of_a_much_newer_portal_is_refused_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "portal.db"
     store = SQLiteStore(path)
     await store.open()
     await store.close()
     with closing(sqlite3.connect(path)) as database:
-        database.execute(f"PRAGMA user_version = {len(SCHEMAS) + 1}")
+        database.execute(f"PRAGMA user_version = {len(SCHEMAS) + 2}")
     before = path.read_bytes()
     with pytest.raises(StartupError, match="made by a newer portal") as caught:
         await store.open()
     assert caught.value.exit_code == 3
-    assert "Start the newer portal" in caught.value.remedy
+    assert f"Start a portal of format {len(SCHEMAS) + 2} or {len(SCHEMAS) + 1}" in caught.value.remedy
     assert path.read_bytes() == before
+
+
+@pytest.mark.gen_test
+async def test_a_file_of_the_next_portal_is_used_and_not_migrated(tmp_path: Path) -> None:
+    """Also by a process that has it open while the next version migrates it."""
+    path = tmp_path / "portal.db"
+    first = SQLiteStore(path)
+    await first.open()
+    await first.put_login(LOGIN)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("ALTER TABLE logins ADD COLUMN new TEXT NOT NULL DEFAULT 'x'")
+        database.execute("CREATE TABLE things (id TEXT PRIMARY KEY NOT NULL)")
+        database.execute(f"PRAGMA user_version = {len(SCHEMAS) + 1}")
+        database.commit()
+    second = SQLiteStore(path)
+    await second.open()
+    for store in (first, second):
+        assert (await store.read((), [LOGIN.id], now=THEN))[1] == {LOGIN.id: LOGIN}
+        await store.put_login(LOGIN)
+        await store.add_session(replace(SESSION, id=f"of {store is first}", secret_hash=str(store is first)))
+        await store.close()
+    assert version(path) == len(SCHEMAS) + 1
+
+
+@pytest.mark.parametrize("number", range(2, len(SCHEMAS)))
+def test_a_schema_only_adds(number: int) -> None:
+    """The version before uses the file too: what it reads stays, and what it does not write has a default."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        for statements in SCHEMAS[:number]:
+            for statement in statements:
+                database.execute(statement)
+        before = shape(database)
+        for statement in SCHEMAS[number]:
+            database.execute(statement)
+        after = shape(database)
+    for table, columns in before.items():
+        assert columns.items() <= after[table].items(), table
+        for name in after[table].keys() - columns.keys():
+            _, not_null, default, key = after[table][name]
+            assert not key, (table, name)
+            assert not not_null or default is not None, (table, name)
+
+
+def shape(database: sqlite3.Connection) -> dict[str, dict[str, tuple[object, ...]]]:
+    """Type, NOT NULL, default and place in the key of each column by table and name, and unique indexes."""
+    tables = [row[0] for row in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    found = {
+        table: {row[1]: tuple(row[2:]) for row in database.execute(f"PRAGMA table_info({table})")}
+        for table in tables
+    }
+    for table in tables:
+        for _, name, unique, *_ in database.execute(f"PRAGMA index_list({table})").fetchall():
+            if unique and not name.startswith("sqlite_autoindex"):
+                found[table][f"unique {name}"] = ("", 1, None, 1)  # which a later schema cannot add
+    return found

@@ -18,21 +18,25 @@ from tornado.httpclient import AsyncHTTPClient
 
 from portal.app import build
 from portal.config.settings import Settings
+from portal.keys.key_ring import KeyRing
 from tests.kit.faulty.parts import FaultyParts, ProviderOptions, faulty_parts
 from tests.kit.world import OffsetClock, World
 
 _ROOT = Path(__file__).parent.parent.parent
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
 _STOP_SECONDS = 45.0
 
 
 class PortalProcess:
     """`portal serve` with settings in its environment; a test can start, kill and restart it.
 
-    Parameters: clock_offset, error of its clock in seconds.
+    Parameters: clock_offset, error of its clock in seconds; code, the folder with the portal's package.
     """
 
-    def __init__(self, settings: Settings, log: Path, *, clock_offset: float = 0.0) -> None:
+    def __init__(
+        self, settings: Settings, log: Path, *, clock_offset: float = 0.0, code: Path = _ROOT
+    ) -> None:
+        self._code = code
         self._settings = settings
         self._log = log
         self._clock_offset = clock_offset
@@ -69,12 +73,14 @@ class PortalProcess:
             "PORTAL_LOG_FORMAT": "json",
             "PORTAL_LOG_LEVEL": "debug",
         }
+        if self._code != _ROOT:
+            environment["PYTHONPATH"] = str(self._code)
         if self._clock_offset:
             environment["PYTHONPATH"] = str(_wrong_clock(self._log.parent, self._clock_offset))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "portal", "serve"],
-                cwd=_ROOT,
+                cwd=self._code,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -154,11 +160,12 @@ async def world_outside(
     processes: int = 1,
     database: str | None = None,
     options: ProviderOptions | None = None,
+    serves: bool = True,
 ) -> AsyncIterator[tuple[World, PortalProcess]]:
     """Like `tests.kit.world.world`, but another process serves the portal.
 
     `running` of this world uses the same database and key ring without serving requests: a test inspects
-    the store and the vault through it.
+    the store and the vault through it. Parameters: serves, whether to start the other process.
     """
     port = free_port()
     url = f"http://localhost:{port}"
@@ -166,7 +173,10 @@ async def world_outside(
     async with faulty_parts(folder / "parts", portal_url=url, options=options, hostile=True) as parts:
         settings = _settings(folder, url, port, parts, database)
         served = PortalProcess(replace(settings, processes=processes), folder / "portal.log")
-        await served.start()
+        if serves:
+            await served.start()
+        else:
+            KeyRing.load_or_create(settings.keys)
         inspector = build(settings)
         await inspector.portal.store.open()
         made = World(url, parts, inspector, OffsetClock(), settings)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -18,6 +20,7 @@ from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
+from pymongo import IndexModel
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, InvalidURI, OperationFailure, PyMongoError
 from pymongo.errors import ConfigurationError as PyMongoConfigurationError
@@ -28,6 +31,7 @@ from portal.errors import ConfigurationError, FailedBeforeLogin, Problem, StoreU
 from portal.stores.clock_check import MeasuredClock
 from portal.stores.model import Login
 from portal.stores.mongo.documents import Document, to_seconds
+from portal.stores.mongo.format import require_format
 from portal.stores.mongo.read_thread import ReadThread
 from portal.stores.mongo.servers import ServerWatch
 from portal.stores.mongo.tenant_documents import TENANT_INDEXES
@@ -61,7 +65,8 @@ PURGE_SECONDS = 30.0
 _SERVER_TIME: list[Document] = [{"$match": {"_id": "clock"}}, {"$project": {"now": "$$NOW"}}]
 _TTL = {"expireAfterSeconds": 0}
 _UNIQUE = {"unique": True}
-_INDEXES: tuple[tuple[str, list[tuple[str, int]], dict[str, Any]], ...] = (
+_Keys = list[tuple[str, int]]
+_INDEXES: tuple[tuple[str, _Keys, dict[str, Any]], ...] = (
     ("attempts", [("expires_at", 1)], _TTL),
     ("logouts", [("expires_at", 1)], _TTL),
     ("sessions", [("secret_hash", 1)], _UNIQUE),
@@ -98,10 +103,11 @@ class MongoConnection:
         self._in_progress = 0
         self._seconds = 0.0
 
-    async def open(self) -> bool:
-        """Connect and create indexes; False if it was open already.
+    async def open(self, *, read_only: bool = False) -> bool:
+        """Connect and create indexes; False if it was open already. Parameters: read_only, create nothing.
 
-        Raises ConfigurationError for an invalid URL, StoreUnavailable.
+        Raises ConfigurationError for an invalid URL, StartupError for a database of a format that this
+        version cannot use, StoreUnavailable.
         """
         if self._client is not None:
             return False
@@ -117,7 +123,10 @@ class MongoConnection:
             try:
                 async with self.operation(seconds=_OPENING_SECONDS):
                     await self._opened.command("ping")
-                await self.maintain()
+                async with self.operation(seconds=_OPENING_SECONDS):
+                    await require_format(self._opened["meta"], record=not read_only)
+                if not read_only:
+                    await self.maintain()
             except BaseException:
                 await self.close()
                 raise
@@ -178,8 +187,8 @@ class MongoConnection:
             response = await _retried(lambda: self._run(command))
             cursor_of_response = response["cursor"]
             if cursor_of_response["id"]:
-                documents = self.database.get_collection(collection, codec_options=self._raw)
-                return cast(list[RawBSONDocument], await documents.aggregate(pipeline).to_list(None))
+                documents = self.raw_collection(collection)
+                return await documents.aggregate(pipeline).to_list(None)
         found: list[RawBSONDocument] = cursor_of_response["firstBatch"]
         return found
 
@@ -244,24 +253,47 @@ class MongoConnection:
         """A collection of the open database. Raises StoreUnavailable when it is closed."""
         return self.database[name]
 
+    def raw_collection(self, name: str) -> AsyncIOMotorCollection[RawBSONDocument]:
+        """A collection whose documents are returned as they were received; see `read`."""
+        collection = self.database.get_collection(name, codec_options=self._raw)
+        return cast(AsyncIOMotorCollection[RawBSONDocument], collection)
+
     async def _make_indexes(self, database: AsyncIOMotorDatabase[Document]) -> None:
         """Create missing indexes.
 
         A server without TTL indexes, and a sharded collection that cannot have a unique one, gets plain
         indexes: the portal deletes expired documents itself, and random secrets of that size are unique.
         """
-        refused = []
+        refused: list[str] = []
         with pymongo.timeout(_INDEX_SECONDS):
-            for collection, keys, options in _INDEXES:
-                try:
-                    await database[collection].create_index(keys, **options)
-                except OperationFailure as error:
-                    if not options:
-                        raise
-                    await database[collection].create_index(keys)
-                    refused.append(f"{collection}.{keys[0][0]} {next(iter(options))} (code {error.code})")
+            for name, indexes in groupby(sorted(_INDEXES, key=itemgetter(0)), key=itemgetter(0)):
+                refused += await _index_collection(
+                    database[name], [(keys, more) for _, keys, more in indexes]
+                )
         if refused:
             _log.warning("index_options_refused", indexes=refused)
+
+
+async def _index_collection(
+    collection: AsyncIOMotorCollection[Document], indexes: Sequence[tuple[_Keys, dict[str, Any]]]
+) -> list[str]:
+    """Create the missing indexes of a collection with one command; return those whose option was refused."""
+    try:
+        await collection.create_indexes([IndexModel(keys, **options) for keys, options in indexes])
+    except OperationFailure:
+        pass  # one of them: the command creates all or none
+    else:
+        return []
+    refused = []
+    for keys, options in indexes:
+        try:
+            await collection.create_index(keys, **options)
+        except OperationFailure as error:
+            if not options:
+                raise
+            await collection.create_index(keys)
+            refused.append(f"{collection.name}.{keys[0][0]} {next(iter(options))} (code {error.code})")
+    return refused
 
 
 async def _retried(read: Callable[[], Awaitable[Result]]) -> Result:

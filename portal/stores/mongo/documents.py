@@ -4,9 +4,10 @@
 names may contain `.` and `$`, and their integers may be larger than MongoDB's.
 
 During an upgrade, portals of two versions use the same database, so each document has the version of its
-fields in `v`. A document without `v` has version 1; one with a version above `VERSION` cannot be read. Rules
-for a change of fields: readers also accept the fields of the previous version; fields that the previous
-version needs are written until the next version; each version may replace whole documents of the other.
+fields in `v`. A document without `v` has version 1; those up to one above `VERSION` can be read. Rules for a
+change of fields: readers also accept the fields of the previous version; fields that the previous version
+needs are written until the next version; each version may replace whole documents of the other. The database
+has the highest of these versions that was used in it: see `portal.stores.format`.
 
 The functions that read raise DamagedEntry, KeyError, TypeError or OverflowError for a document that cannot be
 read; call them with `portal.stores.stored_entries.EntryReader`.
@@ -97,10 +98,15 @@ def _document(model: Any, own: Document) -> Document:
 
 def _entry(model: type[Entry], document: Document, own: Document) -> Entry:
     version = document.get("v", 1)
-    if not isinstance(version, int) or version > VERSION:
-        raise DamagedEntry("v")
+    require_known(version, VERSION)
     values = [own[name] if name in own else document[name] for name in stored_names(model).values()]
     return entry_from(model, values)
+
+
+def require_known(version: object, known: int) -> None:
+    """Raise DamagedEntry unless a document has a version up to one above the known one."""
+    if not isinstance(version, int) or version > known + 1:
+        raise DamagedEntry("v")
 
 
 def _expiry(document: Document) -> Document:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
+from portal.stores.mongo import repeatable
 from portal.stores.mongo.connection import MongoConnection
 from portal.stores.mongo.documents import Document
 from portal.stores.mongo.outbox import Outbox
@@ -79,14 +80,14 @@ class MongoDomains:
                 return_document=ReturnDocument.AFTER,
             )
         if changed is None:
-            return False
+            return await self._outbox.was_made("domains", name, change, event)
         await self._outbox.deliver_later("domains", changed)
         return True
 
     async def _insert(self, document: Document) -> bool:
         async with self._connection.operation():
             try:
-                await self._connection.collection("domains").insert_one(document)
+                await repeatable.insert(self._connection.collection("domains"), document)
             except DuplicateKeyError:
                 return False
         return True

@@ -15,7 +15,7 @@ from pymongo.errors import BulkWriteError
 from portal.errors import StoreUnavailable
 from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection
 from portal.stores.mongo.documents import Document
-from portal.stores.mongo.tenant_documents import OUTBOX, revision_id, undelivered
+from portal.stores.mongo.tenant_documents import OUTBOX, STORED, revision_id, undelivered
 from portal.stores.record_checks import MOST_REVISIONS
 
 _log = structlog.get_logger("portal.store")
@@ -71,6 +71,25 @@ class Outbox:
             }
             await self._update(collection, document, {"$pull": delivered})
 
+    async def was_made(self, collection: str, key: str, change: Document, event: Document | None) -> bool:
+        """Whether a change is stored already: the server may execute a write twice, and only once it matches.
+
+        Parameters: change, the update; event, the one in it, by whose id the change is found. Raises
+        StoreUnavailable.
+        """
+        documents = self._connection.collection(collection)
+        made = {"_id": key, **STORED, **change["$set"]} if event is None else {"_id": key, **_waits(event)}
+        async with self._connection.operation():
+            found: Document | None = await documents.find_one(made, OUTBOX)
+        if found is not None:
+            await self.deliver_later(collection, found)
+            return True
+        if event is None:
+            return False
+        async with self._connection.operation():
+            events = self._connection.collection("events")
+            return await events.find_one({"_id": event["_id"]}, {"_id": 1}) is not None
+
     async def insert(self, collection: str, documents: list[Document]) -> None:
         """Insert documents; those whose `_id` is stored already are skipped. Raises StoreUnavailable."""
         if not documents:
@@ -117,6 +136,11 @@ class Outbox:
     async def _update(self, collection: str, document: Document, change: Document) -> None:
         async with self._connection.operation():
             await self._connection.collection(collection).update_one(_identity(document), change)
+
+
+def _waits(event: Document) -> Document:
+    """The condition that an event is in a document and not delivered yet."""
+    return {"events._id": event["_id"]}
 
 
 def _identity(document: Document) -> Document:

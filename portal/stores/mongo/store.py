@@ -11,7 +11,7 @@ from pymongo.errors import DuplicateKeyError
 from portal.errors import StoredWithoutLogin, StoreUnavailable
 from portal.stores.argument_checks import require_text, require_texts
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, SessionTouch, login_id
-from portal.stores.mongo import documents, queries
+from portal.stores.mongo import documents, queries, repeatable
 from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection, RefusedByServer, failing_before
 from portal.stores.mongo.decoding import DecodedDocuments
 from portal.stores.mongo.documents import Document, lease_fields, to_date
@@ -78,7 +78,8 @@ class MongoStore:
     async def add_attempt(self, attempt: LoginAttempt) -> None:
         require_text(id=attempt.id, tenant=attempt.tenant, binding_hash=attempt.binding_hash)
         async with self._connection.operation():
-            await self._connection.collection("attempts").insert_one(documents.attempt_document(attempt))
+            attempts = self._connection.collection("attempts")
+            await repeatable.insert(attempts, documents.attempt_document(attempt))
 
     async def take_attempt(
         self, attempt_id: str, *, tenant: str, binding_hash: str, now: float
@@ -89,7 +90,7 @@ class MongoStore:
     async def add_logout_step(self, step: LogoutStep) -> None:
         require_text(id=step.id, tenant=step.tenant, binding_hash=step.binding_hash)
         async with self._connection.operation():
-            await self._connection.collection("logouts").insert_one(documents.logout_document(step))
+            await repeatable.insert(self._connection.collection("logouts"), documents.logout_document(step))
 
     async def take_logout_step(
         self, step_id: str, *, tenant: str, binding_hash: str, now: float
@@ -101,22 +102,18 @@ class MongoStore:
         self, collection: str, key: str, tenant: str, binding_hash: str, now: float
     ) -> Document | None:
         require_text(id=key, tenant=tenant, binding_hash=binding_hash)
+        query: Document = {"_id": key, "tenant": tenant, "binding_hash": binding_hash}
+        query["expires_at"] = {"$gt": to_date(now)}
         async with self._connection.operation():
-            return await self._connection.collection(collection).find_one_and_delete(
-                {
-                    "_id": key,
-                    "tenant": tenant,
-                    "binding_hash": binding_hash,
-                    "expires_at": {"$gt": to_date(now)},
-                }
-            )
+            return await repeatable.take(self._connection.collection(collection), query)
 
     # --- sessions
 
     async def add_session(self, session: Session, *, login: Login | None = None) -> None:
         require_text(id=session.id, secret_hash=session.secret_hash)
         async with failing_before(login), self._connection.operation():
-            await self._connection.collection("sessions").insert_one(documents.session_document(session))
+            sessions = self._connection.collection("sessions")
+            await repeatable.insert(sessions, documents.session_document(session))
         await self._put_after_session(login)
 
     async def rotate_session(
@@ -130,9 +127,10 @@ class MongoStore:
         login: Login | None = None,
     ) -> bool:
         require_text(session_id=session_id, old_secret_hash=old_secret_hash, new_secret_hash=new_secret_hash)
+        either = {"$in": [old_secret_hash, new_secret_hash]}  # the new one if it is executed again
         async with failing_before(login), self._connection.operation():
             done = await self._connection.collection("sessions").update_one(
-                {"_id": session_id, "secret_hash": old_secret_hash, **queries.live_session(last_seen_at)},
+                {"_id": session_id, "secret_hash": either, **queries.live_session(last_seen_at)},
                 {"$set": {"secret_hash": new_secret_hash, **queries.seen(last_seen_at, idle_expires_at)}},
             )
         if done.matched_count == 0:
@@ -212,10 +210,9 @@ class MongoStore:
     async def swap_login(self, login: Login, *, expected_version: int) -> bool:
         require_text(session=login.session, tenant=login.tenant)
         async with self._connection.operation():
-            done = await self._connection.collection("logins").replace_one(
-                {**queries.login_key(login.id), "version": expected_version}, documents.login_document(login)
-            )
-        return done.matched_count == 1
+            query = {**queries.login_key(login.id), "version": expected_version}
+            logins = self._connection.collection("logins")
+            return await repeatable.replace(logins, query, documents.login_document(login))
 
     async def acquire_lease(
         self, login_id: str, *, owner: str, seconds: float, from_owner: str | None = None
@@ -268,7 +265,7 @@ class MongoStore:
         if tokens is not None:
             query["tokens"] = tokens
         async with self._connection.operation():
-            found = await self._connection.collection("logins").find_one_and_delete(query)
+            found = await repeatable.end_login(self._connection.collection("logins"), query)
         return self._one(documents.login_of, found, Login)
 
     async def delete_logins_by_sid(
@@ -293,7 +290,7 @@ class MongoStore:
         async with self._connection.operation():
             logins = self._connection.collection("logins")
             for key in await logins.find(query, {"session": 1}).to_list(None):
-                found = await logins.find_one_and_delete({**query, **key})
+                found = await repeatable.end_login(logins, {**query, **key})
                 if found:
                     deleted.append(found)
         readable = await self._entries.read_all(documents.login_of, deleted, kind=Login)
@@ -318,18 +315,10 @@ class MongoStore:
     # --- identifiers that may be used once
 
     async def remember_once(self, key: str, *, expires_at: float, now: float) -> bool:
-        """One atomic upsert: it replaces an expired entry; with a live one its insert fails."""
         require_text(key=key)
         async with self._connection.operation():
-            try:
-                await self._connection.collection("once").update_one(
-                    {"_id": key, "expires_at": {"$lte": to_date(now)}},
-                    {"$set": {"expires_at": to_date(expires_at)}},
-                    upsert=True,
-                )
-            except DuplicateKeyError:
-                return False
-        return True
+            once = self._connection.collection("once")
+            return await repeatable.remember(once, key, expires_at=expires_at, now=now)
 
     async def is_remembered(self, key: str, *, now: float) -> bool:
         require_text(key=key)
@@ -354,16 +343,9 @@ class MongoStore:
 
     async def swap_meta(self, meta_id: str, *, expected: str | None, value: str) -> bool:
         require_text(meta_id=meta_id, value=value)
-        meta = self._connection.collection("meta")
         async with self._connection.operation():
-            if expected is not None:
-                query = {"_id": meta_id, "value": expected}
-                return (await meta.update_one(query, {"$set": {"value": value}})).matched_count == 1
-            try:
-                await meta.insert_one({"_id": meta_id, "value": value})
-            except DuplicateKeyError:
-                return False
-        return True
+            meta = self._connection.collection("meta")
+            return await repeatable.swap_value(meta, meta_id, expected, value)
 
     # --- cleaning up
 

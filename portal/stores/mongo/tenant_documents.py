@@ -9,8 +9,8 @@ of the tenant, is one atomic change. Documents of `tenants` and `domains` also h
 * `instance`: random, so that a tenant that was removed and made again is never mixed up with the earlier one.
 * `removed`: deleted, but the events, or other documents of a tenant, are still there. Queries exclude it.
 
-Each document has the version of its fields in `v`; one with a version above `VERSION` cannot be read. Rules
-for changes of fields: see `portal.stores.mongo.documents`.
+Each document has the version of its fields in `v`; those up to one above `VERSION` can be read. Rules for
+changes of fields: see `portal.stores.mongo.documents`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from portal.stores.mongo.documents import Document
+from portal.stores.mongo.documents import Document, require_known
 from portal.stores.record_checks import TenantEntry, require_times, require_valid
 from portal.stores.stored_entries import DamagedEntry, Entry, entry_from, stored_names
 from portal.stores.tenant_records import (
@@ -167,8 +167,7 @@ def _document(record: TenantEntry) -> Document:
 
 def _entry(model: type[Entry], document: Document, own: Document) -> Entry:
     version = document.get("v", VERSION)
-    if not isinstance(version, int) or version > VERSION:
-        raise DamagedEntry("v")
+    require_known(version, VERSION)
     return entry_from(model, [own[name] if name in own else document[name] for name in stored_names(model)])
 
 

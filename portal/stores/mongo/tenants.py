@@ -90,6 +90,8 @@ class MongoTenants:
                     await tenants.insert_one(document)
                 except DuplicateKeyError:
                     earlier = await tenants.find_one({"_id": tenant.slug}, OUTBOX)
+                    if earlier and earlier.get("instance") == document["instance"]:
+                        break  # it was executed twice
                 else:
                     break
             if earlier and not earlier.get("removed"):
@@ -316,7 +318,7 @@ class MongoTenants:
                 query, change, projection=OUTBOX, return_document=ReturnDocument.AFTER
             )
         if changed is None:
-            return False
+            return await self._outbox.was_made("tenants", slug, change, event)
         await self._outbox.deliver_later("tenants", changed)
         return True
 

@@ -20,6 +20,7 @@ from typing import TypeVar
 import aiosqlite
 
 from portal.errors import StartupError, StoreUnavailable
+from portal.stores.format import require_usable
 from portal.stores.observer import StoreObserver, Unobserved
 from portal.stores.sqlite.group_commit import GroupCommit, Operation, Work, wait_for_lock
 from portal.stores.sqlite.own_changes import OwnChanges, Version, VersionWatch
@@ -94,7 +95,8 @@ class DatabaseFile:
     """A SQLite file with a schema.
 
     `schemas` are the statements that migrate a file from each version to the next, beginning with an empty
-    file; `PRAGMA user_version` of a file is the number of applied schemas.
+    file; `PRAGMA user_version` of a file is the number of applied schemas, its format. A file of the next
+    format is used as it is: see `portal.stores.format`.
     `busy` is how many seconds an operation may wait in total: for earlier operations, and for the lock of
     another process. One limit covers both, so that in a queue on a locked file the waiting times do not add
     up.
@@ -270,6 +272,8 @@ class DatabaseFile:
         try:
             database.text_factory = _text  # damaged text must fail one entry, not its batch
             database.execute("PRAGMA synchronous = FULL")
+            known = len(self._schemas)
+            require_usable(f"The database {self._path}", _user_version(database), known, older=True)
             prepare(database)
         except BaseException:
             database.close()
@@ -278,22 +282,17 @@ class DatabaseFile:
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         _retry_while_locked(lambda: _use_write_ahead_log(database), _OPENING_SECONDS)
-        if _user_version(database) != len(self._schemas):
+        if _user_version(database) < len(self._schemas):
             _transaction(self._migrate, database)
         self.changes.record_in(database)
 
     def _migrate(self, database: sqlite3.Connection) -> None:
         found, known = _user_version(database), len(self._schemas)
-        if found > known:
-            raise StartupError(
-                f"The database {self._path} was made by a newer portal (schema {found}, this one "
-                f"knows {known}).",
-                remedy="Start the newer portal, or set `database` to another file.",
-            )
         for statements in self._schemas[found:]:
             for statement in statements:
                 database.execute(statement)
-        database.execute(f"PRAGMA user_version = {known:d}")
+        if found < known:  # another process may have migrated it meanwhile
+            database.execute(f"PRAGMA user_version = {known:d}")
 
 
 def _text(stored: bytes) -> str:
