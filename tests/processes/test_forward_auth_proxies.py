@@ -1,4 +1,4 @@
-"""THREATS P1 to P6 (of P5, the end): the configurations of deploy/forward-auth in a real nginx and a real Caddy."""
+"""THREATS P1, P2, P3, P4, P5 and P6: deploy/forward-auth in a real nginx and a real Caddy."""
 
 from __future__ import annotations
 
