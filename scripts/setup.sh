@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh runtime   Python packages to run the portal
 #   scripts/setup.sh dev       and those to check and test it
-#   scripts/setup.sh test      and the programs that the tests use: Chromium, Node packages, nginx, a MongoDB server,
+#   scripts/setup.sh test      and the programs that the tests use: Chromium, Node packages, nginx, Caddy, a MongoDB server,
 #                              Keycloak, Spring Authorization Server, the load generator wrk
 #
 # A step is repeated only when its lock file has changed. PYTHON=python3.12 chooses the interpreter.
@@ -121,6 +121,16 @@ unpack_nginx() {
     echo "nginx is not available here"
 }
 
+# Built from source by Go's module proxy. Without Go the tests of its configuration are skipped.
+caddy_program() {
+  local version=v2.11.9
+  if is_stamped .cache/caddy/.version "$version" || ! command -v go >/dev/null; then return; fi
+  mkdir -p .cache/caddy
+  quietly "Building Caddy, to check its settings with (some minutes, first time only)" \
+    env GOBIN="$PWD/.cache/caddy" go install -ldflags='-s -w' "github.com/caddyserver/caddy/v2/cmd/caddy@$version"
+  printf '%s' "$version" >.cache/caddy/.version
+}
+
 # Node is installed as a Python package, so that every machine has the same version.
 node_packages() {
   local node want
@@ -142,6 +152,7 @@ for_tests() {
   dev_packages
   node_packages
   nginx_program
+  caddy_program
   bash tests/mongodb/setup.sh
   bash tests/keycloak/setup.sh
   bash tests/spring/setup.sh
