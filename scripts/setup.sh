@@ -3,8 +3,8 @@
 #
 #   scripts/setup.sh runtime   Python packages to run the portal
 #   scripts/setup.sh dev       and those to check and test it
-#   scripts/setup.sh test      and the programs that the tests use: Chromium, Node packages, nginx, Caddy, a MongoDB server,
-#                              Keycloak, Spring Authorization Server, the load generator wrk
+#   scripts/setup.sh test      and the programs that the tests use: Chromium, Node packages, nginx, Caddy, a MongoDB
+#                              server, Keycloak, Spring Authorization Server, the load generator wrk
 #
 # A step is repeated only when its lock file has changed. PYTHON=python3.12 chooses the interpreter.
 set -euo pipefail
@@ -126,9 +126,15 @@ caddy_program() {
   local version=v2.11.9
   if is_stamped .cache/caddy/.version "$version" || ! command -v go >/dev/null; then return; fi
   mkdir -p .cache/caddy
-  quietly "Building Caddy, to check its settings with (some minutes, first time only)" \
-    env GOBIN="$PWD/.cache/caddy" go install -ldflags='-s -w' "github.com/caddyserver/caddy/v2/cmd/caddy@$version"
-  printf '%s' "$version" >.cache/caddy/.version
+  quietly "Building Caddy, to check its settings with (some minutes, first time only)" build_caddy "$version"
+}
+
+build_caddy() {
+  if GOBIN=$PWD/.cache/caddy go install -ldflags='-s -w' "github.com/caddyserver/caddy/v2/cmd/caddy@$1"; then
+    printf '%s' "$1" >.cache/caddy/.version
+  else
+    echo "Caddy is not available here"
+  fi
 }
 
 # Node is installed as a Python package, so that every machine has the same version.
