@@ -1,7 +1,8 @@
-"""Runs the checks and every kind of test, three kinds at a time, and closes with a table.
+"""Runs the checks and every kind of test, four at a time, and closes with a table.
 
 `run_tests.py` does everything; `run_tests.py lint`, `run_tests.py unit security` only what is named, and
 `run_tests.py check` what a contributor runs most: format, lint, types, import rules, file sizes, unit tests.
+`run_tests.py coverage` measures how much of the portal four kinds of tests run.
 All of them run even when one fails, so that one run shows everything; the exit code is 1 if anything failed.
 The output of a kind is shown when it ends, or as it comes when only one is named; the tests of that one are
 then spread over all processors.
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
@@ -52,7 +53,6 @@ PATHS = {
                 "long_responses",
                 "pages",
                 "session_events",
-                "start",
                 "story",
             )
         ),
@@ -77,13 +77,20 @@ LONGEST_FIRST = (
 )
 """The order in which kinds begin, so that the lanes end at about the same time."""
 LANES = 4
-"""How many kinds run at a time, on two processors: they wait for servers and browsers much of the time."""
+"""How many checks and kinds run at a time, on two processors: they wait for servers and browsers a lot."""
 SPREAD = ("unit", "processes", "handlers", "tornado", "contract", "security")
 """Kinds whose tests run on all processors (pytest-xdist) when no other kind runs beside them.
 
 The others share one server or browser, or count over all of their tests.
 """
+TESTS_FAILED = 1
+"""The exit code of pytest when it ran to its end and tests failed."""
 QUICK_CHECKS = ("ruff format", "ruff check", "mypy", "import rules", "file sizes")
+REPEATED = 5
+"""At most so many failed tests of a kind are run once more, by themselves, when all kinds have ended.
+
+One that passes then depends on the time that the machine gives it; it is named at the end (decision 089).
+"""
 SLOWEST = 20
 """How many of the slowest tests are named at the end."""
 WORKERS_PER_PROCESSOR = 2
@@ -94,7 +101,12 @@ MEMORY_NEEDED = 2 * 1024**3
 HOLD_PROPERTY = "longest hold of the event loop"
 """Name of a property of JUnit reports; tests/conftest.py writes it."""
 MEASURED = ("unit", "processes", "handlers", "contract")
-"""Kinds whose coverage is measured; it makes tests slower, and the others run the same code again."""
+"""Kinds whose coverage is measured; the others run the same code again."""
+CHEAP_COVERAGE = sys.version_info >= (3, 12)
+"""Whether measuring coverage costs next to nothing (`sys.monitoring`).
+
+On Python 3.11 it takes two fifths more CPU time, so that there only `run_tests.py coverage` measures it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,27 +123,33 @@ class Outcome:
     skipped: int = 0
     longest_hold: str = ""
     """Seconds, a space and a description; see tests/kit/loop_monitor.py."""
+    unstable: tuple[str, ...] = ()
+    """Tests that failed beside others and passed by themselves."""
 
     @property
     def verdict(self) -> str:
-        return "ok" if self.exit_code == 0 else "FAILED"
+        if self.exit_code:
+            return "FAILED"
+        return f"ok, {len(self.unstable)} unstable" if self.unstable else "ok"
 
 
 def main(names: Sequence[str]) -> int:
     """Run what is named (nothing named: everything) and return the exit code."""
-    unknown = set(names) - {"lint", "check", *KINDS}
+    unknown = set(names) - {"lint", "check", "coverage", *KINDS}
     if unknown:
-        print(f"error: no such kind: {', '.join(sorted(unknown))}; there are lint, check, {', '.join(KINDS)}")
+        existing = ", ".join(("lint", "check", "coverage", *KINDS))
+        print(f"error: no such kind: {', '.join(sorted(unknown))}; there are {existing}")
         return 2
     begun = time.monotonic()
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=memory_folder(), prefix="t") as folder:
         environment = make_environment(folder)
-        outcomes = [run_check(name, command, environment) for name, command in chosen_checks(names)]
-        outcomes += run_kinds([*names, "unit"] if "check" in names else names, environment)
-        if not names:
+        outcomes = run_all(names, environment)
+        outcomes = [repeat_failed(outcome, environment) for outcome in outcomes]
+        if is_measured(names):
             outcomes.append(measure_coverage(environment))
+        if not names:
             compare_with_parent(environment)
     print_slowest(outcomes)
     print_longest_hold(outcomes)
@@ -168,8 +186,8 @@ def make_environment(folder: str) -> dict[str, str]:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start many processes: none compiles all anew
     environment["PYTEST_DEBUG_TEMPROOT"] = folder
     environment["COVERAGE_FILE"] = str(RESULTS / "coverage")
-    if sys.version_info >= (3, 12):
-        environment["COVERAGE_CORE"] = "sysmon"  # costs next to nothing; Python 3.11 does not have it
+    if CHEAP_COVERAGE:
+        environment["COVERAGE_CORE"] = "sysmon"
     environment["NO_MKDOCS_2_WARNING"] = "1"
     return environment
 
@@ -204,27 +222,47 @@ def shell_scripts() -> list[str]:
 
 
 def run_check(name: str, command: list[str], environment: dict[str, str]) -> Outcome:
-    """Run one check with its output shown."""
-    started = begin(name)
-    exit_code, cpu = call(command, environment)
+    """Run one check and print its output when it has ended."""
+    started = time.monotonic()
+    output = RESULTS / f"{name.replace(' ', '-')}.log"
+    exit_code, cpu = call(command, environment, output)
+    print(f"{heading(name)}\n{output.read_text(errors='replace')}", end="", flush=True)
     return Outcome(name, time.monotonic() - started, exit_code, cpu)
 
 
-def run_kinds(names: Sequence[str], environment: dict[str, str]) -> list[Outcome]:
-    """Run the named kinds (default: all) in lanes; the outcomes are in the order of KINDS."""
-    kinds = [kind for kind in LONGEST_FIRST if not names or kind in names]
-    lanes = min(LANES, len(kinds))
-    if lanes <= 1:
-        return [run_kind(kind, environment, measured=False) for kind in kinds]
+def run_all(names: Sequence[str], environment: dict[str, str]) -> list[Outcome]:
+    """Run the named checks and kinds (default: all) in lanes; the outcomes are in the order of the table."""
+    checks = chosen_checks(names)
+    kinds = chosen_kinds(names)
+    if len(kinds) == 1 and not checks:
+        return [run_kind(kinds[0], environment, measured=is_measured(names))]
 
     def run(kind: str) -> Outcome:
         print(f"… {kind} tests begin", flush=True)
-        measured = not names and kind in MEASURED
+        measured = is_measured(names) and kind in MEASURED
         return run_kind(kind, environment, measured=measured, output=RESULTS / f"{kind}.log")
 
-    with ThreadPoolExecutor(lanes) as pool:
-        outcomes = list(pool.map(run, kinds))
-    return sorted(outcomes, key=lambda outcome: KINDS.index(outcome.name.removesuffix(" tests")))
+    with ThreadPoolExecutor(LANES) as pool:
+        checking = [pool.submit(run_check, name, command, environment) for name, command in checks]
+        testing = [pool.submit(run, kind) for kind in kinds]
+    if not names and not CHEAP_COVERAGE:
+        print(
+            "\nCoverage is not measured: on Python 3.11 it takes long; `make coverage` does it.", flush=True
+        )
+    tested = [done.result() for done in testing]
+    tested.sort(key=lambda outcome: KINDS.index(outcome.name.removesuffix(" tests")))
+    return [done.result() for done in checking] + tested
+
+
+def chosen_kinds(names: Sequence[str]) -> list[str]:
+    """The kinds of tests to run, those that take longest first."""
+    named = {*names, *(("unit",) if "check" in names else ()), *(MEASURED if "coverage" in names else ())}
+    return [kind for kind in LONGEST_FIRST if not names or kind in named]
+
+
+def is_measured(names: Sequence[str]) -> bool:
+    """Whether coverage is measured: when it is named, and by everything where it costs next to nothing."""
+    return "coverage" in names or (not names and CHEAP_COVERAGE)
 
 
 def run_kind(
@@ -236,9 +274,7 @@ def run_kind(
     """
     started = time.monotonic() if output else begin(f"{kind} tests")
     report = RESULTS / f"{kind}.xml"
-    command = ["pytest", *PATHS.get(kind, (f"tests/{kind}",)), "-rfEs", f"--junit-xml={report}"]
-    if kind == "tornado":
-        environment = {**environment, "PORTAL_TEST_SERVER": "tornado"}
+    command, environment = pytest_command(kind, report, environment)
     if output is None and kind in SPREAD:
         command += [f"--numprocesses={WORKERS_PER_PROCESSOR * (os.cpu_count() or 1)}", "--dist=worksteal"]
     if measured:
@@ -252,6 +288,47 @@ def run_kind(
         failed = 1
     seconds = time.monotonic() - started
     return Outcome(f"{kind} tests", seconds, exit_code, cpu, passed, failed, skipped, longest_hold(report))
+
+
+def pytest_command(kind: str, report: Path, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The command that runs the tests of a kind and writes a JUnit report, and its environment."""
+    command = ["pytest", *PATHS.get(kind, (f"tests/{kind}",)), "-rfEs", f"--junit-xml={report}"]
+    command += ["-o", f"cache_dir={RESULTS / kind}"]
+    if kind == "tornado":
+        environment = {**environment, "PORTAL_TEST_SERVER": "tornado"}
+    return command, environment
+
+
+def repeat_failed(outcome: Outcome, environment: dict[str, str]) -> Outcome:
+    """Run the failed tests of a kind once more, alone, when they are few; they count as they end then."""
+    if outcome.exit_code != TESTS_FAILED or not 0 < outcome.failed <= REPEATED:
+        return outcome
+    kind = outcome.name.removesuffix(" tests")
+    started, report = begin(f"{kind} tests that failed, alone"), RESULTS / f"{kind}-repeated.xml"
+    command, environment = pytest_command(kind, report, environment)
+    exit_code, cpu = call([*command, "--last-failed", "--last-failed-no-failures=none"], environment)
+    passed, failed, _ = count(report)
+    if passed + failed != outcome.failed:
+        return outcome
+    return replace(
+        outcome,
+        seconds=outcome.seconds + time.monotonic() - started,
+        exit_code=exit_code,
+        cpu=outcome.cpu + cpu,
+        passed=outcome.passed + passed,
+        failed=failed,
+        unstable=tuple(passed_tests(report)),
+    )
+
+
+def passed_tests(report: Path) -> list[str]:
+    """Names of the tests that passed, according to a JUnit report."""
+    cases = ElementTree.parse(report).getroot().iter("testcase")
+    return [
+        f"{case.get('classname')}::{case.get('name')}"
+        for case in cases
+        if not any(child.tag in {"failure", "error", "skipped"} for child in case)
+    ]
 
 
 def count(report: Path) -> tuple[int, int, int]:
@@ -365,6 +442,9 @@ def print_table(outcomes: Sequence[Outcome], elapsed: float) -> None:
     passed, failed, skipped = (
         sum(getattr(outcome, name) for outcome in outcomes) for name in ("passed", "failed", "skipped")
     )
+    for outcome in outcomes:
+        for test in outcome.unstable:
+            print(f"Unstable (failed beside others, passed alone): {test}")
     broken = [outcome.name for outcome in outcomes if outcome.exit_code]
     cpu = sum(outcome.cpu for outcome in outcomes)
     print(f"{'total':20} {passed:>7} {failed:>7} {skipped:>8} {elapsed:8.1f} {cpu:8.1f}")
