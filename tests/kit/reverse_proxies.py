@@ -106,8 +106,13 @@ def echoed(response: RawResponse) -> dict[str, list[str]]:
 
 
 @contextlib.asynccontextmanager
-async def nginx(world: World, folder: Path, *, secret: str = "") -> AsyncIterator[Proxied]:
-    """nginx with deploy/forward-auth/nginx.conf. Parameters: secret, `forward_auth.secret`."""
+async def nginx(
+    world: World, folder: Path, *, secret: str = "", edits: Sequence[tuple[str, str]] = ()
+) -> AsyncIterator[Proxied]:
+    """nginx with deploy/forward-auth/nginx.conf.
+
+    Parameters: secret, `forward_auth.secret`; edits, what else is replaced in the configuration.
+    """
     assert NGINX is not None
     folder.chmod(0o755)
 
@@ -121,6 +126,7 @@ async def nginx(world: World, folder: Path, *, secret: str = "") -> AsyncIterato
             (" /run/", f" {folder}/"),
             ('X-Portal-Forward-Auth ""', f'X-Portal-Forward-Auth "{secret}"'),
             ("worker_processes auto", "worker_processes 1"),
+            *edits,
         ]
 
     def command(file: Path) -> list[str]:

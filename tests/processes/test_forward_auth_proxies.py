@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ PROXIES = [
 ]
 both = pytest.mark.parametrize("start", PROXIES)
 
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "forward-auth.md"
 FORGED = [
     *("X-Auth-Tenant: globex", "X-Auth-Subject: admin", "X-Auth-Claims: eyJhIjoxfQ", "X-Auth-Issuer: evil"),
     *("X_Auth_Subject: admin", "X-Auth_Subject: admin", "X_Auth-Subject: admin", "x-auth-subject: admin"),
@@ -260,3 +262,18 @@ async def test_the_portal_itself_is_reached_through_the_proxy(start: Start, tmp_
         assert call.status == 200
         orders: Any = json.loads(call.body)
         assert orders
+
+
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+@pytest.mark.gen_test(timeout=60)
+async def test_the_tenant_may_be_part_of_the_path_as_the_guide_shows(tmp_path: Path) -> None:
+    (snippet,) = re.findall(r"```nginx\n(.*?)    # the rest", GUIDE.read_text(), re.DOTALL)
+    edits = [("        location /desk/ {\n            set $tenant acme;\n", snippet)]
+    async with proxied_world(tmp_path) as world, nginx(world, tmp_path, edits=edits) as proxied:
+        cookie = _cookie(await signed_in(world))
+        response = await proxied.ask("/desk/acme/a", [cookie])
+        assert echoed(response)["x-auth-tenant"] == ["acme"]
+        page = await proxied.ask("/desk/globex/a", [cookie, *NAVIGATION])
+        assert str(page.header("Location")).startswith(f"{world.url}/t/globex/login?")
+        assert (await proxied.ask("/desk/nobody/", [cookie])).status == 500, "the portal knows no such tenant"
+        assert len(proxied.received) == 1
