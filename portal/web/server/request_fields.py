@@ -135,7 +135,7 @@ class FieldsCache:
 def _may_come_again(fields: RequestFields) -> bool:
     """Whether other requests may have the same fields.
 
-    A body has its own length, a WebSocket its key, and what a reverse proxy asks about often has its own query.
+    A body has its own length, a WebSocket its key; what a reverse proxy asks about often has its own query.
     """
     known = fields.known
     described = known.get("X-Original-Uri", "") + known.get("X-Forwarded-Uri", "")
