@@ -213,6 +213,18 @@ async def test_P2_every_field_about_the_user_is_sent_so_that_none_of_the_clients
     assert response.all("Set-Cookie") == []
 
 
+@pytest.mark.parametrize(
+    "name", ["X-Auth-Groups", "X_Auth_Subject", "X-Auth_Subject", "x_auth-claims", "X-AUTH-A"]
+)
+@pytest.mark.gen_test
+async def test_P2_a_field_that_an_application_may_take_for_the_portals_is_refused(
+    proxied: World, name: str
+) -> None:
+    lines = [*described(proxied), f"{name}: admin"]
+    response = await ask_portal(proxied, lines, browser=await signed_in(proxied))
+    assert (response.status, code_of(response)) == (403, "original_request_refused")
+
+
 @pytest.mark.gen_test
 async def test_P2_values_of_the_provider_cannot_write_header_fields(
     proxied: World, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tornado.httputil import HTTPHeaders
 
 from portal.errors import MethodNotAllowed, RequestRefused
+from portal.tenancy.api_headers import normalized_name
 from portal.web.api_proxy.rules import target_url
 from portal.web.forward_auth.errors import OriginalRequestMalformed, OriginalRequestRefused
 from portal.web.server.request_fields import RequestHeaders
@@ -23,6 +24,9 @@ _METHOD = re.compile(r"[A-Z](?:[A-Z-]{0,30}[A-Z])?")
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _OWN_PATH = re.compile(r"/t(?:/|\Z)", re.IGNORECASE)
 _FORWARDED_URI = "X-Forwarded-Uri"
+_IDENTITY_PREFIX = "x-auth-"
+_REPLACED = frozenset({"X-Auth-Tenant", "X-Auth-Issuer", "X-Auth-Subject", "X-Auth-Claims"})
+"""What a client may send all the same: every proxy replaces it by the portal's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ def _read(headers: HTTPHeaders) -> OriginalRequest:
     method = _the_only(headers, "X-Original-Method", "X-Forwarded-Method")
     uri = _the_only(headers, "X-Original-Uri", _FORWARDED_URI)
     host = _the_only(headers, "X-Original-Host", "X-Forwarded-Host")
+    _refuse_identity(headers)
     if not _METHOD.fullmatch(method):
         raise OriginalRequestMalformed("the original method is not one")
     if not _HOST.fullmatch(host):
@@ -106,6 +111,16 @@ def _read(headers: HTTPHeaders) -> OriginalRequest:
     if _OWN_PATH.match(path):
         raise OriginalRequestRefused(explanation="The address is the portal's own, not an application's.")
     return OriginalRequest(method, host.lower(), path, query, _FORWARDED_URI in headers)
+
+
+def _refuse_identity(headers: HTTPHeaders) -> None:
+    """Refuse fields of the client that an application may take for the portal's (THREATS P2).
+
+    nginx cannot remove all that begin alike, and many servers treat `X_Auth_Subject` as `X-Auth-Subject`.
+    """
+    for name in headers:
+        if normalized_name(name).startswith(_IDENTITY_PREFIX) and name not in _REPLACED:
+            raise OriginalRequestRefused(explanation="The request has a header X-Auth-… of its own.")
 
 
 def _the_only(headers: HTTPHeaders, *names: str) -> str:
