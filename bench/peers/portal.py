@@ -51,11 +51,13 @@ def running_portal(
     mongodb: bool = False,
     root: Path = ROOT,
     profile: Path | None = None,
+    more_settings: str = "",
 ) -> Iterator[Product]:
     """Run a portal in one process.
 
     Parameters: server, the setting of this name, by default the portal's own default; root, the folder of the
-    source to run; profile, a file for the statistics of cProfile, written at the end.
+    source to run; profile, a file for the statistics of cProfile, written at the end; more_settings, lines
+    of portal.yaml.
     """
     folder = servers.make_folder("portal")
     with contextlib.ExitStack() as stack:
@@ -66,7 +68,7 @@ def running_portal(
         metrics_port = free_port()
         settings = _SETTINGS.format(port=port, folder=folder, database=database, metrics_port=metrics_port)
         config = folder / "portal.yaml"
-        config.write_text(settings + (f"server: {server}\n" if server else ""))
+        config.write_text(settings + more_settings + (f"server: {server}\n" if server else ""))
         (folder / "tenants").mkdir()
         tenant = _TENANT.format(
             issuer=servers.issuer, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, api=servers.api

@@ -19,6 +19,7 @@ from portal.config.claim_rules import MAX_ACCOUNTS, OperatorFile
 from portal.config.domain_settings import DomainSettings, DomainsFile
 from portal.config.event_settings import EventSettings, EventsFile
 from portal.config.field_types import Duration, Slug, Text, refused
+from portal.config.forward_auth_settings import ForwardAuthFile, ForwardAuthSettings
 from portal.config.front_ends import FrontEnd, FrontEndFile, front_ends_of
 from portal.config.limit_settings import LimitSettings, LimitsFile
 from portal.config.product import Product, ProductFile, product_of
@@ -86,6 +87,7 @@ class Settings:
     chooser: str = "search"
     """What the start page offers to find an organisation: `list`, `search` or `email`."""
     front_ends: Mapping[str, FrontEnd] = field(default_factory=dict)
+    forward_auth: ForwardAuthSettings = field(default_factory=ForwardAuthSettings)
     setup_links: str = "propose"
     """What somebody with a setup link may do with a draft: `propose` or `publish` it."""
 
@@ -217,6 +219,10 @@ class SettingsFile(FileModel):
         description="Applications whose pages the portal serves, by a short name.",
         json_schema_extra={"title": "mapping of [front ends](#front_ends)"},
     )
+    forward_auth: ForwardAuthFile = Field(
+        default_factory=ForwardAuthFile,
+        description="How reverse proxies ask whether a request to an application may pass.",
+    )
     setup_links: Literal["propose", "publish"] = Field(
         default="propose",
         description="Whether who has a setup link may publish the tenant, or only propose it.",
@@ -278,6 +284,7 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path], product: Product)
         events=EventSettings(made.events.retention),
         operators=tuple(Operator(one.tenant, one.account_rule()) for one in made.operators),
         chooser=made.chooser,
+        forward_auth=ForwardAuthSettings(made.forward_auth.secret),
         setup_links=made.setup_links,
     )
 
