@@ -48,6 +48,7 @@ from portal.sessions.user_logins import UserLogins
 from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
 from portal.stores.tenant_store import Database
+from portal.stores.timing import timed_store
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.logos import TenantLogos
 from portal.tenancy.registry import Registry
@@ -62,6 +63,7 @@ from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
 from portal.web.front_ends.service import FrontEnds
 from portal.web.languages import load_languages
+from portal.web.metrics_upkeep import MetricsUpkeep
 from portal.web.monitoring import metrics_application
 from portal.web.product_files import product_files
 from portal.web.remembered import RememberedOrganisations
@@ -99,6 +101,7 @@ class RunningPortal:
     database_check: DatabaseCheck
     key_ring: KeyRingWatch
     stored_tenants: StoredTenants
+    measuring: MetricsUpkeep
 
 
 def build(settings: Settings, *, clock: Clock = now, store: Database | None = None) -> RunningPortal:
@@ -108,12 +111,15 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     """
     keyring = KeyRing.load_or_create(settings.keys)
     registry = _load_registry(settings)
-    metrics = Metrics()
+    metrics = Metrics(tenants=settings.metrics.tenants, counts_calls=settings.metrics_listen is not None)
     store = store or store_for(settings.database, clock=clock, observer=metrics.store)
+    if metrics.calls is not None:
+        store = timed_store(store, metrics.store.operation_done)
     in_development = may_use_private_networks(settings)
     http = OutboundClient(
         allow_private_networks=settings.allow_private_networks,
         is_trusted=lambda tenant: in_development or registry.is_of_operator(tenant),
+        observe=metrics.requested,
     )
     client_keys = ClientKeyRing(settings.keys, clock=store.time)
     clock_check = ClockCheck(store, clock=clock)
@@ -124,7 +130,12 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
 
     user_events = UserEvents(store.tenants, clock=store.time, lost=metrics.user_events_lost.inc)
     parts = SessionParts(
-        store, Vault(keyring), directory, new_relying_party(), ended=user_events.session_ended
+        store,
+        Vault(keyring),
+        directory,
+        new_relying_party(),
+        ended=user_events.session_ended,
+        refreshes=metrics.logins.refreshed,
     )
     sites = Sites(settings.public_url, registry.by_host)
     reader = BatchedReader(store, clock=store.time)
@@ -180,6 +191,9 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     record = GenerationRecord(settings.keys, without_password(settings.database))
     check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=store.time))
     key_ring = KeyRingWatch(parts.vault, client_keys)
+    stored_tenants = StoredTenants(
+        store.tenants, ContentReader(parts.vault, available_presets(settings.presets), in_development)
+    )
     return RunningPortal(
         portal,
         application(portal),
@@ -188,8 +202,12 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         parts.relying_party,
         check,
         key_ring,
-        StoredTenants(
-            store.tenants, ContentReader(parts.vault, available_presets(settings.presets), in_development)
+        stored_tenants,
+        MetricsUpkeep(
+            portal,
+            store.tenant_logins,
+            stored_tenants,
+            key_created=lambda: parts.vault.newest_key_created_at,
         ),
     )
 
@@ -257,12 +275,13 @@ async def running(
     await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker)
     await built.key_ring.reload()
     stop_delays = stop_delays or StopDelays()
+    await built.measuring.follow()
     http_server = _http_server(built)
     server = ConnectionServer(
         http_server, most=connection_limit(settings.limits.connections), metrics=portal.metrics, load=load
     )
     metrics_server = ConnectionServer(
-        HttpServer(metrics_application(portal.metrics), RequestLimits(body_bytes=0)),
+        HttpServer(metrics_application(portal.metrics, built.measuring.measure), RequestLimits(body_bytes=0)),
         most=_MOST_METRICS_READERS,
         metrics=portal.metrics,
     )
@@ -319,7 +338,7 @@ def _start_background_tasks(
         clock=portal.clock,
     )
     store_upkeep = StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store)
-    loops = (
+    loops = [
         upkeep.run,
         built.database_check.watch,
         store_upkeep.run,
@@ -329,8 +348,9 @@ def _start_background_tasks(
         portal.sockets.watch,
         built.key_ring.run,
         domain_upkeep.run,
-    )
-    return [asyncio.create_task(kept_running(loop, stopped)) for loop in loops]
+    ]
+    measuring = (built.measuring.run, portal.metrics.loop_lag.run) if portal.metrics.calls else ()
+    return [asyncio.create_task(kept_running(loop, stopped)) for loop in (*loops, *measuring)]
 
 
 async def _close_connections(server: ConnectionServer, metrics_server: ConnectionServer) -> None:

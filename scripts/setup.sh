@@ -3,8 +3,8 @@
 #
 #   scripts/setup.sh runtime   Python packages to run the portal
 #   scripts/setup.sh dev       and those to check and test it
-#   scripts/setup.sh test      and the programs that the tests use: Chromium, Node packages, nginx, Caddy, a MongoDB
-#                              server, Keycloak, Spring Authorization Server, the load generator wrk
+#   scripts/setup.sh test      and the programs that the tests use: Chromium, Node packages, nginx, Caddy, Prometheus,
+#                              a MongoDB server, Keycloak, Spring Authorization Server, the load generator wrk
 #
 # A step is repeated only when its lock file has changed. PYTHON=python3.12 chooses the interpreter.
 set -euo pipefail
@@ -144,6 +144,7 @@ for_tests() {
   node_packages
   unpacked_program nginx usr/sbin/nginx
   unpacked_program caddy usr/bin/caddy
+  unpacked_program prometheus usr/bin/prometheus
   bash tests/mongodb/setup.sh
   bash tests/keycloak/setup.sh
   bash tests/spring/setup.sh

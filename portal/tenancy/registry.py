@@ -154,6 +154,10 @@ class Registry:
         """Current problems by file name; by the path of the folder if it cannot be read."""
         return self._live.problems
 
+    def slug_of_problem(self, name: str) -> str:
+        """The slug of the tenant of a key of `problems`; empty for the folder."""
+        return "" if name == self._folder_path else slug_of_name(name)
+
     @property
     def unclear(self) -> frozenset[str]:
         """Slugs of tenants that are not live because their files are invalid."""
