@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -237,6 +237,8 @@ async def running(
     clock: Clock = now,
     stop_delays: StopDelays | None = None,
     replaces_worker: bool = False,
+    reloads: bool = False,
+    begin_listening: Callable[[], None] = lambda: None,
     load: WorkerLoad | None = None,
 ) -> AsyncIterator[RunningPortal]:
     """Serve a portal while the block runs; stop gracefully afterwards.
@@ -244,15 +246,16 @@ async def running(
     Stopping means: accept no more connections, respond to accepted requests (for at most 20 seconds), close
     the store.
     Parameters: stop_delays, how long a stop waits for connections and requests that are about to arrive;
-    replaces_worker, whether this process replaces a worker while other workers serve; load, where it reports
-    its connections to other workers, if there are any.
+    replaces_worker, whether this process replaces a worker while other workers serve; reloads, whether it
+    does so because settings changed; begin_listening, called when requests can be served; load, where it
+    reports its connections to other workers, if there are any.
     Raises ConfigurationError or StartupError.
     """
     built = build(settings, clock=clock)
     portal = built.portal
     upkeep = TenantUpkeep(portal, built.stored_tenants)
     await portal.front_ends.check(portal.registry.all())
-    await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker)
+    await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker, reloads=reloads)
     await built.key_ring.reload()
     stop_delays = stop_delays or StopDelays()
     http_server = _http_server(built)
@@ -269,6 +272,7 @@ async def running(
     try:
         if sockets is None:
             sockets = listening_sockets(settings.listen, choose=CHOOSE_ANOTHER_ADDRESS)
+        begin_listening()
         server.add_sockets(sockets)
         metrics_server.add_sockets(metrics_sockets)
         background_tasks = _start_background_tasks(built, upkeep, stopped)
@@ -338,13 +342,18 @@ async def _close_connections(server: ConnectionServer, metrics_server: Connectio
 
 
 async def open_database(
-    built: RunningPortal, *, upkeep: TenantUpkeep | None = None, replaces_worker: bool = False
+    built: RunningPortal,
+    *,
+    upkeep: TenantUpkeep | None = None,
+    replaces_worker: bool = False,
+    reloads: bool = False,
 ) -> None:
     """Open the store of a portal and check that it belongs to this configuration.
 
     Parameters: upkeep, set when the portal will serve: also read the tenants of the database, and return
     names to the tenants that owned them;
-    replaces_worker, whether this process replaces a worker: also check its tenants.
+    replaces_worker, whether this process replaces a worker: also check its tenants; reloads, whether it does
+    so because settings changed.
     Raises: StartupError.
     """
     store = built.portal.store
@@ -356,7 +365,7 @@ async def open_database(
                 with without_pauses():
                     await upkeep.read_stored_tenants()
             if upkeep is not None and replaces_worker:
-                await upkeep.check_replacement()
+                await upkeep.check_replacement(reloads=reloads)
             if upkeep is not None:
                 await upkeep.owners.restore()
     except BaseException:

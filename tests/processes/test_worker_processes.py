@@ -21,7 +21,8 @@ _SECONDS = 15.0
 _PRELUDE = """
 import os, signal, sys, time
 import structlog
-from portal.ops import processes
+from portal.ops import forking, processes
+from portal.ops.listening import ListeningSockets
 
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
@@ -210,7 +211,7 @@ def stopping_without_socket(start):
 def say_closed(number, frame, stop=processes.Supervisor._stop):
     stop(one, number, frame)
     say(listening.fileno())
-one = processes.Supervisor(1, stopping_without_socket, sockets=[listening])
+one = processes.Supervisor(1, stopping_without_socket, sockets=[ListeningSockets([listening])])
 one._stop = say_closed
 sys.exit(one.run())
 """
@@ -221,6 +222,6 @@ sys.exit(one.run())
 
 
 def test_S11_a_worker_whose_supervisor_has_died_does_not_begin() -> None:
-    with supervisor("\nprocesses._end_with(os.getppid() + 1)\nsleep_on()\n") as process:
+    with supervisor("\nforking.end_with(os.getppid() + 1)\nsleep_on()\n") as process:
         assert rest(process) == ""
         assert process.returncode == 1
