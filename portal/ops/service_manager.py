@@ -67,6 +67,7 @@ def _listening_socket(number: int) -> socket.socket:
     except OSError as error:
         raise _not_passed(f"descriptor {number} is no socket ({error.strerror})") from error
     if not listens:
+        one.close()
         raise _not_passed(f"descriptor {number} does not accept connections")
     one.set_inheritable(False)
     one.setblocking(False)
