@@ -23,7 +23,7 @@ from portal.ops.descriptors import connection_limit, raise_descriptor_limit
 from portal.ops.listening import ListeningSockets
 from portal.ops.logging import configure_logging
 from portal.ops.metrics import shared_metrics
-from portal.ops.processes import Start, Supervisor, Work
+from portal.ops.processes import Renewed, Start, Supervisor, Work
 from portal.ops.reporting_worker import ReportingWorker
 from portal.ops.service_manager import PassedSockets, ServiceManager, passed_sockets
 from portal.settings_reload import ReadSettings, SettingsReload
@@ -79,9 +79,9 @@ def serve(settings: Settings, *, read_again: ReadSettings | None = None, take_ov
 
         return work
 
-    def renew() -> Work | None:
+    def renew() -> Renewed | None:
         changed = reload.changed()
-        return None if changed is None else work_with(changed)
+        return None if changed is None else Renewed(work_with(changed), reload.give_up)
 
     with contextlib.ExitStack() as resources:
         for bound in (sockets, metrics_sockets):

@@ -24,6 +24,7 @@ class SettingsReload:
 
     def __init__(self, settings: Settings, read: ReadSettings | None) -> None:
         self.settings = settings
+        self._former = settings
         self._read = read
 
     def changed(self) -> Settings | None:
@@ -38,8 +39,12 @@ class SettingsReload:
             _log.info("settings_unchanged")
             return None
         _log.info("settings_changed", keys=change.reloaded)
-        self.settings = change.settings
+        self._former, self.settings = self.settings, change.settings
         return change.settings
+
+    def give_up(self) -> None:
+        """Return to the settings before the last change: no worker could serve with the new ones."""
+        self.settings = self._former
 
     def report(self) -> None:
         """Log which changed keys need a restart, where no worker can be replaced: all of them."""

@@ -71,7 +71,18 @@ class Start:
 
 Work = Callable[[Start], int]
 """Serves until it receives a signal to stop, and returns an exit code."""
-Renew = Callable[[], Work | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The work of workers with changed settings."""
+
+    work: Work
+    give_up: Callable[[], None] = lambda: None
+    """Called when the first of them cannot serve, and the former work goes on."""
+
+
+Renew = Callable[[], Renewed | None]
 """Reads the settings again; returns the work of new workers, or None when nothing is to be replaced."""
 
 
@@ -125,6 +136,7 @@ class Supervisor:
         """The worker that replaces the next one of them."""
         self._former: Work | None = None
         """Until the first worker serves with new settings: the work of the others."""
+        self._give_up: Callable[[], None] = lambda: None
         self._retry_at = 0.0
         self._is_announced = False
         self._beat_at = 0.0
@@ -242,7 +254,8 @@ class Supervisor:
             self._is_announced = False
             renewed = self._renew()
             if renewed is not None:
-                self._former, self._work = self._work, renewed
+                self._former, self._work = self._work, renewed.work
+                self._give_up = renewed.give_up
                 self._outdated = list(self._active)
                 self._retry_at = 0.0
         if self._outdated and self._newcomer is None and self._has_free_slot:
@@ -257,6 +270,7 @@ class Supervisor:
         self._newcomer = None
         if self._former is not None:
             self._work, self._former = self._former, None
+            self._give_up()
             self._outdated.clear()
             _log.error("reload_failed", pid=pid, exit_code=code)
             return

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 
 
+_PAUSE = 0.005
+"""Seconds between two requests on a connection: the portal needs the processor to start workers."""
+
+
 class BusyClient:
     """Sends requests one after the other until it is refused or stopped.
 
@@ -38,6 +42,7 @@ class BusyClient:
                     writer.write(self._head.encode())
                     if await self._receive(reader):
                         break
+                    await asyncio.sleep(_PAUSE)
             except (OSError, asyncio.IncompleteReadError) as error:
                 has_begun = isinstance(error, asyncio.IncompleteReadError) and error.partial
                 if sent == 1 or has_begun:

@@ -20,7 +20,7 @@ from tests.integration.child import eventually as eventually_within
 from tests.integration.served import ServedPortal, served_portal
 from tests.unit.tenancy.files import ACME
 
-eventually = partial(eventually_within, seconds=120.0)
+eventually = partial(eventually_within, seconds=240.0)
 PASS_ON = """
 import os, sys
 for number, descriptor in enumerate(map(int, sys.argv[1].split(",")), 3):
@@ -32,7 +32,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 @contextlib.asynccontextmanager
-async def load(port: int, clients: int = 20) -> AsyncIterator[list[BusyClient]]:
+async def load(port: int, clients: int = 8) -> AsyncIterator[list[BusyClient]]:
     """Send requests while the block runs; at the end each of them must have had its response."""
     busy = [BusyClient(port, keep_alive=number % 2 == 0) for number in range(clients)]
     running = [asyncio.create_task(client.run()) for client in busy]
@@ -62,7 +62,7 @@ async def page(portal: ServedPortal, path: str = "/") -> str:
 # --- SIGHUP
 
 
-@pytest.mark.gen_test(timeout=400)
+@pytest.mark.gen_test(timeout=600)
 async def test_S10_changed_settings_replace_four_workers_under_load_and_fail_no_request(
     tmp_path: Path,
 ) -> None:
@@ -88,7 +88,7 @@ async def test_S10_changed_settings_replace_four_workers_under_load_and_fail_no_
         assert await portal.stop() == 0
 
 
-@pytest.mark.gen_test(timeout=400)
+@pytest.mark.gen_test(timeout=600)
 async def test_S10_a_broken_settings_file_changes_nothing_and_is_reported_with_its_place(
     tmp_path: Path,
 ) -> None:
@@ -111,7 +111,7 @@ async def test_S10_a_broken_settings_file_changes_nothing_and_is_reported_with_i
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.gen_test(timeout=400)
+@pytest.mark.gen_test(timeout=600)
 async def test_S10_a_setting_that_needs_a_restart_is_reported_and_not_used(
     tmp_path: Path, processes: int
 ) -> None:
@@ -127,7 +127,7 @@ async def test_S10_a_setting_that_needs_a_restart_is_reported_and_not_used(
         assert await portal.stop() == 0
 
 
-@pytest.mark.gen_test(timeout=400)
+@pytest.mark.gen_test(timeout=600)
 async def test_S10_one_process_alone_reports_that_every_changed_setting_needs_a_restart(
     tmp_path: Path,
 ) -> None:
@@ -141,7 +141,7 @@ async def test_S10_one_process_alone_reports_that_every_changed_setting_needs_a_
         assert await portal.stop() == 0
 
 
-@pytest.mark.gen_test(timeout=400)
+@pytest.mark.gen_test(timeout=600)
 async def test_S10_workers_that_cannot_serve_with_new_settings_replace_none(tmp_path: Path) -> None:
     """An invalid tenant file: the workers still serve its last valid version, new ones could not."""
     async with served_portal(tmp_path, processes=2) as portal:
@@ -168,7 +168,7 @@ async def test_S10_workers_that_cannot_serve_with_new_settings_replace_none(tmp_
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.gen_test(timeout=400)
+@pytest.mark.gen_test(timeout=600)
 async def test_S10_another_portal_takes_over_under_load_and_no_request_fails(
     tmp_path: Path, processes: int
 ) -> None:
@@ -235,7 +235,7 @@ def _number_above(least: int, one: socket.socket, stack: contextlib.ExitStack) -
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.gen_test(timeout=400)
+@pytest.mark.gen_test(timeout=600)
 async def test_S10_portals_serve_the_sockets_of_systemd_one_after_the_other(
     tmp_path: Path, processes: int
 ) -> None:
@@ -276,7 +276,7 @@ async def test_S10_portals_serve_the_sockets_of_systemd_one_after_the_other(
             assert await third.stop() == 0
 
 
-@pytest.mark.gen_test(timeout=400)
+@pytest.mark.gen_test(timeout=600)
 async def test_S10_systemd_is_told_about_a_reload(tmp_path: Path) -> None:
     async with served_portal(tmp_path, processes=2) as portal:
         portal.configure({}, {})

@@ -114,3 +114,11 @@ def test_limits_that_the_system_does_not_allow_are_rejected() -> None:
     with structlog.testing.capture_logs() as logged:
         assert reload.changed() is None
     assert [line["event"] for line in logged] == ["settings_rejected"]
+
+
+def test_a_change_that_no_worker_could_serve_is_found_again() -> None:
+    reload = SettingsReload(Settings(), lambda: replace(Settings(), chooser="list"))
+    assert reload.changed() is not None
+    reload.give_up()
+    assert reload.changed() is not None
+    assert reload.changed() is None
