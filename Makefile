@@ -3,7 +3,7 @@
 SHELL := bash
 PYTHON_IN := .venv/bin/python
 
-.PHONY: help demo example test check lint unit test-matrix mutants format docs bench bench-peers bench-sockets bench-tenants profile chaos lock release clean
+.PHONY: help demo example test check lint unit coverage test-matrix mutants format docs bench bench-peers bench-sockets bench-tenants profile chaos lock release clean
 
 help: ## what this Makefile can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ lint: ## format, lint, types, import rules, file sizes, shell scripts, Dockerfil
 unit: ## the quick tests only
 	@scripts/setup.sh dev
 	@$(PYTHON_IN) scripts/run_tests.py unit
+
+coverage: ## how much of the portal the tests run, with a lower limit; `make test` includes it from Python 3.12 on
+	@scripts/setup.sh test
+	@$(PYTHON_IN) scripts/run_tests.py coverage
 
 test-matrix: ## tests on Python 3.11, 3.12 and 3.13; VERSIONS=3.13 KINDS=unit for less
 	@scripts/setup.sh test

@@ -1,7 +1,8 @@
-"""Runs the checks and every kind of test, four kinds at a time, and closes with a table.
+"""Runs the checks and every kind of test, four at a time, and closes with a table.
 
 `run_tests.py` does everything; `run_tests.py lint`, `run_tests.py unit security` only what is named, and
 `run_tests.py check` what a contributor runs most: format, lint, types, import rules, file sizes, unit tests.
+`run_tests.py coverage` measures how much of the portal four kinds of tests run.
 All of them run even when one fails, so that one run shows everything; the exit code is 1 if anything failed.
 The output of a kind is shown when it ends, or as it comes when only one is named; the tests of that one are
 then spread over all processors.
@@ -52,7 +53,6 @@ PATHS = {
                 "long_responses",
                 "pages",
                 "session_events",
-                "start",
                 "story",
             )
         ),
@@ -77,7 +77,7 @@ LONGEST_FIRST = (
 )
 """The order in which kinds begin, so that the lanes end at about the same time."""
 LANES = 4
-"""How many kinds run at a time, on two processors: they wait for servers and browsers much of the time."""
+"""How many checks and kinds run at a time, on two processors: they wait for servers and browsers a lot."""
 SPREAD = ("unit", "processes", "handlers", "tornado", "contract", "security")
 """Kinds whose tests run on all processors (pytest-xdist) when no other kind runs beside them.
 
@@ -101,7 +101,12 @@ MEMORY_NEEDED = 2 * 1024**3
 HOLD_PROPERTY = "longest hold of the event loop"
 """Name of a property of JUnit reports; tests/conftest.py writes it."""
 MEASURED = ("unit", "processes", "handlers", "contract")
-"""Kinds whose coverage is measured; it makes tests slower, and the others run the same code again."""
+"""Kinds whose coverage is measured; the others run the same code again."""
+CHEAP_COVERAGE = sys.version_info >= (3, 12)
+"""Whether measuring coverage costs next to nothing (`sys.monitoring`).
+
+On Python 3.11 it takes two fifths more CPU time, so that there only `run_tests.py coverage` measures it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +135,21 @@ class Outcome:
 
 def main(names: Sequence[str]) -> int:
     """Run what is named (nothing named: everything) and return the exit code."""
-    unknown = set(names) - {"lint", "check", *KINDS}
+    unknown = set(names) - {"lint", "check", "coverage", *KINDS}
     if unknown:
-        print(f"error: no such kind: {', '.join(sorted(unknown))}; there are lint, check, {', '.join(KINDS)}")
+        existing = ", ".join(("lint", "check", "coverage", *KINDS))
+        print(f"error: no such kind: {', '.join(sorted(unknown))}; there are {existing}")
         return 2
     begun = time.monotonic()
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=memory_folder(), prefix="t") as folder:
         environment = make_environment(folder)
-        outcomes = [run_check(name, command, environment) for name, command in chosen_checks(names)]
-        kinds = run_kinds([*names, "unit"] if "check" in names else names, environment)
-        outcomes += [repeat_failed(outcome, environment) for outcome in kinds]
-        if not names:
+        outcomes = run_all(names, environment)
+        outcomes = [repeat_failed(outcome, environment) for outcome in outcomes]
+        if is_measured(names):
             outcomes.append(measure_coverage(environment))
+        if not names:
             compare_with_parent(environment)
     print_slowest(outcomes)
     print_longest_hold(outcomes)
@@ -180,8 +186,8 @@ def make_environment(folder: str) -> dict[str, str]:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start many processes: none compiles all anew
     environment["PYTEST_DEBUG_TEMPROOT"] = folder
     environment["COVERAGE_FILE"] = str(RESULTS / "coverage")
-    if sys.version_info >= (3, 12):
-        environment["COVERAGE_CORE"] = "sysmon"  # costs next to nothing; Python 3.11 does not have it
+    if CHEAP_COVERAGE:
+        environment["COVERAGE_CORE"] = "sysmon"
     environment["NO_MKDOCS_2_WARNING"] = "1"
     return environment
 
@@ -216,27 +222,47 @@ def shell_scripts() -> list[str]:
 
 
 def run_check(name: str, command: list[str], environment: dict[str, str]) -> Outcome:
-    """Run one check with its output shown."""
-    started = begin(name)
-    exit_code, cpu = call(command, environment)
+    """Run one check and print its output when it has ended."""
+    started = time.monotonic()
+    output = RESULTS / f"{name.replace(' ', '-')}.log"
+    exit_code, cpu = call(command, environment, output)
+    print(f"{heading(name)}\n{output.read_text(errors='replace')}", end="", flush=True)
     return Outcome(name, time.monotonic() - started, exit_code, cpu)
 
 
-def run_kinds(names: Sequence[str], environment: dict[str, str]) -> list[Outcome]:
-    """Run the named kinds (default: all) in lanes; the outcomes are in the order of KINDS."""
-    kinds = [kind for kind in LONGEST_FIRST if not names or kind in names]
-    lanes = min(LANES, len(kinds))
-    if lanes <= 1:
-        return [run_kind(kind, environment, measured=False) for kind in kinds]
+def run_all(names: Sequence[str], environment: dict[str, str]) -> list[Outcome]:
+    """Run the named checks and kinds (default: all) in lanes; the outcomes are in the order of the table."""
+    checks = chosen_checks(names)
+    kinds = chosen_kinds(names)
+    if len(kinds) == 1 and not checks:
+        return [run_kind(kinds[0], environment, measured=is_measured(names))]
 
     def run(kind: str) -> Outcome:
         print(f"… {kind} tests begin", flush=True)
-        measured = not names and kind in MEASURED
+        measured = is_measured(names) and kind in MEASURED
         return run_kind(kind, environment, measured=measured, output=RESULTS / f"{kind}.log")
 
-    with ThreadPoolExecutor(lanes) as pool:
-        outcomes = list(pool.map(run, kinds))
-    return sorted(outcomes, key=lambda outcome: KINDS.index(outcome.name.removesuffix(" tests")))
+    with ThreadPoolExecutor(LANES) as pool:
+        checking = [pool.submit(run_check, name, command, environment) for name, command in checks]
+        testing = [pool.submit(run, kind) for kind in kinds]
+    if not names and not CHEAP_COVERAGE:
+        print(
+            "\nCoverage is not measured: on Python 3.11 it takes long; `make coverage` does it.", flush=True
+        )
+    tested = [done.result() for done in testing]
+    tested.sort(key=lambda outcome: KINDS.index(outcome.name.removesuffix(" tests")))
+    return [done.result() for done in checking] + tested
+
+
+def chosen_kinds(names: Sequence[str]) -> list[str]:
+    """The kinds of tests to run, those that take longest first."""
+    named = {*names, *(("unit",) if "check" in names else ()), *(MEASURED if "coverage" in names else ())}
+    return [kind for kind in LONGEST_FIRST if not names or kind in named]
+
+
+def is_measured(names: Sequence[str]) -> bool:
+    """Whether coverage is measured: when it is named, and by everything where it costs next to nothing."""
+    return "coverage" in names or (not names and CHEAP_COVERAGE)
 
 
 def run_kind(

@@ -133,7 +133,7 @@ def _received(refreshed: Refreshed, issued: TokenSet, old: TokenSet, target: Api
         expires_at=issued.expires_at,
         token_type=issued.token_type,
         scope=issued.scope,
-        dpop_key=old.dpop_key if issued.dpop_key == old.dpop_key else issued.dpop_key,
+        dpop_key=issued.dpop_key,
         issued_at=issued.issued_at,
     )
     tokens = replace(refreshed.tokens, api_tokens=_with(old, target.key, added))

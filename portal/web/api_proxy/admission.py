@@ -66,8 +66,7 @@ async def admit(portal: Portal, request: ApiRequest) -> UpstreamCall:
     """Return the call to send to the API.
 
     Raises: MethodNotAllowed, CrossSiteRequest, NotFound, RequestRefused, PayloadTooLarge, LoginRequired,
-    AccessDenied;
-    StoreUnavailable.
+    AccessDenied, StoreUnavailable.
     """
     if request.method not in _METHODS:
         raise MethodNotAllowed(f"{request.method[:20]} is not forwarded")
