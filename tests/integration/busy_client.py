@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-
 _PAUSE = 0.005
 """Seconds between two requests on a connection: the portal needs the processor to start workers."""
 
