@@ -34,7 +34,7 @@ OTHER: dict[str, Any] = {
     "metrics_listen": "127.0.0.1:9",
     "log": LogSettings("json", "error"),
     "limits": LimitSettings(sockets_per_user=1),
-    "domains": DomainSettings(("9.9.9.9",)),
+    "domains": DomainSettings((("9.9.9.9", 53),)),
     "product": "another product",
     "events": EventSettings(1.0),
     "operators": ("somebody",),
