@@ -160,7 +160,7 @@ async def test_S10_workers_that_cannot_serve_with_new_settings_replace_none(tmp_
 
         tenant.write_text(ACME)
         portal.child.signal(signal.SIGHUP)
-        await eventually(lambda: portal.logged("processes_replaced"), "the replacement")
+        await eventually(lambda: len(portal.logged("process_replaced")) == 2, "the former ones have ended")
         assert "Acme" in await page(portal)
         assert await portal.stop() == 0
 
