@@ -56,6 +56,7 @@ from portal.tenant_directory import TenantDirectory
 from portal.tenant_upkeep import TenantUpkeep
 from portal.time_slices import without_pauses
 from portal.web.api_proxy.live_calls import LiveCalls
+from portal.web.asset_files import load_assets
 from portal.web.assets import AssetHandler, assets_folder, load_templates
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
@@ -214,11 +215,12 @@ def application(portal: Portal) -> Application:
         )
     )
     secure = portal.sites.main.secure
-    static = str(assets_folder("static"))
+    static = assets_folder("static")
     return PortalApplication(
         routes(),
         portal=portal,
-        static_path=static,
+        assets=load_assets(static),
+        static_path=str(static),
         static_url_prefix="/static/",
         static_handler_class=AssetHandler,
         xsrf_cookie_name=portal.sites.main.cookie_name(XSRF_COOKIE),
@@ -293,7 +295,9 @@ async def running(
 
 
 def _http_server(built: RunningPortal) -> GracefulServer | HttpServer:
-    requests = dispatcher(built.portal, built.application)
+    front_ends = built.portal.settings.front_ends.values()
+    developed = [one.path for one in front_ends if one.url is not None]
+    requests = dispatcher(built.portal, built.application, developed)
     limits = RequestLimits(body_bytes=LARGEST_FORM, body_seconds=_BODY_SECONDS)
     if built.portal.settings.server == "httptools":
         return HttpServer(requests, limits)

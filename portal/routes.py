@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Rule, URLSpec
 from tornado.web import Application
 
+from portal.config.api_paths import API_PATH
+from portal.config.front_ends import ICON_PATH
 from portal.web.account import AccountHandler, EndLoginHandler, EndOtherLoginsHandler
 from portal.web.admin.routes import ADMIN_ROUTES, ANY_ADDRESS, TENANT
 from portal.web.admin.setup import SetupHandler
-from portal.web.api_proxy.admission import API_PATH
 from portal.web.api_proxy.handler import ApiServer
 from portal.web.callback import CallbackHandler, PostedCallbackHandler, TestCallbackHandler
 from portal.web.chooser import ChooserHandler, FindHandler, ForgetHandler
@@ -28,7 +30,8 @@ from portal.web.login import InitiateLoginHandler, LoginHandler
 from portal.web.logout import AllSignedOutHandler, LogoutHandler, SignedOutHandler, TenantLogoutHandler
 from portal.web.monitoring import HealthHandler, ReadyHandler
 from portal.web.not_found import NotFoundHandler
-from portal.web.product import ProductFileHandler
+from portal.web.page_addresses import PageAddresses
+from portal.web.product import FaviconHandler, ProductFileHandler
 from portal.web.provider_logout import BackchannelLogoutHandler, FrontchannelLogoutHandler
 from portal.web.server.dispatch import Dispatcher
 from portal.web.server.request_body import BodyRule, BodyRules
@@ -48,20 +51,30 @@ LARGEST_YAML_FORM = 256 * 1024
 """Most bytes of a form with a draft: 64 KB, of which each byte may be three. Parsing it takes 2 ms."""
 
 
-def dispatcher(portal: Portal, application: Application) -> Dispatcher:
-    """Return the delegate that serves a portal: API calls by `ApiServer`, all else by the application."""
+def dispatcher(portal: Portal, application: Application, developed: Sequence[str] = ()) -> Dispatcher:
+    """Return the delegate that serves a portal: API calls by `ApiServer`, all else by the application.
+
+    Parameters: developed, as in `body_rules`.
+    """
     return Dispatcher(
         api_target=re.compile(rf"{API_PATH}.*", re.DOTALL),
         api=ApiServer(portal),
         application=application,
-        bodies=body_rules(),
+        bodies=body_rules(developed),
     )
 
 
-def body_rules() -> BodyRules:
-    """Return the addresses of the application that accept more than a small form, and their limits."""
+def body_rules(developed: Sequence[str] = ()) -> BodyRules:
+    """Return the addresses of the application that accept more than a small form, and their limits.
+
+    Parameters: developed, the paths of front ends that a development server makes.
+    """
     return BodyRules(
         [
+            *(
+                BodyRule(re.compile(rf"{re.escape(path)}(?:/.*)?", re.DOTALL), largest=0, streamed=True)
+                for path in developed
+            ),
             BodyRule(
                 re.compile(rf"{_TENANT}/callback(?:/.*)?"),
                 largest=96 * 1024,
@@ -92,7 +105,11 @@ class PortalApplication(Application):
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         found = _LOGIN.fullmatch(request.path)
         if found is None:
-            return front_end_delegate(self, request) or super().find_handler(request, **kwargs)
+            if (delegate := front_end_delegate(self, request)) is not None:
+                return delegate
+            if request.path == ICON_PATH:  # Tornado looks for it among the static files, before any route
+                return self.get_handler_delegate(request, FaviconHandler)
+            return super().find_handler(request, **kwargs)
         handler = LoginHandler if found["page"] == "login" else CallbackHandler
         return self.get_handler_delegate(request, handler, path_kwargs={"tenant": found["tenant"].encode()})
 
@@ -131,12 +148,17 @@ def routes() -> list[Rule]:
         (rf"{_TENANT}/logo", TenantLogoHandler),
         (rf"{_TENANT}/style-(?P<version>[0-9a-f]{{16}})\.css", TenantStyleHandler),
         (r"/product/(?P<file>[a-z0-9.-]+)", ProductFileHandler),
+        (r"/favicon\.ico", FaviconHandler),
         (r"/healthz", HealthHandler),
         (r"/readyz", ReadyHandler),
         (r"/setup/(?P<token>.*)", SetupHandler),
         *ADMIN_ROUTES,
         ANY_ADDRESS,
     ]
-    rules: list[Rule] = [URLSpec(pattern, handler) for pattern, handler in table]
+    pages = PageAddresses(one for one in table if one is not ANY_ADDRESS)
+    rules: list[Rule] = [
+        URLSpec(pattern, handler, {"pages": pages} if handler is LanguageHandler else None)
+        for pattern, handler in table
+    ]
     rules.append(URLSpec(r".*", NotFoundHandler))
     return rules

@@ -29,6 +29,16 @@ class Sentence(str):
     __slots__ = ("capital", "number", "pattern", "plural", "values")
 
 
+class Wording(str):
+    """A text in English that the portal put together of messages, such as a problem of a tenant file.
+
+    Commands print the same, and forms change it, so it does not remember its messages: a page finds them
+    again (`portal.web.languages.problem_texts`).
+    """
+
+    __slots__ = ()
+
+
 class Moment(str):
     """A point in time, as text in UTC."""
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
+from typing import Any, get_args
 
 from babel.messages.catalog import Catalog
 from babel.messages.catalog import Message as Entry
@@ -37,6 +38,69 @@ TEXT_ARGUMENTS: dict[str, dict[str, int]] = {
     "_field": {"label": 1, "hint": 2},
 }
 """Classes and functions whose arguments are text, with the position of each."""
+PROBLEM_MODULES = (
+    "portal/config/validation.py",
+    "portal/config/yaml_document.py",
+    "portal/config/yaml_mistakes.py",
+    "portal/config/field_types.py",
+    "portal/config/claim_rules.py",
+    "portal/config/policy_sources.py",
+    "portal/config/secret_references.py",
+    "portal/outbound/url_rules.py",
+    "portal/admin/content.py",
+    "portal/admin/problem_words.py",
+    "portal/admin/draft_reading.py",
+    "portal/tenancy/api_loading.py",
+    "portal/tenancy/loading.py",
+    "portal/tenancy/ownership.py",
+    "portal/tenancy/public_issuers.py",
+    "portal/tenancy/secret_notices.py",
+    "portal/tenancy/stored.py",
+    "portal/tenancy/presets/model.py",
+    "portal/tenancy/presets/*_hooks.py",
+    "portal/tenancy/schema/*.py",
+    "portal/tenancy/checks/hints.py",
+    "portal/tenancy/checks/preset_warnings.py",
+    "portal/tenancy/checks/warnings.py",
+)
+"""Where the texts about tenant files are written that pages of the console show."""
+PROBLEM_WORDS = (
+    *("text", "nothing", "this file", "this provider", "first", "second", "single", "double", "empty"),
+    *("must be like %(a)s", "looks like %(a)s", '%(a)s lacks the key "%(b)s"'),
+    *('%(a)s lacks the key "%(b)s": %(c)s', "1 space", "%(a)s spaces", "unknown key in %(a)s%(b)s"),
+    *(
+        'unknown key "%(a)s"%(b)s',
+        'unknown key "%(a)s" in %(b)s%(c)s',
+        "has no value",
+        "must be %(a)s",
+        ", found %(a)s",
+    ),
+    'expected a mapping (lines of "key: value")',
+    *(
+        f"%(a)s {state} on %(b)s; {remedy}"
+        for state in ("expires", "expired")
+        for remedy in (
+            "create another key at the provider",
+            "remove it, so that the second one takes its place",
+            "create another one at the provider, and replace it",
+        )
+    ),
+)
+"""Parts of such texts that no other text has by itself."""
+_NO_MESSAGE = re.compile(r"\\1|^looks like $|^%\(a\)s %\(b\)s on |lacks the key$|^quoted scalar$")
+"""Texts in those modules that no problem has; some are in PROBLEM_WORDS as they are put together."""
+_NO_PROBLEMS = frozenset(
+    {
+        "Field",
+        "WithJsonSchema",
+        "_text",
+        "AttributeError",
+        "compile",
+        "message",
+        "sentence",
+        "plural_sentence",
+    }
+)
 PRESET_FIELDS = ("label", "help")
 _CODE = re.compile(r"\{\{(?P<value>.*?)\}\}|\{%(?P<statement>.*?)%\}|\{#.*?#\}", re.DOTALL)
 _STATEMENT = re.compile(r"^(?:set\s+\w+\s*=|if|elif|for\s+[\w, ]+\s+in)\s+(?P<value>.*)$", re.DOTALL)
@@ -72,7 +136,7 @@ class Message:
 
 def found_messages() -> list[Message]:
     """Return every message, by file."""
-    return [*_of_templates(), *_of_modules(), *_of_presets(), *_of_events(), *_of_checks()]
+    return [*_of_templates(), *_of_modules(), *_of_presets(), *_of_events(), *_of_checks(), *_of_problems()]
 
 
 def _relative(path: Path) -> str:
@@ -173,10 +237,56 @@ def _of_checks() -> Iterator[Message]:
             yield Message(text, _relative(path), context="check")
 
 
-def stored_texts(tree: ast.AST) -> Iterator[str]:
-    """Yield the sentences of a module, with `%(name)s` for each value of an f-string."""
+def _of_problems() -> Iterator[Message]:
+    """The texts of problems, notices and rules: a page finds the messages of such a text again."""
+    from portal.tenancy.presets import built_in
+    from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile
+
+    found: dict[str, str] = dict.fromkeys(PROBLEM_WORDS, "scripts/words.py")
+    for pattern in PROBLEM_MODULES:
+        for path in sorted(ROOT.glob(pattern)):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            for stored in stored_texts(tree, without=_NO_PROBLEMS):
+                # Of a refused URL, the name of the rule is for programs.
+                text = stored.partition(": ")[2] if path.name == "url_rules.py" else stored
+                if text and not _NO_MESSAGE.search(text):
+                    found.setdefault(text, _relative(path))
+    for preset in built_in().all():
+        file = f"portal/tenancy/presets/{preset.name}.yaml"
+        found |= dict.fromkeys((one.advice for one in preset.mistakes if one.place != "error"), file)
+        if (rules := preset.api) is not None and rules.advice:
+            found[rules.advice] = file
+    for model in (OneProviderTenantFile, ManyProvidersTenantFile):
+        found |= dict.fromkeys(_required_keys(model), "portal/tenancy/schema/tenant.py")
+    yield from (Message(text, file, context="problem") for text, file in found.items())
+
+
+def _required_keys(model: Any, seen: frozenset[Any] = frozenset()) -> Iterator[str]:
+    """What required keys are for, as `validation` says it of one that is missing."""
+    for field in model.model_fields.values():
+        if field.is_required() and field.description:
+            yield f"{field.description[0].lower()}{field.description[1:]}".rstrip(".")
+        for inner in _models_in(field.annotation):
+            if inner not in seen:
+                yield from _required_keys(inner, seen | {inner})
+
+
+def _models_in(annotation: Any) -> Iterator[Any]:
+    if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
+        yield annotation
+    for one in get_args(annotation):
+        yield from _models_in(one)
+
+
+def stored_texts(tree: ast.AST, without: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Yield the sentences of a module, with `%(name)s` for each value of an f-string.
+
+    Parameters: without, calls whose arguments are something else.
+    """
     skipped: set[int] = set()
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _name_of(node) in without:
+            skipped |= {id(part) for part in ast.walk(node)}
         is_documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
         for line in node.body if is_documented else ():  # type: ignore[attr-defined]
             if isinstance(line, ast.Expr):
@@ -189,6 +299,10 @@ def stored_texts(tree: ast.AST) -> Iterator[str]:
         text = _pattern(node) if isinstance(node, ast.JoinedStr) else getattr(node, "value", None)
         if isinstance(text, str) and _SENTENCE.search(_PLACEHOLDER.sub("", text)):
             yield text
+
+
+def _name_of(node: ast.Call) -> str:
+    return str(getattr(node.func, "id", None) or getattr(node.func, "attr", ""))
 
 
 def _pattern(node: ast.JoinedStr) -> str:

@@ -17,6 +17,8 @@ from itertools import compress
 from typing import cast
 
 from portal.access.path_reading import readable_segments, written_segments
+from portal.display_text import display_text
+from portal.sentences import Sentence, message, sentence
 
 Claims = Mapping[str, object]
 ClaimPath = tuple[str, ...]
@@ -60,9 +62,17 @@ class Rule:
 
     def __str__(self) -> str:
         """The rule in words, for the tenant's administrator."""
-        values = f" {_values_in_words(self.values)}" if self.values else ""
-        text = f"{name_of(self.claim)} {_VERBS[self.comparison]}{values}"
-        return f"{text}, and {name_of(self.verified_by)} must be true" if self.verified_by else text
+        return str(self.in_words())
+
+    def in_words(self) -> Sentence:
+        """The rule as a sentence without a full stop."""
+        claim = display_text(name_of(self.claim), limit=LONGEST_TEXT)
+        values = display_text(_values_in_words(self.values), limit=LONGEST_TEXT)
+        text = sentence(_WORDS[self.comparison], claim=claim, values=values)
+        if self.verified_by is None:
+            return text
+        verified = display_text(name_of(self.verified_by), limit=LONGEST_TEXT)
+        return sentence("%(rule)s, and %(claim)s must be true", rule=text, claim=verified)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +124,11 @@ class Refusal:
     found: str
 
     def __str__(self) -> str:
-        return f"{self.rule}; found {self.found}"
+        return str(self.in_words())
+
+    def in_words(self) -> Sentence:
+        """Both as a sentence without a full stop."""
+        return sentence("%(rule)s; found %(found)s", rule=self.rule, found=sentence(self.found))
 
 
 def sign_in_refusal(access: Iterable[AccessRules], claims: Claims) -> Refusal | None:
@@ -166,7 +180,7 @@ def outcomes(
     entries = entries or ReadValues()
     for rule in rules:
         mismatch = _mismatch(rule, claims, entries)
-        yield rule, None if mismatch is None else Refusal(str(rule), mismatch)
+        yield rule, None if mismatch is None else Refusal(rule.in_words(), mismatch)
 
 
 def claim_at(path: ClaimPath, claims: Claims) -> tuple[bool, object]:
@@ -188,7 +202,7 @@ def name_of(path: ClaimPath) -> str:
 def _mismatch(rule: Rule, claims: Claims, entries: ReadValues) -> str | None:
     there, value = claim_at(rule.claim, claims)
     if not there:
-        return "no such claim"
+        return message("no such claim")
     if rule.comparison in _OF_LISTS:
         mismatch = _contains(value, rule.values, _OF_LISTS[rule.comparison], entries)
     elif rule.comparison is Comparison.ENDS_WITH:
@@ -200,7 +214,10 @@ def _mismatch(rule: Rule, claims: Claims, entries: ReadValues) -> str | None:
     there, verified = claim_at(rule.verified_by, claims)
     if verified is True:
         return None
-    return f"{name_of(rule.verified_by)} is {_kind(verified) if there else 'missing'}"
+    name = display_text(name_of(rule.verified_by), limit=LONGEST_TEXT)
+    if not there:
+        return sentence("%(claim)s is missing", claim=name)
+    return sentence("%(claim)s is %(kind)s", claim=name, kind=sentence(_kind(verified)))
 
 
 def _is_one_of(value: object, expected: Sequence[Scalar]) -> str | None:
@@ -208,7 +225,7 @@ def _is_one_of(value: object, expected: Sequence[Scalar]) -> str | None:
     if any(type(value) is type(one) and value == one for one in expected):
         return None
     same_type = any(type(value) is type(one) for one in expected)
-    return f"another {_KINDS[type(value)]}" if same_type and type(value) in _KINDS else _kind(value)
+    return _OTHERS[type(value)] if same_type and type(value) in _OTHERS else _kind(value)
 
 
 def _contains(
@@ -218,13 +235,15 @@ def _contains(
     entries: ReadValues,
 ) -> str | None:
     if not isinstance(value, list):
-        return f"{_kind(value)}, not a list"
+        return sentence("%(kind)s, not a list", kind=sentence(_kind(value)))
     if len(value) > LONGEST_LIST:
-        return f"a list of more than {LONGEST_LIST} entries"
+        return sentence("a list of more than %(most)s entries", most=LONGEST_LIST)
     found = entries.of(value)
     if enough(one in found[type(one)] for one in expected):
         return None
-    return f"a list of {len(value)} without {'it' if len(expected) == 1 else 'them'}"
+    if len(expected) == 1:
+        return sentence("a list of %(count)s without it", count=len(value))
+    return sentence("a list of %(count)s without them", count=len(value))
 
 
 def _ends_with(value: object, expected: Sequence[str], entries: ReadValues) -> str | None:
@@ -234,16 +253,16 @@ def _ends_with(value: object, expected: Sequence[str], entries: ReadValues) -> s
     if mismatch is not None:
         return mismatch
     ends = compress(expected, map(value.endswith, expected))
-    return None if any(_is_after_more(value, end) for end in ends) else "text that ends otherwise"
+    return None if any(_is_after_more(value, end) for end in ends) else message("text that ends otherwise")
 
 
 def _mismatch_of_text(value: str) -> str | None:
     if len(value) > LONGEST_TEXT:
-        return f"text of more than {LONGEST_TEXT} characters"
+        return sentence("text of more than %(most)s characters", most=LONGEST_TEXT)
     if not _PRINTABLE_ASCII.fullmatch(value):
-        return "text with characters other than printable ASCII"
+        return message("text with characters other than printable ASCII")
     if "@" in value and not _ADDRESS.fullmatch(value):
-        return "text that is not a plain e-mail address"
+        return message("text that is not a plain e-mail address")
     return None
 
 
@@ -263,9 +282,8 @@ def _kind(value: object) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, str | list | Mapping) and not value:
-        return f"empty {_KINDS.get(type(value), 'object')}"
-    kind = _KINDS.get(type(value), "object")
-    return kind if kind == "text" else f"{'an' if kind == 'object' else 'a'} {kind}"
+        return next((text for kind, text in _EMPTY.items() if isinstance(value, kind)), _EMPTY[dict])
+    return _KINDS.get(type(value), _KINDS[dict])
 
 
 def _values_in_words(values: Sequence[Scalar]) -> str:
@@ -274,15 +292,31 @@ def _values_in_words(values: Sequence[Scalar]) -> str:
     return f"{text} and {left} more" if left > 0 else text
 
 
-_KINDS = {str: "text", int: "number", float: "number", bool: "boolean", list: "list", dict: "object"}
-_VERBS = {
-    Comparison.EQUALS: "must be",
-    Comparison.ONE_OF: "must be one of",
-    Comparison.CONTAINS: "must be a list with",
-    Comparison.CONTAINS_ANY: "must be a list with one of",
-    Comparison.CONTAINS_ALL: "must be a list with all of",
-    Comparison.ENDS_WITH: "must end with",
-    Comparison.PRESENT: "must be present",
+_KINDS = {
+    str: message("text"),
+    int: message("a number"),
+    float: message("a number"),
+    bool: message("a boolean"),
+    list: message("a list"),
+    dict: message("an object"),
+}
+_OTHERS = {
+    str: message("another text"),
+    int: message("another number"),
+    float: message("another number"),
+    bool: message("another boolean"),
+    list: message("another list"),
+    dict: message("another object"),
+}
+_EMPTY = {str: message("empty text"), list: message("empty list"), dict: message("empty object")}
+_WORDS = {
+    Comparison.EQUALS: message("%(claim)s must be %(values)s"),
+    Comparison.ONE_OF: message("%(claim)s must be one of %(values)s"),
+    Comparison.CONTAINS: message("%(claim)s must be a list with %(values)s"),
+    Comparison.CONTAINS_ANY: message("%(claim)s must be a list with one of %(values)s"),
+    Comparison.CONTAINS_ALL: message("%(claim)s must be a list with all of %(values)s"),
+    Comparison.ENDS_WITH: message("%(claim)s must end with %(values)s"),
+    Comparison.PRESENT: message("%(claim)s must be present"),
 }
 _CHECKS: Mapping[Comparison, Callable[[object, Sequence[Scalar]], str | None]] = {
     Comparison.EQUALS: _is_one_of,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from portal.errors import Problem
+from portal.sentences import Wording
 
 _MISSING_KEY = re.compile(r'(?:this file|this provider|[a-z_.<>]{1,80}) lacks the key "(\w{1,60})"')
 _PUBLIC = re.compile(
@@ -47,7 +48,7 @@ def for_people(problem: Problem) -> str:
     message = problem.message.removeprefix("providers.<name>.")
     text = in_words(message.replace("providers.<name>", "this provider"))
     text = f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}"
-    return f"{keys[1]}: {text}" if several else text
+    return Wording(f"{keys[1]}: {text}" if several else text)
 
 
 def _name_of(key: str) -> str:

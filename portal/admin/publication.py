@@ -205,7 +205,7 @@ def _worth(
     refusal = sign_in_refusal(tenant.access.get(id_, ()), test.claims)
     if refusal is not None:
         return Tested.REFUSED, sentence(
-            "the account of the test login may not sign in: %(refusal)s.", refusal=refusal
+            "the account of the test login may not sign in: %(refusal)s.", refusal=refusal.in_words()
         )
     return Tested.GOOD, ""
 

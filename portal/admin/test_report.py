@@ -114,7 +114,7 @@ def _outcomes(
     rules: Iterable[Rule], claims: Mapping[str, object], values: ReadValues
 ) -> tuple[RuleOutcome, ...]:
     return tuple(
-        RuleOutcome(display_text(str(rule), _LONGEST_VALUE), refusal.found if refusal else "")
+        RuleOutcome(rule.in_words(), refusal.found if refusal else "")
         for rule, refusal in outcomes(rules, claims, values)
     )
 

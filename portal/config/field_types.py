@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from portal.config.api_paths import leads_to_api_path
 from portal.config.load_context import LoadContext
 from portal.errors import OutboundRefused
 from portal.outbound.dot_segments import decode_fully, has_dot_segment
@@ -244,9 +245,14 @@ def _path(text: str) -> str:
 def _link(text: str) -> str:
     parts = urlsplit(text) if text.isascii() and text.isprintable() else urlsplit("")
     is_url = parts.scheme == "https" and parts.hostname is not None and "@" not in parts.netloc
-    if (_API_PATH.fullmatch(text) or is_url) and not _NOT_IN_URLS.search(text) and " " not in text:
-        return text
-    raise expected("an https URL, or a path of the portal such as /desk/acme/")
+    if not (_API_PATH.fullmatch(text) or is_url) or _NOT_IN_URLS.search(text) or " " in text:
+        raise expected("an https URL, or a path of the portal such as /desk/acme/")
+    if leads_to_api_path(parts.path):
+        raise refused(
+            "has the path of an API of the portal (/t/…/api/ or /t/…/apis/…/); link to a page, since what an "
+            "API responds is data"
+        )
+    return text
 
 
 def _text(**schema: object) -> WithJsonSchema:

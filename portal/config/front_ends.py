@@ -26,6 +26,7 @@ OWN_SEGMENTS = frozenset(
         ".well-known",
         "account",
         "admin",
+        "favicon.ico",
         "find",
         "forget",
         "healthz",
@@ -41,6 +42,8 @@ OWN_SEGMENTS = frozenset(
     }
 )
 """The first segments of the portal's own addresses; a test compares them with routes.py."""
+ICON_PATH = "/favicon.ico"
+"""Of the product's icon; where a front end has the root of a host, its own icon comes first."""
 
 _SEGMENT = r"[a-z0-9][a-z0-9-]{0,62}"
 _PATH = re.compile(rf"(?:/{_SEGMENT}){{1,4}}")

@@ -63,10 +63,10 @@ _WORDS = {
     "model_attributes_type": "a mapping",
 }
 _LIMITS = {
-    "too_long": ("have at most {max_length} entries", "actual_length"),
-    "too_short": ("have at least {min_length} entry", "actual_length"),
-    "greater_than_equal": ("be at least {ge}", ""),
-    "less_than_equal": ("be at most {le}", ""),
+    "too_long": ("have at most %(max_length)s entries", "actual_length"),
+    "too_short": ("have at least %(min_length)s entry", "actual_length"),
+    "greater_than_equal": ("be at least %(ge)s", ""),
+    "less_than_equal": ("be at most %(le)s", ""),
 }
 
 
@@ -151,7 +151,8 @@ def _expectation(kind: str, context: Mapping[str, Any], details: Mapping[str, An
         return _one_of(value, context["words"])
     if kind in _LIMITS:
         limit, count = _LIMITS[kind]
-        return f"must {limit.format(**context)}" + (f", found {context[count]}" if count else "")
+        found = f", found {context[count]}" if count else ""
+        return f"must {limit % context}{found}"
     if kind == "expected":
         return f"must be {context['what']}, found {describe(value)}"
     return f"cannot be used ({kind})"

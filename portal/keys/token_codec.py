@@ -29,11 +29,13 @@ def encode_tokens(tokens: TokenSet) -> str:
         fields["dpop_key"] = tokens.dpop_key.private_jwk()
     if tokens.api_tokens:
         fields["api_tokens"] = {key: _api_token(one, tokens) for key, one in tokens.api_tokens.items()}
+    if tokens.api_scopes:
+        fields["api_scopes"] = dict(tokens.api_scopes)
     return _compact_json(fields)
 
 
 def decode_tokens(text: str) -> TokenSet:
-    """Decode the output of `encode_tokens`, also of versions without `dpop_key`, `issued_at` or `api_tokens`.
+    """Decode the output of `encode_tokens`, also of versions with fewer members.
 
     Raises: ValueError, KeyError or TypeError when the text is not a token set.
     """
@@ -53,6 +55,7 @@ def decode_tokens(text: str) -> TokenSet:
         dpop_key=dpop_key,
         issued_at=_time(fields.get("issued_at")),
         api_tokens={key: _opened_api_token(one, dpop_key) for key, one in api_tokens.items()},
+        api_scopes={key: tuple(scopes) for key, scopes in fields.get("api_scopes", {}).items()},
     )
 
 
@@ -67,6 +70,8 @@ def _api_token(one: TokenSet, of: TokenSet) -> dict[str, object]:
     }
     if one.dpop_key is not None and one.dpop_key is not of.dpop_key:
         members["dpop_key"] = one.dpop_key.private_jwk()
+    if one.own_grant:
+        members["own_grant"] = True
     return members
 
 
@@ -80,6 +85,7 @@ def _opened_api_token(members: Mapping[str, Any], dpop_key: DpopKey | None) -> T
         scope=tuple(members["scope"]),
         dpop_key=(own or dpop_key) if kind == "DPoP" else None,
         issued_at=_time(members["issued_at"]),
+        own_grant=bool(members.get("own_grant")),
     )
 
 

@@ -108,6 +108,7 @@ class Draft:
             dpop_key=self.dpop_key,
             interaction=Interaction.of(self.parameters, requested_at=now, step_up=self.step_up),
             target=self.target,
+            ui_locales=dict(self.parameters).get("ui_locales"),
         )
 
 

@@ -289,6 +289,11 @@ class TokenSet:
     """When it was received; None for a token set that an older version of the portal stored."""
     api_tokens: Mapping[str, TokenSet] = field(default_factory=dict)
     """Access tokens for further APIs, by `ApiTarget.key`; they have no refresh token of their own."""
+    own_grant: bool = False
+    """Of an access token for an API: whether a login of its own has got it. Revoking the refresh token of the
+    login does not revoke it (RFC 7009 2.1)."""
+    api_scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Scopes that a step-up has added for an API, by `ApiTarget.key`."""
 
     @property
     def margin(self) -> float:
@@ -343,3 +348,5 @@ class AuthorizationRequest:
     """The user interaction that it asks for."""
     target: ApiTarget | None = None
     """The API whose access token it adds to a login; None for a login of its own."""
+    ui_locales: str | None = None
+    """The languages of the user that it names (OIDC Core 3.1.2.1)."""

@@ -44,6 +44,8 @@ class StepUp:
     max_age: int | None = None
     scope: tuple[str, ...] = ()
     """Scopes that the access token must have."""
+    api_key: str = ""
+    """`ApiTarget.key` of the API whose own access token needs these scopes; empty for that of the login."""
 
     NOTHING: ClassVar[StepUp]
 

@@ -15,10 +15,10 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from portal.errors import OutboundFailed, OutboundTimeout
+from portal.outbound.exchange import Exchange
 from portal.outbound.read_budget import ReadBudget
 from portal.outbound.read_pace import READ_BYTES, TLS_READ_BYTES, ReadPace
 from portal.outbound.request import OutboundRequest
@@ -27,9 +27,9 @@ from portal.outbound.stream import OutboundStream
 from portal.outbound.time_limit import TimeLimit
 from portal.outbound.tls_connection import TlsConnection
 from portal.outbound.tunnel import Tunnel
+from portal.outbound.unacknowledged import LEAST_SECONDS, UnacknowledgedLimit
 from portal.outbound.unread_data import UnreadData
 from portal.outbound.upload import Upload
-from portal.outbound.websocket import ClientHandshake
 
 _WRITE_HIGH_WATER = 65_536
 _MOST_TLS_REPLIES = 4_096
@@ -38,22 +38,6 @@ _MOST_TLS_REPLIES = 4_096
 
 class ConnectionClosedEarly(OutboundFailed):
     """The connection was closed before a byte of the response arrived."""
-
-
-@dataclass(slots=True)
-class _Exchange:
-    """A request in progress and its response."""
-
-    method: str
-    head_timeout: float
-    idle_timeout: float
-    transport: asyncio.Transport
-    parser: ResponseParser
-    head: asyncio.Future[OutboundStream]
-    handshake: ClientHandshake | None
-    stream: OutboundStream | None = None
-    upload: Upload | None = None
-    has_begun: bool = False
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -80,7 +64,7 @@ class Connection(asyncio.BufferedProtocol):
         self._pace = ReadPace(READ_BYTES if tls is None else TLS_READ_BYTES)
         self._memory = memory
         self._transport: asyncio.Transport | None = None
-        self._exchange: _Exchange | None = None
+        self._exchange: Exchange | None = None
         self.writable: asyncio.Future[None] | None = None
         """Done when the transport takes more data; None when it does so now."""
         self._body_paused = False
@@ -90,11 +74,15 @@ class Connection(asyncio.BufferedProtocol):
         self._tls_replies = 0
         self._rest = b""
         """Bytes that were read and will be processed when the pause ends."""
+        self._tunnel: Tunnel | None = None
+        self._awaits_turn = False
+        """Whether what was read from a tunnel waits for its turn."""
         self.closed = False
         self.requests = 0
         """Number of requests sent on it."""
         self.idle_since = 0.0
         """When it became free, on the loop's clock."""
+        self.unacknowledged: UnacknowledgedLimit | None = None
 
     # --- the request
 
@@ -107,8 +95,9 @@ class Connection(asyncio.BufferedProtocol):
         transport = self._transport
         if self.closed or transport is None:
             raise ConnectionClosedEarly("the connection was closed")
+        self._limit_unacknowledged(max(request.head_timeout, request.idle_timeout))
         self._pace.begin_response()
-        self._exchange = exchange = _Exchange(
+        self._exchange = exchange = Exchange(
             request.method,
             request.head_timeout,
             request.idle_timeout,
@@ -132,7 +121,11 @@ class Connection(asyncio.BufferedProtocol):
                 self.close()
             raise
 
-    def _write(self, exchange: _Exchange, data: bytes) -> None:
+    def _limit_unacknowledged(self, seconds: float) -> None:
+        if self.unacknowledged is not None:
+            self.unacknowledged.allow(seconds)
+
+    def _write(self, exchange: Exchange, data: bytes) -> None:
         exchange.transport.write(data if self._tls is None else self._tls.encrypt(data))
 
     def write_body(self, pieces: Sequence[bytes]) -> None:
@@ -150,7 +143,7 @@ class Connection(asyncio.BufferedProtocol):
                 # `writelines` of Python 3.12.0 to 3.12.8, 3.13.0 and 3.13.1 does not call `pause_writing`.
                 transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
 
-    def _upload_ended(self, exchange: _Exchange, error: BaseException | None) -> None:
+    def _upload_ended(self, exchange: Exchange, error: BaseException | None) -> None:
         if error is None:
             exchange.upload = None
         if exchange.head.done():
@@ -186,7 +179,22 @@ class Connection(asyncio.BufferedProtocol):
         return self._memory[: self._pace.next_bytes]
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._take(bytes(self._memory[:nbytes]))
+        received = bytes(self._memory[:nbytes])
+        if self._tunnel is None:
+            self._take(received)
+        elif self._awaits_turn:
+            self._rest += received
+            self._apply_pauses()
+        elif self._tunnel.may_receive(self):
+            self._take(received)
+        else:
+            self._rest, self._awaits_turn = received, True
+
+    def take_turn(self) -> None:
+        """Process what was read from a tunnel, even before TLS: decrypting is most of the work."""
+        if self._awaits_turn:
+            self._awaits_turn = False
+            self._pause_ended()
 
     def _take(self, received: bytes) -> None:
         """Process received bytes; if the TLS records are tiny, some now and the rest in later iterations."""
@@ -235,6 +243,7 @@ class Connection(asyncio.BufferedProtocol):
             self.eof_received()
 
     def eof_received(self) -> None:
+        self.take_turn()
         self._connection_ended()
         self.close()
 
@@ -250,7 +259,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._deliver(exchange, b"")
 
-    def _deliver(self, exchange: _Exchange, body: bytes) -> None:
+    def _deliver(self, exchange: Exchange, body: bytes) -> None:
         head = exchange.parser.head
         if head is None:
             return
@@ -265,10 +274,12 @@ class Connection(asyncio.BufferedProtocol):
             stream.end()
             self._response_ended(exchange)
 
-    def _head_arrived(self, exchange: _Exchange, head: ResponseHead) -> OutboundStream:
+    def _head_arrived(self, exchange: Exchange, head: ResponseHead) -> OutboundStream:
         if head.status == 101 and exchange.handshake is not None:
-            stream: OutboundStream = Tunnel(head, self, exchange.handshake.choice(head))
+            self._tunnel = tunnel = Tunnel(head, self, exchange.handshake.choice(head))
+            stream: OutboundStream = tunnel
             exchange.transport.set_write_buffer_limits(high=0)
+            self._limit_unacknowledged(LEAST_SECONDS)
         else:
             stream = OutboundStream(head, self, idle_timeout=exchange.idle_timeout)
         exchange.stream = stream
@@ -281,7 +292,7 @@ class Connection(asyncio.BufferedProtocol):
             exchange.head.set_result(stream)
         return stream
 
-    def _response_ended(self, exchange: _Exchange) -> None:
+    def _response_ended(self, exchange: Exchange) -> None:
         parser = exchange.parser
         sent = exchange.upload is None and exchange.transport.get_write_buffer_size() == 0
         if self.closed or not sent or not parser.persistent or parser.surplus:
@@ -321,7 +332,7 @@ class Connection(asyncio.BufferedProtocol):
     def _apply_pauses(self) -> None:
         if self.closed or self._transport is None:
             return
-        if self._body_paused or self._pause is not None:
+        if self._body_paused or self._pause is not None or self._awaits_turn:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
@@ -375,6 +386,7 @@ class Connection(asyncio.BufferedProtocol):
             writable.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.take_turn()
         if error is None:
             self._connection_ended()
         else:

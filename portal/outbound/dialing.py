@@ -14,6 +14,7 @@ from portal.outbound.connection import Connection
 from portal.outbound.pool import Make
 from portal.outbound.request import Origin
 from portal.outbound.tls_connection import TlsClient, TlsConnection
+from portal.outbound.unacknowledged import UnacknowledgedLimit
 from portal.outbound.url_rules import check_address
 
 _NEXT_ADDRESS = 0.25
@@ -44,6 +45,7 @@ async def dial(
         raise OutboundFailed(f"no TLS connection: {error.reason or 'the handshake failed'}") from error
     except OSError as error:
         raise OutboundFailed(f"no connection: {error.strerror or type(error).__name__}") from error
+    connection.unacknowledged = UnacknowledgedLimit(connected)
     return connection
 
 

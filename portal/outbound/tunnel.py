@@ -24,8 +24,18 @@ class TunnelConnection(Source, Protocol):
     def write_body(self, pieces: Sequence[bytes]) -> None: ...
 
 
+class Waiting(Protocol):
+    """Something that was read and waits for its turn."""
+
+    def take_turn(self) -> None:
+        """Pass it on."""
+
+
 class Receiver(Protocol):
     """Who gets the bytes of the server."""
+
+    def may_receive(self, waiting: Waiting) -> bool:
+        """Whether bytes may be processed now. If not, `waiting.take_turn` is called later."""
 
     def data_received(self, data: bytes) -> None: ...
 
@@ -101,6 +111,10 @@ class Tunnel(OutboundStream):
             connection.close()
 
     # --- called by the connection
+
+    def may_receive(self, waiting: Waiting) -> bool:
+        """See `Receiver.may_receive`."""
+        return self._receiver is None or self._receiver.may_receive(waiting)
 
     def receive(self, data: bytes) -> None:
         if not data or self._connection is None:

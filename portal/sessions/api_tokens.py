@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import structlog
+
 from portal.bounded_cache import ByteBoundedCache
 from portal.clock import Clock
 from portal.errors import PortalError
@@ -20,6 +22,8 @@ from portal.secret import Secret
 from portal.sessions.refresh import TokenRefresher
 from portal.sessions.token_tasks import AddApiTokenTask, ApiTokenTask, is_replaced
 from portal.stores.model import Login
+
+_log = structlog.get_logger("portal.sessions")
 
 MIN_AGE = 30.0
 """Seconds after which an access token that the API refuses is replaced; younger ones are not the reason."""
@@ -56,8 +60,49 @@ class ApiTokens:
         Raises: ApiTokenRefused, ApiTokenMismatch, ApiTokenTooLarge, and ApiLoginRequired: one more login is
         needed. As TokenRefresher.get_valid; the login ends only when the provider refuses its refresh token.
         """
+        tokens = self._tokens.current(login)
+        wanted = self.wanted(tokens, target)
+        if wanted is target:
+            return await self._get(login, provider, target, tokens, refused)
+        try:
+            return await self._get(login, provider, wanted, tokens, refused)
+        except (ApiTokenError, ApiLoginRequired) as error:
+            if target.methods == (ApiTokenMethod.LOGIN,):
+                raise
+            # the API refuses what needs the scope, and can be called for the rest
+            _log.warning(
+                "api_scope_refused",
+                tenant=provider.tenant,
+                provider=provider.id,
+                api=target.name,
+                code=error.code,
+                detail=error.detail,
+            )
+        return await self._get(login, provider, target, tokens, refused)
+
+    def wanted(self, tokens: TokenSet, target: ApiTarget) -> ApiTarget:
+        """An API with the scopes that a step-up has added for it; the same object if there are none.
+
+        Only scopes that the login still has: a refresh or an exchange cannot get others (RFC 6749 6). A
+        refresh without `scope` asks for everything that was granted: where the tenant file lists no scopes,
+        none are added.
+        """
+        added = tokens.api_scopes.get(target.key, ())
+        more = tuple(scope for scope in added if scope in tokens.scope and scope not in target.scopes)
+        if not more or not (target.scopes or target.methods == (ApiTokenMethod.LOGIN,)):
+            return target
+        return replace(target, scopes=(*target.scopes, *more))
+
+    async def _get(
+        self,
+        login: Login,
+        provider: Provider,
+        target: ApiTarget,
+        tokens: TokenSet,
+        refused: Secret | None,
+    ) -> TokenSet:
         now = self._clock()
-        found = self._tokens.current(login).api_tokens.get(target.key)
+        found = tokens.api_tokens.get(target.key)
         if found is not None and (found.access_token != refused or now < (found.issued_at or 0.0) + MIN_AGE):
             if found.usable_at(now):
                 return found

@@ -55,6 +55,8 @@ class OpenAttempt:
     """None: an earlier version of the portal stored the attempt without it."""
     target: ApiTarget | None = None
     """The API whose access token the attempt adds to a login."""
+    ui_locales: str | None = None
+    """The languages of the user that the request named."""
 
     @classmethod
     def of(cls, taken: TakenAttempt, provider: Provider) -> OpenAttempt:
@@ -71,6 +73,7 @@ class OpenAttempt:
             login_hint=sealed.login_hint,
             asked=sealed.asked,
             target=sealed.target,
+            ui_locales=sealed.ui_locales,
         )
 
     def retry(self, error: str) -> AuthorizationOptions | None:
@@ -79,7 +82,11 @@ class OpenAttempt:
         The second request drops the option that was refused, so it cannot fail for the same reason.
         """
         again = AuthorizationOptions(
-            login_hint=self.login_hint, interactive=True, step_up=self.step_up, target=self.target
+            login_hint=self.login_hint,
+            interactive=True,
+            step_up=self.step_up,
+            target=self.target,
+            ui_locales=self.ui_locales,
         )
         if self.silent and error in SILENT_REFUSALS:
             return again

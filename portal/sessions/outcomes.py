@@ -35,8 +35,20 @@ class FinishedLogin:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingLogin:
+    """A login that waits for the session cookie of another tab: redirect the browser to finish it."""
+
+    reference: str
+    """Identifies it; useless without the binding cookie of the browser."""
+
+
+@dataclass(frozen=True, slots=True)
 class InteractiveRetry:
     """The provider refused a silent login: redirect the browser again, for an interactive one."""
 
     url: str
     provider: Provider
+
+
+LoginOutcome = FinishedLogin | InteractiveRetry | WaitingLogin
+"""What a request that finishes a login attempt results in."""

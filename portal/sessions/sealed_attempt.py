@@ -49,6 +49,8 @@ class SealedAttempt:
     """None: an attempt to sign in."""
     target: ApiTarget | None = None
     """The API whose access token the attempt adds to a login; such an attempt has `asked`."""
+    ui_locales: str | None = None
+    """The languages that the request named; None: none, or an earlier version stored the attempt."""
 
     def encode(self) -> str:
         """Encode as JSON. The result contains secrets in plaintext: seal it, never store or log it."""
@@ -60,6 +62,8 @@ class SealedAttempt:
             "asked": None if self.asked is None else _asked(self.asked, self.target),
             "response": self.response,
         }
+        if self.ui_locales is not None:
+            members["ui_locales"] = self.ui_locales
         if self.test is not None:
             members["test"] = [self.test.actor, self.test.fingerprint]
         return _compact_json(members)
@@ -85,6 +89,7 @@ class SealedAttempt:
                 response=members["response"],
                 test=None if test is None else SealedTest(*map(_text, test)),
                 target=_target(target),
+                ui_locales=members.get("ui_locales"),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise AttemptUnknown("another version of the portal stored the attempt") from error
@@ -98,18 +103,21 @@ def _asked(interaction: Interaction, target: ApiTarget | None) -> dict[str, obje
     """
     members: dict[str, object] = {name: getattr(interaction, name) for name in _ASKED}
     if interaction.step_up is not None:
-        members["step_up"] = asdict(interaction.step_up)
+        step_up = asdict(interaction.step_up)
+        if not interaction.step_up.api_key:  # earlier versions refuse the member
+            del step_up["api_key"]
+        members["step_up"] = step_up
     if target is not None:
         members["target"] = [target.name, target.audience, target.resource, target.scopes]
     return members
 
 
-def _interaction(*, step_up: Mapping[str, object] | None = None, **members: Any) -> Interaction:
+def _interaction(*, step_up: Mapping[str, Any] | None = None, **members: Any) -> Interaction:
     return Interaction(**members, step_up=None if step_up is None else _step_up(**step_up))
 
 
-def _step_up(*, acr_values: Any, max_age: Any, scope: Any) -> StepUp:
-    return StepUp(tuple(map(_text, acr_values)), max_age, tuple(map(_text, scope)))
+def _step_up(*, acr_values: Any, max_age: Any, scope: Any, api_key: str = "") -> StepUp:
+    return StepUp(tuple(map(_text, acr_values)), max_age, tuple(map(_text, scope)), _text(api_key))
 
 
 def _named(

@@ -6,7 +6,6 @@ Handlers call one method here per request. A `Directory` provides the tenants an
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -19,7 +18,7 @@ from portal.oidc.api_target import ApiTarget
 from portal.oidc.api_token_client import check_audience
 from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.dpop import DpopProver
-from portal.oidc.errors import AttemptUnknown, ProviderDenied, TokenResponseMalformed
+from portal.oidc.errors import AttemptUnknown, ProviderDenied
 from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.oidc.step_up import StepUp, require_scope
@@ -30,20 +29,26 @@ from portal.sessions.attempts import Attempts, OpenAttempt
 from portal.sessions.client_tokens import ClientTokens
 from portal.sessions.credentials import AnyCookie, SessionCookie
 from portal.sessions.directory import Directory, accepting_registration
-from portal.sessions.idle_limits import IdleLimits, expiry
+from portal.sessions.idle_limits import IdleLimits
 from portal.sessions.login_access import AllowedLogins, require_access
-from portal.sessions.login_size import check_login_size
-from portal.sessions.login_storing import add_session, add_to_session
 from portal.sessions.login_warnings import LoginWarnings
-from portal.sessions.outcomes import FinishedLogin, InteractiveRetry, RequestSession
+from portal.sessions.new_logins import NewLogins, StoredLogin
+from portal.sessions.outcomes import (
+    FinishedLogin,
+    InteractiveRetry,
+    LoginOutcome,
+    RequestSession,
+    WaitingLogin,
+)
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenRefresher
-from portal.sessions.session_expiry import limited
-from portal.stores.model import Login, Session, login_id
+from portal.sessions.stored_attempts import state_prefix
+from portal.sessions.waiting_logins import WaitingLogins
+from portal.stores.model import Login, Session
 from portal.stores.store import Store
 from portal.time_slices import in_slices
 
-__all__ = ["FinishedLogin", "InteractiveRetry", "RequestSession", "SessionService"]
+__all__ = ["FinishedLogin", "InteractiveRetry", "RequestSession", "SessionService", "WaitingLogin"]
 
 _log = structlog.get_logger("portal.sessions")
 
@@ -68,7 +73,6 @@ class SessionService:
         absolute: float,
     ) -> None:
         self._store = store
-        self._vault = vault
         self._attempts = Attempts(store=store, vault=vault, directory=directory, clock=clock)
         self._relying_party = relying_party
         self._directory = directory
@@ -76,10 +80,27 @@ class SessionService:
         self._allowed = AllowedLogins(store=store, tokens=tokens, directory=directory)
         self._reader = reader
         self._clock = clock
-        self._idle = idle
-        self._absolute = absolute
         self._limits = IdleLimits(store=store, directory=directory, clock=clock, idle=idle)
         self._warnings = LoginWarnings()
+        self._new_logins = NewLogins(
+            store=store,
+            vault=vault,
+            directory=directory,
+            reader=reader,
+            clock=clock,
+            open_session=self.open_session,
+            idle=idle,
+            absolute=absolute,
+        )
+        self._waiting = WaitingLogins(
+            store=store,
+            vault=vault,
+            directory=directory,
+            tokens=tokens,
+            new_logins=self._new_logins,
+            clock=clock,
+            open_session=self.open_session,
+        )
         self._api_tokens = ApiTokens(tokens=tokens, relying_party=relying_party, clock=clock)
         self.client_tokens = ClientTokens(relying_party=relying_party, clock=clock)
         """The portal's own access tokens for APIs."""
@@ -102,9 +123,8 @@ class SessionService:
         Raises ProviderUnavailable, MetadataRejected or PushedRequestRejected; nothing is stored then.
         """
         structlog.contextvars.bind_contextvars(provider=provider.id)
-        options = options or AuthorizationOptions()
-        if (hint := self._hint(provider, renews)) is not None:
-            options = replace(options, id_token_hint=hint)
+        hint, prefix = self._hint(provider, renews), state_prefix(return_to)
+        options = replace(options or AuthorizationOptions(), id_token_hint=hint, state_prefix=prefix)
         request = await self._relying_party.begin(provider, redirect_uri=redirect_uri, options=options)
         await self._attempts.remember(
             provider, request, return_to=return_to, binding=binding, login_hint=options.login_hint
@@ -130,7 +150,7 @@ class SessionService:
         binding: str | None,
         cookie: str | None,
         device: str,
-    ) -> FinishedLogin | InteractiveRetry:
+    ) -> LoginOutcome:
         """Validate an authorization response from the URL and create the login.
 
         The attempt is consumed before the code is used. Every login replaces the session's secret.
@@ -157,11 +177,17 @@ class SessionService:
 
     async def finish_posted_login(
         self, tenant: str, reference: str, *, binding: str | None, cookie: str | None, device: str
-    ) -> FinishedLogin | InteractiveRetry:
+    ) -> LoginOutcome:
         """As finish_login, with the posted response that was stored under a reference."""
         attempt, response = await self._attempts.load_posted_response(tenant, reference, binding=binding)
         with attempt.knowing_return_to():
             return await self._finish(attempt, response, binding, cookie, device)
+
+    async def finish_waiting_login(
+        self, tenant: str, reference: str, *, binding: str | None, cookie: str | None
+    ) -> FinishedLogin | WaitingLogin:
+        """As finish_login, for a login that waits for the session cookie of another tab."""
+        return await self._waiting.finish(tenant, reference, binding=binding, cookie=cookie)
 
     async def _finish(
         self,
@@ -170,7 +196,7 @@ class SessionService:
         binding: str | None,
         cookie: str | None,
         device: str,
-    ) -> FinishedLogin | InteractiveRetry:
+    ) -> LoginOutcome:
         provider = attempt.provider
         try:
             authentication = await self._relying_party.finish(
@@ -198,6 +224,7 @@ class SessionService:
                 login_hint=attempt.login_hint,
                 step_up=attempt.step_up,
                 target=attempt.target,
+                ui_locales=attempt.ui_locales,
             )
             return InteractiveRetry(await self._begin_interactive(attempt, binding, options), provider)
         if attempt.target is not None:
@@ -209,17 +236,39 @@ class SessionService:
                 authentication,
                 request_session=request_session,
             )
+        step_up = attempt.step_up or StepUp.NOTHING
         try:
             self._require_still_open(provider)
             require_access(self._directory, provider, authentication)
-            require_scope(authentication.tokens.scope, attempt.step_up or StepUp.NOTHING)
-            new_cookie, login = await self._establish(provider, authentication, cookie, device)
+            require_scope(authentication.tokens.scope, step_up)
+            if step_up.api_key:
+                tokens = replace(authentication.tokens, api_scopes={step_up.api_key: step_up.scope})
+                authentication = replace(authentication, tokens=tokens)
+            stored = await self._new_logins.store(provider, authentication, cookie, device)
+            waiting = await self._wait(stored, attempt, binding) if stored.waits else None
         except PortalError:  # the tokens have no login
             await self._tokens.revoke(authentication.tokens, provider)
             raise
         _log.info("login_succeeded", tenant=provider.tenant, provider=provider.id)
         self._warnings.check(provider, authentication)
-        return FinishedLogin(new_cookie, login, attempt.return_to, provider, replaced=other)
+        if waiting is not None:
+            return waiting
+        return FinishedLogin(stored.cookie, stored.login, attempt.return_to, provider, replaced=other)
+
+    async def _wait(
+        self, stored: StoredLogin, attempt: OpenAttempt, binding: str | None
+    ) -> WaitingLogin | None:
+        """Let a stored login wait for the session cookie of another tab of the browser."""
+        if binding is None:
+            return None
+        return await self._waiting.add(
+            stored.login,
+            stored.cookie,
+            return_to=attempt.return_to,
+            binding=binding,
+            silent=attempt.silent,
+            step_up=attempt.step_up is not None,
+        )
 
     def _require_still_open(self, provider: Provider) -> None:
         """Refuse a login whose tenant was closed or whose client changed during the exchange."""
@@ -254,62 +303,6 @@ class SessionService:
             binding=binding,
             options=options,
         )
-
-    async def _establish(
-        self, provider: Provider, authentication: Authentication, cookie: str | None, device: str
-    ) -> tuple[SessionCookie, Login]:
-        now = self._clock()
-        request_session = await self.open_session(cookie)
-        if request_session is not None:
-            login = self._login(request_session.session, provider, authentication, now)
-            renewed = SessionCookie.new(request_session.session.id)
-            idle_expires_at = min(now + self._idle, request_session.session.absolute_expires_at)
-            if await add_to_session(self._store, request_session.session, renewed, login, idle_expires_at):
-                return renewed, login
-        new_cookie = SessionCookie.new()
-        session = Session(
-            id=new_cookie.session_id,
-            secret_hash=new_cookie.secret_hash,
-            created_at=now,
-            last_seen_at=now,
-            idle_expires_at=now + min(self._idle, self._absolute),
-            absolute_expires_at=now + self._absolute,
-            device=device,
-        )
-        login = self._login(session, provider, authentication, now)
-        await add_session(self._store, session, login)
-        return new_cookie, login
-
-    def _login(
-        self, session: Session, provider: Provider, authentication: Authentication, now: float
-    ) -> Login:
-        limits = self._directory.limits(provider.tenant)
-        check_login_size(authentication.claims, authentication.tokens)
-        try:
-            tokens = self._vault.seal_tokens(login_id(session.id, provider.tenant), authentication.tokens)
-        except VaultError as error:
-            raise TokenResponseMalformed(f"the tokens cannot be stored: {error.detail}") from error
-        return Login(
-            session=session.id,
-            tenant=provider.tenant,
-            provider=provider.id,
-            registration=provider.registration,
-            issuer=authentication.issuer,
-            subject=authentication.subject,
-            sid=self._stored_sid(provider, authentication),
-            claims={name: value for name, value in authentication.claims.items() if name != "sid"},
-            tokens=tokens,
-            access_expires_at=authentication.tokens.expires_at,
-            signed_in_at=now,
-            expires_at=limited(expiry(now, now, limits, session), authentication.claims),
-            version=secrets.randbits(48),
-        )
-
-    def _stored_sid(self, provider: Provider, authentication: Authentication) -> str | None:
-        if authentication.sid is None:
-            return None
-        # with the registration's issuer: a logout request may omit the issuer of the user's directory
-        return self._vault.sid_hash(provider.tenant, provider.issuer, authentication.sid)
 
     # --- the session of a request
 
@@ -379,6 +372,10 @@ class SessionService:
         if accepting_registration(self._directory, login) is None:
             raise LoginRequired("the provider's registration changed during the refresh")
         return tokens
+
+    def api_target(self, login: Login, target: ApiTarget) -> ApiTarget:
+        """What an access token of a login for an API is requested for; see `ApiTokens.wanted`."""
+        return self._api_tokens.wanted(self._tokens.current(login), target)
 
     async def read_again(self, login: Login) -> Login:
         """Return the current login, whose claims a refresh may have changed. Raises LoginRequired."""

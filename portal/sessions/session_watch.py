@@ -1,4 +1,7 @@
-"""Reports what happens to sessions whose pages listen: logins that begin, end, or are about to end.
+"""Reports what happens to sessions whose pages listen: logins that end, or are about to end.
+
+Whoever listens does so with one secret of the session. Every sign-in replaces it; from then on, nothing more
+is reported to those who have the former one (THREATS L6).
 
 A process reads the sessions of all its listeners together, every CHECK_SECONDS, whichever process changed
 them. While the database cannot be read, nothing is reported.
@@ -30,19 +33,17 @@ NOTICE_SECONDS = 120.0
 """How long before an end it is reported; a quarter of the lifetime when that is shorter."""
 _READ_AT_ONCE = 256
 """Logins and sessions that one query reads."""
-_LISTS_AFTER_SIGN_IN = 4
-"""Checks that list a session's logins after its secret changed: a login may be stored after the secret."""
 
 
 class SessionChange(StrEnum):
     """What happened; the names of the events that pages receive."""
 
-    SIGNED_IN = "signed_in"
-    """The user signed in to a tenant, perhaps again."""
     ENDED = "ended"
     """The login at a tenant ended; without a tenant: the session."""
     EXPIRING = "expiring"
     """The login at a tenant ends soon; without a tenant: the session."""
+    REPLACED = "replaced"
+    """The session has another secret: nothing more is reported to this listener. Pages do not receive it."""
 
 
 class SessionEvent(NamedTuple):
@@ -56,6 +57,8 @@ class SessionEvent(NamedTuple):
 
 
 Listener = Callable[[SessionEvent], None]
+_Key = tuple[str, str]
+"""Id and hash of the secret of a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,10 @@ class _KnownLogin:
 
 @dataclass(slots=True, eq=False)
 class _Watched:
-    """A session with listeners, as it was when it was read last."""
+    """A session with one of its secrets and its listeners, as it was when it was read last."""
 
     session: Session
     logins: dict[str, _KnownLogin]
-    lists_left: int = 0
     announced: bool = False
     pending: dict[str | None, SessionEvent] = field(default_factory=dict)
     """The announced ends that still lie ahead, for listeners that come later."""
@@ -110,7 +112,7 @@ class SessionWatch:
         self._logins = LiveLogins(store=store, directory=directory, clock=clock)
         self._tenant_state = tenant_state
         self._clock = clock
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[_Key, _Watched] = {}
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -118,25 +120,25 @@ class SessionWatch:
     def listen(self, session: Session, logins: Sequence[Login], listener: Listener) -> None:
         """Report changes of a live session, whose logins are these, to a listener until `forget`.
 
-        Ends that have been announced already are reported at once. After the session's own end nothing more
-        is reported.
+        Ends that have been announced already are reported at once. After the end of the session or of its
+        secret nothing more is reported.
         """
-        watched = self._watched.get(session.id)
+        watched = self._watched.get(_key(session))
         if watched is None:
             known = {login.tenant: self._known(login) for login in logins}
-            watched = self._watched[session.id] = _Watched(session, known)
+            watched = self._watched[_key(session)] = _Watched(session, known)
             self._announce(watched, {login.tenant: login for login in logins})
         watched.listeners.append(listener)
         for event in watched.pending.values():
             listener(event)
 
-    def forget(self, session_id: str, listener: Listener) -> None:
+    def forget(self, session: Session, listener: Listener) -> None:
         """Stop reporting to a listener; forgetting twice is allowed."""
-        watched = self._watched.get(session_id)
+        watched = self._watched.get(_key(session))
         if watched is not None and listener in watched.listeners:
             watched.listeners.remove(listener)
             if not watched.listeners:
-                del self._watched[session_id]
+                del self._watched[_key(session)]
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Check the sessions periodically until `stop` is set."""
@@ -153,58 +155,47 @@ class SessionWatch:
             keys = {login_id(watched.session.id, tenant) for watched in some for tenant in watched.logins}
             sessions, stored = await self._store.read(ids, keys, now=self._clock())
             async for watched in in_slices(some):
-                await self._compare_alone(watched, sessions.get(watched.session.id), stored)
+                self._compare_alone(watched, sessions.get(watched.session.id), stored)
 
-    async def _compare_alone(
-        self, watched: _Watched, session: Session | None, stored: dict[str, Login]
-    ) -> None:
+    def _compare_alone(self, watched: _Watched, session: Session | None, stored: dict[str, Login]) -> None:
         """Compare one session; an unexpected error of one must not keep the others from being compared."""
         try:
-            await self._compare(watched, session, stored)
-        except StoreUnavailable:
-            raise
+            self._compare(watched, session, stored)
         except Exception as error:  # noqa: BLE001 - the sessions that follow are of other users
             _log.error("session_not_compared", exc_info=error)
 
-    async def _compare(self, watched: _Watched, session: Session | None, stored: dict[str, Login]) -> None:
-        if self._watched.get(watched.session.id) is not watched:  # nobody listens any more
+    def _compare(self, watched: _Watched, session: Session | None, stored: dict[str, Login]) -> None:
+        if self._watched.get(_key(watched.session)) is not watched:  # nobody listens any more
             return
         if session is None:
             self._end_session(watched)
             return
-        if session.secret_hash != watched.session.secret_hash:  # every sign-in replaces the secret
-            watched.lists_left = _LISTS_AFTER_SIGN_IN
+        if session.secret_hash != watched.session.secret_hash:
+            del self._watched[_key(watched.session)]
+            watched.tell(SessionEvent(SessionChange.REPLACED))
+            return
         watched.session = session
-        if watched.lists_left:
-            watched.lists_left -= 1
-            listed = await self._store.list_logins(session.id, now=self._clock())
-            logins = {login.tenant: login for login in listed}
-        else:
-            keys = {tenant: login_id(session.id, tenant) for tenant in watched.logins}
-            logins = {tenant: stored[key] for tenant, key in keys.items() if key in stored}
+        keys = {tenant: login_id(session.id, tenant) for tenant in watched.logins}
+        logins = {tenant: stored[key] for tenant, key in keys.items() if key in stored}
         self._compare_logins(watched, logins)
         self._announce(watched, logins)
 
     def _compare_logins(self, watched: _Watched, logins: dict[str, Login]) -> None:
-        for tenant in [*watched.logins, *(tenant for tenant in logins if tenant not in watched.logins)]:
-            login, known = logins.get(tenant), watched.logins.get(tenant)
-            if login is None or not self._is_accepted(login, known):
-                if known is not None:
-                    del watched.logins[tenant]
-                    watched.tell(SessionEvent(SessionChange.ENDED, tenant))
-                continue
-            if known is not None and known.sign_in == hash(login.sign_in):
-                watched.logins[tenant] = self._known(login, announced=known.announced)
+        for tenant, known in tuple(watched.logins.items()):
+            login = logins.get(tenant)
+            # another sign-in would have replaced the secret
+            if login is None or known.sign_in != hash(login.sign_in) or not self._is_accepted(login, known):
+                del watched.logins[tenant]
+                watched.tell(SessionEvent(SessionChange.ENDED, tenant))
             else:
-                watched.logins[tenant] = self._known(login)
-                watched.tell(SessionEvent(SessionChange.SIGNED_IN, tenant))
+                watched.logins[tenant] = self._known(login, announced=known.announced)
 
-    def _is_accepted(self, login: Login, known: _KnownLogin | None) -> bool:
+    def _is_accepted(self, login: Login, known: _KnownLogin) -> bool:
         """Whether the tenant accepts a login; its rules are asked only when tenant or login have changed."""
         state = self._tenant_state(login.tenant)
         if state is None:
             return False
-        if known is not None and known.tenant is state and known.version == login.version:
+        if known.tenant is state and known.version == login.version:
             return True
         return self._logins.is_accepted(login)
 
@@ -213,7 +204,7 @@ class SessionWatch:
         return _KnownLogin(hash(login.sign_in), login.version, state, announced)
 
     def _end_session(self, watched: _Watched) -> None:
-        del self._watched[watched.session.id]
+        del self._watched[_key(watched.session)]
         for tenant in tuple(watched.logins):
             watched.tell(SessionEvent(SessionChange.ENDED, tenant))
         watched.tell(SessionEvent(SessionChange.ENDED))
@@ -247,6 +238,10 @@ class SessionWatch:
         idle = self._directory.limits(login.tenant).idle
         begun = login.signed_in_at if idle is None else max(login.signed_in_at, login.expires_at - idle)
         return is_near(login.expires_at, begun, now)
+
+
+def _key(session: Session) -> _Key:
+    return session.id, session.secret_hash
 
 
 def is_near(ends_at: float, begun: float, now: float) -> bool:

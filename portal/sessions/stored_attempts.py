@@ -1,7 +1,8 @@
 """Stores attempts and posted responses; each can be consumed once, by the browser that began it.
 
-There are two kinds: attempts to sign in, and attempts to test a draft (`portal.admin.test_logins`). One of a
-kind can never be finished as one of the other: their states differ, and each is sealed for its kind.
+There are three kinds: attempts to sign in, attempts to test a draft (`portal.admin.test_logins`), and logins
+that wait for a cookie (`waiting_logins`). One of a kind can never be finished as one of another: their states
+differ, and each is sealed for its kind.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ class AttemptKind(Enum):
 
     SIGN_IN = ""
     TEST = "test."
+    WAITING = "waiting."
     """The other states are base64url, which has no dot."""
 
     @classmethod
     def of(cls, state_or_reference: str) -> AttemptKind:
         """The only kind that a state, or the reference of a posted response, can belong to."""
-        return cls.TEST if state_or_reference.startswith(cls.TEST.value) else cls.SIGN_IN
+        others = (kind for kind in (cls.TEST, cls.WAITING) if state_or_reference.startswith(kind.value))
+        return next(others, cls.SIGN_IN)
 
     def document(self, attempt_id: str) -> str:
         """What the vault seals an attempt for.
@@ -48,6 +51,38 @@ class AttemptKind(Enum):
         Versions of the portal that do not know tests cannot open one, and so never sign anybody in with it.
         """
         return f"{self.value}{attempt_id}"
+
+
+_WINDOW = "window."
+"""The beginning of the states, and references of posted responses, of sign-ins in a window of their own."""
+
+
+def state_prefix(return_to: str) -> str:
+    """What the state of an attempt to sign in begins with, by where it leads.
+
+    `/t/{tenant}/signed-in` is the end of a sign-in in a window of its own. The state says so even when
+    nothing else is left of the attempt. It is no proof, and decides only where links of error pages lead.
+    """
+    return _WINDOW if return_to.endswith("/signed-in") else ""
+
+
+def names_window(state_or_reference: str) -> bool:
+    """Whether a state, or the reference of a posted response, is of a sign-in in a window of its own."""
+    return state_or_reference.startswith(_WINDOW)
+
+
+def is_of_window(response: Response, *, binding: str | None) -> bool:
+    """Whether an authorization response is for a sign-in in a window of its own.
+
+    Parameters: binding, of the browser: without one, a signed response is not read.
+    """
+    plain = response.get("state", ())
+    if len(plain) == 1:
+        return names_window(plain[0])
+    try:
+        return is_binding(binding) and names_window(response_state(response))
+    except LoginRejected:
+        return False
 
 
 def kind_of_response(response: Response, *, binding: str | None) -> AttemptKind:
@@ -107,6 +142,7 @@ class StoredAttempts:
             request.interaction,
             test=test,
             target=request.target,
+            ui_locales=request.ui_locales,
         )
         await self._store.add_attempt(
             LoginAttempt(
@@ -145,7 +181,8 @@ class StoredAttempts:
         Parameters: mode, of the provider. Raises: ResponseModeRejected.
         """
         check_delivery(response, mode, posted=True)
-        reference = self._kind.value + secrets.token_urlsafe(32)
+        prefix = self._kind.value or state_prefix(taken.attempt.return_to)
+        reference = prefix + secrets.token_urlsafe(32)
         posted_id = digest(reference)
         await self._store.add_attempt(
             replace(

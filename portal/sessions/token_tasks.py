@@ -59,7 +59,7 @@ class RefreshTask:
         self, relying_party: RelyingParty, provider: Provider, old: TokenSet, subject: str
     ) -> Received:
         refreshed = await relying_party.refresh(provider, old, subject=subject)
-        kept = replace(refreshed.tokens, api_tokens=old.api_tokens)
+        kept = replace(refreshed.tokens, api_tokens=old.api_tokens, api_scopes=old.api_scopes)
         return Received(replace(refreshed, tokens=kept))
 
 
@@ -113,7 +113,7 @@ class AddApiTokenTask:
     async def request(
         self, relying_party: RelyingParty, provider: Provider, old: TokenSet, subject: str
     ) -> Received:
-        return _received(Refreshed(old), self.issued, old, self.target)
+        return _received(Refreshed(old), self.issued, old, self.target, own_grant=True)
 
 
 def is_replaced(tokens: TokenSet, target: ApiTarget, replaces: Secret | None) -> bool:
@@ -122,7 +122,9 @@ def is_replaced(tokens: TokenSet, target: ApiTarget, replaces: Secret | None) ->
     return found is not None and found.access_token != replaces
 
 
-def _received(refreshed: Refreshed, issued: TokenSet, old: TokenSet, target: ApiTarget) -> Received:
+def _received(
+    refreshed: Refreshed, issued: TokenSet, old: TokenSet, target: ApiTarget, *, own_grant: bool = False
+) -> Received:
     """Add an issued access token, unless it is for another API: the rest is kept all the same."""
     try:
         check_audience(issued.access_token, target)
@@ -135,6 +137,7 @@ def _received(refreshed: Refreshed, issued: TokenSet, old: TokenSet, target: Api
         scope=issued.scope,
         dpop_key=issued.dpop_key,
         issued_at=issued.issued_at,
+        own_grant=own_grant,
     )
     tokens = replace(refreshed.tokens, api_tokens=_with(old, target.key, added))
     return Received(replace(refreshed, tokens=tokens))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from http.client import responses
 from pathlib import Path
 from typing import Any
 
 from tornado.template import Loader, Template
-from tornado.web import StaticFileHandler
+from tornado.web import HTTPError, RequestHandler
 
+from portal.web.asset_files import Asset, Representation
 from portal.web.languages import ENGLISH
 from portal.web.markup import escaped
 
@@ -25,6 +27,7 @@ _WRITE_VALUE = re.compile(
 )
 """What Tornado generates for `{{ value }}`."""
 _CLIENT = re.compile(r"portal-(?P<version>[0-9a-f]{16})\.js")
+_FOREVER = "public, max-age=31536000, immutable"
 
 
 def assets_folder(name: str) -> Path:
@@ -57,29 +60,55 @@ def _shorten(template: Template) -> None:
     template.compiled = compile(template.code, f"{name}.generated.py", "exec", dont_inherit=True)
 
 
-class AssetHandler(StaticFileHandler):
+class AssetHandler(RequestHandler):
     """Serves files of the static folder with the portal's security headers.
 
     portal.js, the script for pages of front ends, also has a name with the hash of its content.
     """
 
-    _version: str | None = None
-    """The hash in the requested name of portal.js; None for every other name."""
+    _sent: Representation | None = None
 
-    async def get(self, path: str, include_body: bool = True) -> None:
-        if self._version not in {None, self._client_version()}:
+    def initialize(self, path: str) -> None:
+        """Parameters: path, the static folder, as Tornado passes it; the files are in memory."""
+        self._assets: Mapping[str, Asset] = self.settings["assets"]
+
+    @classmethod
+    def make_static_url(cls, settings: dict[str, Any], path: str, include_version: bool = True) -> str:
+        """The URL of a file, for Tornado's `static_url`."""
+        url: str = settings["static_url_prefix"] + path
+        return f"{url}?v={settings['assets'][path].version}" if include_version else url
+
+    def get(self, path: str) -> None:
+        named = _CLIENT.fullmatch(path)
+        name = "portal.js" if named else path
+        asset = self._assets.get(name)
+        if asset is None:
+            raise HTTPError(404)
+        if named and named["version"] != asset.version:
             # A page that names another version, during an update of the portal, gets this one.
             self.set_header("Cache-Control", "no-store")
             self.redirect("/static/portal.js")
             return
-        await super().get(path, include_body)
+        is_versioned = bool(named) or self.request.query_arguments.get("v") == [asset.version.encode()]
+        self.set_header("Cache-Control", _FOREVER if is_versioned else "no-cache")
+        if name == "portal.js":
+            self.set_header("Content-Location", f"/static/portal-{asset.version}.js")
+        self._send(asset)
 
-    def prepare(self) -> None:
-        named = _CLIENT.fullmatch(self.path_args[0])
-        self._version = named["version"] if named else None
+    head = get
 
-    def parse_url_path(self, url_path: str) -> str:
-        return super().parse_url_path("portal.js" if self._version else url_path)
+    def _send(self, asset: Asset) -> None:
+        self._sent = asset.representation(",".join(self.request.headers.get_list("Accept-Encoding")))
+        self.set_header("Content-Type", asset.media_type)
+        if asset.compressed is not None:
+            self.set_header("Vary", "Accept-Encoding")
+        if self._sent.coding:
+            self.set_header("Content-Encoding", self._sent.coding)
+        self.finish(self._sent.content)
+
+    def compute_etag(self) -> str | None:
+        """Tornado sends it, and compares it with If-None-Match."""
+        return self._sent.etag if self._sent is not None else None
 
     def set_default_headers(self) -> None:
         self.set_header("X-Content-Type-Options", "nosniff")
@@ -87,17 +116,6 @@ class AssetHandler(StaticFileHandler):
         self.set_header("Cross-Origin-Resource-Policy", "same-origin")
         self.clear_header("Server")
 
-    def set_extra_headers(self, path: str) -> None:
-        if self._version:
-            self.set_header("Cache-Control", "public, max-age=31536000, immutable")
-        elif "v" not in self.request.query_arguments:
-            self.set_header("Cache-Control", "no-cache")
-        if path == "portal.js":
-            self.set_header("Content-Location", f"/static/portal-{self._client_version()}.js")
-
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(responses.get(status_code, "Unknown"))
-
-    def _client_version(self) -> str:
-        return (self.get_version(self.settings, "portal.js") or "")[:16]

@@ -43,9 +43,10 @@ from portal.web.redirects import leads_to_api
 from portal.web.remembered import Remembered
 from portal.web.server.request_body import refusal_of
 from portal.web.session_notice import session_notice
+from portal.web.sign_in_window import of_window
 from portal.web.sites import Site
 from portal.web.switching import kept_page, people_of, sign_in_again
-from portal.web.tenant_style import logo_url, style_url
+from portal.web.tenant_style import logo_url, page_style_url
 from portal.web.views import Chrome, ErrorPage, SignInAgain, TenantCard
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -240,6 +241,8 @@ class PortalHandler(CookieReading):
 class PageHandler(PortalHandler):
     """A handler that shows pages. Loads the session and its logins before the method runs."""
 
+    shows_page = True
+    """Whether GET without a query only shows a page here, or leads to one."""
     request_session: RequestSession | None = None
     logins: tuple[Login, ...] = ()
     viewer: Viewer = NOBODY
@@ -343,7 +346,7 @@ class PageHandler(PortalHandler):
         if current is None and path_tenant:
             tenant = self.portal.registry.get(path_tenant)
             current = self.card(tenant) if tenant and self.site.serves(tenant.slug) else None
-        return Chrome(
+        made = Chrome(
             signed_in=cards,
             people=people_of(cards),
             again=self.again(),
@@ -354,25 +357,23 @@ class PageHandler(PortalHandler):
             path=self.request.path,
             console_url="/admin/" if self.viewer.opens_console and self.site.tenant is None else None,
             product=self.portal.product.view,
-            tenant_style_url=self._tenant_style_url(current),
+            tenant_style_url=page_style_url(self.portal.registry.get, current, self.request.path),
             session=session_notice(self.request_session, path_tenant, cards, self.portal.clock()),
         )
+        return of_window(made) if self.in_window else made
 
-    def _tenant_style_url(self, current: TenantCard | None) -> str | None:
-        """The style sheet of the tenant whose own page this is; None when it has no colour."""
-        tenant = self.portal.registry.get(current.slug) if current is not None else None
-        if tenant is None or not self.request.path.startswith(f"/t/{tenant.slug}/"):
-            return None
-        return style_url(tenant)
+    @property
+    def in_window(self) -> bool:
+        """Whether the page is in the window that portal.js opens for a sign-in."""
+        return False
 
     def show(self, template: str, page: object, **more: object) -> None:
         """Render a page. Parameters: more, further objects for the template."""
-        page_source, language = self.portal.templates.load(template), self.language
+        source, language = self.portal.templates.load(template), self.language
         self.set_header("Content-Language", language.tag)
         self.set_header("Vary", "Accept-Language, Cookie")
         namespace = language.namespace | more | {"languages": self.portal.languages.all}
-        made = page_source.generate(page=page, chrome=self.chrome(), static_url=self.static_url, **namespace)
-        self.finish(made)
+        self.finish(source.generate(page=page, chrome=self.chrome(), static_url=self.static_url, **namespace))
 
     def render_error(self, error: PortalError) -> None:
         if prefers_json(self.request.headers):

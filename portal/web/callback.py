@@ -22,8 +22,14 @@ from portal.oidc.errors import (
 from portal.oidc.step_up_errors import StepUpNotDone
 from portal.secret import Secret
 from portal.sentences import message
-from portal.sessions.service import FinishedLogin, InteractiveRetry
-from portal.sessions.stored_attempts import AttemptKind, kind_of_response
+from portal.sessions.outcomes import FinishedLogin, InteractiveRetry, LoginOutcome, WaitingLogin
+from portal.sessions.stored_attempts import (
+    AttemptKind,
+    is_of_window,
+    kind_of_response,
+    names_window,
+    state_prefix,
+)
 from portal.stores.model import Login
 from portal.tenancy.model import Tenant
 from portal.web.admin.acts import act_of
@@ -41,6 +47,7 @@ from portal.web.forms import decoded, posted_form
 from portal.web.login import require_new_logins
 from portal.web.problems import prefers_json
 from portal.web.remembered import MAX_AGE, Remembered
+from portal.web.sign_in_window import sign_in_again_url, window_end
 from portal.web.views import CancelledPage, NotAllowedPage, OtherAccountPage
 
 _GONE = "gone"
@@ -52,6 +59,7 @@ class LoginCompletionHandler(PageHandler):
     """Base of the handlers that finish a login attempt."""
 
     _can_sign_out_at_provider = False
+    shows_page = False
     head = PortalHandler.head
     is_test = False
     """Whether the request belongs to a test login of a draft."""
@@ -60,8 +68,11 @@ class LoginCompletionHandler(PageHandler):
         super().set_default_headers()
         self.set_header("Referrer-Policy", "no-referrer")
 
-    def redirect_after_login(self, outcome: FinishedLogin | InteractiveRetry) -> None:
-        """Redirect the browser to its destination in the portal, or to the provider again."""
+    def redirect_after_login(self, outcome: LoginOutcome) -> None:
+        """Redirect the browser to its destination in the portal, the provider again, or a second step."""
+        if isinstance(outcome, WaitingLogin):
+            self.continue_with(outcome.reference)
+            return
         if isinstance(outcome, InteractiveRetry):
             self.bind_attempt(outcome.provider)
             self.redirect(outcome.url, status=303)
@@ -90,7 +101,11 @@ class LoginCompletionHandler(PageHandler):
             ),
         )
 
-    async def finished(self, login: Awaitable[FinishedLogin | InteractiveRetry]) -> None:
+    def continue_with(self, reference: str) -> None:
+        """Redirect the browser to the second step of a login."""
+        self.redirect(f"/t/{self.path_tenant}/finish-login?reference={reference}", status=303)
+
+    async def finished(self, login: Awaitable[LoginOutcome]) -> None:
         """Wait for a login attempt and redirect the browser. Raises what the attempt raises."""
         try:
             outcome = await login
@@ -145,12 +160,28 @@ class LoginCompletionHandler(PageHandler):
         if not isinstance(error, AttemptNotLive):
             return False
         if self._login_here is not None:  # another tab has signed in; nothing of this response is used (L1)
-            self.redirect(f"/t/{tenant.slug}/", status=303)
+            self.redirect(self._end(tenant.slug), status=303)
             return True
         if self.request.method == "POST" and "text/html" in self.request.headers.get("Accept", ""):
-            self.redirect(f"/t/{tenant.slug}/finish-login?reference={_GONE}", status=303)
+            gone = f"{state_prefix(self._end(tenant.slug))}{_GONE}"
+            self.redirect(f"/t/{tenant.slug}/finish-login?reference={gone}", status=303)
             return True
         return check_cookies(self)
+
+    @property
+    def in_window(self) -> bool:
+        arguments = self.request.body_arguments if self.request.method == "POST" else None
+        try:
+            response = decoded(arguments or self.request.query_arguments)
+        except BadRequest:
+            return False
+        named = response.get("reference", ())
+        binding = self.read_cookie(POSTED_BINDING_COOKIE) or self.read_cookie(BINDING_COOKIE)
+        return any(map(names_window, named)) or is_of_window(response, binding=binding)
+
+    def _end(self, tenant: str) -> str:
+        """Where a sign-in leads that did not say where: one in a window of its own closes it."""
+        return window_end(tenant) if self.in_window else f"/t/{tenant}/"
 
     @property
     def _login_here(self) -> Login | None:
@@ -166,7 +197,7 @@ class LoginCompletionHandler(PageHandler):
             CancelledPage(
                 tenant=self.card(tenant, self._login_here),
                 retry_url=f"/t/{tenant.slug}/login?{query}",
-                continue_url=self._continue_url(error),
+                continue_url=self._end(tenant.slug),
                 user=user,
             ),
         )
@@ -174,7 +205,7 @@ class LoginCompletionHandler(PageHandler):
     def _show_not_allowed(self, error: SignInNotAllowed, tenant: Tenant) -> None:
         email = error.claims.get(tenant.claims.email)
         query = urlencode(
-            {"provider": error.provider, "prompt": "select_account", "return_to": f"/t/{tenant.slug}/"}
+            {"provider": error.provider, "prompt": "select_account", "return_to": self._end(tenant.slug)}
         )
         self.show(
             "not_allowed.html",
@@ -193,16 +224,12 @@ class LoginCompletionHandler(PageHandler):
     def retry_url(self, error: PortalError) -> str | None:
         if self.is_test:
             return f"/admin/t/{self.path_kwargs['tenant']}/draft/test"
+        tenant = self.path_kwargs["tenant"]
         if isinstance(error, StepUpNotDone):
-            return self._continue_url(error)
+            return self._end(tenant)
         if isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable):
-            return f"/t/{self.path_kwargs['tenant']}/"
+            return sign_in_again_url(tenant) if self.in_window else f"/t/{tenant}/"
         return super().retry_url(error)
-
-    def _continue_url(self, error: LoginRejected) -> str:
-        """Where a user who is still signed in goes on: a window of its own closes at `/signed-in`."""
-        home = f"/t/{self.path_kwargs['tenant']}/"
-        return error.return_to if error.return_to == f"{home}signed-in" else home
 
     def retry_label(self, error: PortalError) -> str:
         if self.is_test:
@@ -254,7 +281,7 @@ class CallbackHandler(LoginCompletionHandler):
         reference = await self.portal.sessions.store_posted_response(
             tenant, self._form_parameters(), redirect_uri=redirect_uri, binding=binding
         )
-        self._continue_with(reference)
+        self.continue_with(reference)
 
     async def finish_test(self, tenant: str) -> None:
         """Finish the test login of a draft. The tenant need not be live."""
@@ -275,10 +302,7 @@ class CallbackHandler(LoginCompletionHandler):
         reference = await self.portal.admin.test_logins.store_posted_response(
             tenant, self._form_parameters(), redirect_uri=self._requested_uri, binding=binding
         )
-        self._continue_with(reference)
-
-    def _continue_with(self, reference: str) -> None:
-        self.redirect(f"/t/{self.path_tenant}/finish-login?reference={reference}", status=303)
+        self.continue_with(reference)
 
     def _is_test(self, arguments: Mapping[str, list[bytes]], binding: str | None) -> bool:
         """Whether a response is for a test login of a draft, as its state says."""
@@ -316,7 +340,10 @@ class CallbackHandler(LoginCompletionHandler):
 
 
 class PostedCallbackHandler(LoginCompletionHandler):
-    """`GET /t/{tenant}/finish-login?reference=`: finishes a login whose response was posted."""
+    """`GET /t/{tenant}/finish-login?reference=`: the second step of a login, with the cookies that it needs.
+
+    Its response was posted, or it waits for the session cookie that another tab is getting.
+    """
 
     async def get(self, tenant: str) -> None:
         reference = self.get_query_argument("reference", "")
@@ -324,19 +351,23 @@ class PostedCallbackHandler(LoginCompletionHandler):
             await self._finish_test(tenant, reference)
             return
         live = self.tenant(tenant)
-        if reference == _GONE:  # logged when it was posted
+        if reference in {_GONE, f"{state_prefix(window_end(tenant))}{_GONE}"}:  # logged when it was posted
             error = AttemptNotLive("the attempt of a posted response is gone")
             self.write_error(error.status, exc_info=(type(error), error, None))
             return
+        binding, cookie = self.read_cookie(BINDING_COOKIE), self.session_cookie()
+        sessions = self.portal.sessions
+        if AttemptKind.of(reference) is AttemptKind.WAITING:
+            await self.finished(
+                sessions.finish_waiting_login(tenant, reference, binding=binding, cookie=cookie)
+            )
+            return
         require_new_logins(live)
-        login = self.portal.sessions.finish_posted_login(
-            tenant,
-            reference,
-            binding=self.read_cookie(BINDING_COOKIE),
-            cookie=self.session_cookie(),
-            device=self.device(),
+        await self.finished(
+            sessions.finish_posted_login(
+                tenant, reference, binding=binding, cookie=cookie, device=self.device()
+            )
         )
-        await self.finished(login)
 
     async def _finish_test(self, tenant: str, reference: str) -> None:
         self.is_test = True

@@ -11,6 +11,7 @@ from portal.oidc.errors import AttemptNotLive
 from portal.secret import Secret
 from portal.web.base import PageHandler
 from portal.web.cookies import CHECK_COOKIE
+from portal.web.sign_in_window import MARK, sign_in_again_url
 
 _SECONDS = 60
 
@@ -22,7 +23,8 @@ def check_cookies(handler: PageHandler) -> bool:
     if not is_page or request.headers.get("Cookie"):
         return False
     handler.send_cookie(CHECK_COOKIE, Secret("1"), max_age=_SECONDS)
-    handler.redirect(f"/t/{tenant}/cookie-check?set=1", status=303)
+    window = f"&{MARK}=1" if handler.in_window else ""
+    handler.redirect(f"/t/{tenant}/cookie-check?set=1{window}", status=303)
     return True
 
 
@@ -39,9 +41,14 @@ class CookieCheckHandler(PageHandler):
         self.drop_cookie(CHECK_COOKIE)
         raise AttemptNotLive("the browser keeps cookies, but did not begin this login")
 
+    @property
+    def in_window(self) -> bool:
+        return self.get_query_argument(MARK, "") == "1"
+
     def retry_url(self, error: PortalError) -> str | None:
         if isinstance(error, AttemptNotLive | CookiesBlocked):
-            return f"/t/{self.path_tenant}/"
+            tenant = self.path_tenant or ""
+            return sign_in_again_url(tenant) if self.in_window else f"/t/{tenant}/"
         return super().retry_url(error)
 
     def retry_label(self, error: PortalError) -> str:

@@ -20,6 +20,7 @@ from portal.web.base import PageHandler, PortalHandler
 from portal.web.forms import posted_form
 from portal.web.return_to import safe_return_to, safe_target
 from portal.web.sign_in_page import show_sign_in
+from portal.web.sign_in_window import window_end
 from portal.web.step_up_errors import StepUpLinkMalformed, StepUpScopeRefused
 
 _PROMPTS = frozenset({"none", "login", "select_account"})
@@ -70,6 +71,11 @@ class LoginStartHandler(PageHandler):
         except UnicodeDecodeError:
             return None
 
+    @property
+    def in_window(self) -> bool:
+        tenant = self.path_tenant
+        return tenant is not None and self.optional("return_to") == window_end(tenant)
+
     def retry_url(self, error: PortalError) -> str | None:
         return self.request.uri if isinstance(error, ProviderUnavailable) else super().retry_url(error)
 
@@ -78,9 +84,10 @@ class LoginStartHandler(PageHandler):
 
 
 class LoginHandler(LoginStartHandler):
-    """`GET /t/{tenant}/login?return_to=&provider=&prompt=&login_hint=&api=&acr_values=&max_age=&scope=`.
+    """`GET /t/{tenant}/login?return_to=&provider=&prompt=&login_hint=&api=`: begins a sign-in.
 
-    The last three ask for a step-up, as the `login_url` of a problem does; see `portal.oidc.step_up`.
+    `&acr_values=&max_age=&scope=&scope_api=` ask for a step-up, as the `login_url` of a problem does; see
+    `portal.oidc.step_up`.
     """
 
     async def get(self, tenant: str) -> None:
@@ -104,19 +111,26 @@ class LoginHandler(LoginStartHandler):
             options=AuthorizationOptions(
                 prompt=prompt if prompt in _PROMPTS else None,
                 login_hint=_hint(self.optional("login_hint")),
-                target=_target_of(live, provider, self.optional("api"), current),
-                step_up=self._step_up(provider),
+                target=self._target(live, provider, current),
+                step_up=self._step_up(live, provider),
             ),
             renews=current,
         )
 
-    def _step_up(self, provider: Provider) -> StepUp | None:
+    def _target(self, tenant: Tenant, provider: Provider, current: Login | None) -> ApiTarget | None:
+        """The API that the login gets an access token for, with the scopes that a step-up has added."""
+        target = _target_of(tenant, provider, self.optional("api"), current)
+        if target is None or current is None:
+            return None
+        return self.portal.sessions.api_target(current, target)
+
+    def _step_up(self, tenant: Tenant, provider: Provider) -> StepUp | None:
         """What an API requires of the login; None when the link does not ask for a step-up.
 
         Raises: StepUpLinkMalformed, StepUpScopeRefused.
         """
         names = ("acr_values", "max_age", "scope")
-        if any(len(self.request.query_arguments.get(name, ())) > 1 for name in names):
+        if any(len(self.request.query_arguments.get(name, ())) > 1 for name in (*names, "scope_api")):
             raise StepUpLinkMalformed("a parameter of the step-up is repeated")
         try:
             required = StepUp.read(
@@ -130,6 +144,9 @@ class LoginHandler(LoginStartHandler):
         if refused:
             named = display_text(", ".join(sorted(refused)), limit=300)
             raise StepUpScopeRefused(f"neither scopes nor step_up_scopes of {provider.key} has {named}")
+        api = self.optional("scope_api")
+        if api is not None:
+            required = replace(required, api_key=_key_of(tenant, provider, api))
         return required or None
 
 
@@ -139,6 +156,8 @@ class InitiateLoginHandler(LoginStartHandler):
     It only starts a login. The provider and the final page are restricted as in a link to the login, and the
     response is accepted from this browser only.
     """
+
+    shows_page = False
 
     def require_own_origin(self) -> None:
         """Accept any origin: other sites post here by design, and a POST changes no state."""
@@ -194,6 +213,18 @@ def _target_of(
     if target is None or ApiTokenMethod.LOGIN not in target.methods:
         raise NotFound(f"tenant {tenant.slug} has no API {name[:63]!r} that needs a login of its own")
     return target if current is not None and current.provider == provider.id else None
+
+
+def _key_of(tenant: Tenant, provider: Provider, name: str) -> str:
+    """`ApiTarget.key` of an API that gets access tokens of its own; empty for one that gets the login's.
+
+    Raises: StepUpLinkMalformed.
+    """
+    api = tenant.api_named(name)
+    if api is None or api.access is not ApiAccess.USER:
+        raise StepUpLinkMalformed(f"tenant {tenant.slug} has no API {name[:63]!r} that needs a sign-in")
+    target = api.targets.get(provider.id)
+    return target.key if target is not None and target.methods else ""
 
 
 def require_new_logins(tenant: Tenant | None) -> None:

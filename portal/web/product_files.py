@@ -26,12 +26,25 @@ MEDIA_TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Icon:
+    """The icon at `/favicon.ico`, for browsers and crawlers that have not read a page."""
+
+    content: bytes
+    media_type: str
+
+
+def _own_icon() -> Icon:
+    return Icon((assets_folder("static") / "logo.svg").read_bytes(), MEDIA_TYPES["svg"])
+
+
+@dataclass(frozen=True, slots=True)
 class ProductFiles:
     """What the pages show of the product, and the content of each file below `/product/`, by its name."""
 
     view: ProductView = field(default_factory=ProductView)
     files: Mapping[str, bytes] = field(default_factory=dict)
     """Each name has the kind of the file as its extension."""
+    icon: Icon = field(default_factory=_own_icon)
 
 
 def product_files(product: Product) -> ProductFiles:
@@ -57,7 +70,7 @@ def product_files(product: Product) -> ProductFiles:
         support_mailto=f"mailto:{quote(product.support_email, safe='@+')}" if product.support_email else None,
         legal_url=product.legal_url,
     )
-    return ProductFiles(view, files)
+    return ProductFiles(view, files, Icon(logo.content, MEDIA_TYPES[logo.kind]) if logo else _own_icon())
 
 
 def _hashed_name(name: str, kind: str, content: bytes) -> str:

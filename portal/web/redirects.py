@@ -6,15 +6,12 @@ endpoint that a tenant's administrator wrote, into such a navigation.
 
 from __future__ import annotations
 
-import posixpath
 import re
 from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
 
-from portal.outbound.dot_segments import decode_fully
-from portal.web.api_proxy.admission import API_PATH
+from portal.config.api_paths import leads_to_api_path
 
-_API_PATH = re.compile(API_PATH)
 _IGNORED_BY_BROWSERS = re.compile(r"[\x00-\x20]+")
 _LONGEST = 64 * 1024
 _PLAIN_HOST = re.compile(r"[a-z0-9._:-]+")
@@ -44,8 +41,7 @@ def leads_to_api(url: str, origin: str) -> bool:
         return True
     if (scheme, host, port) != (own.scheme, own.hostname, own.port or _PORTS[own.scheme]):
         return False
-    path = decode_fully(parts.path)
-    return path is None or _API_PATH.match(posixpath.normpath("/" + path.lstrip("/"))) is not None
+    return leads_to_api_path(parts.path)
 
 
 def _is_plain_host(host: str) -> bool:

@@ -37,6 +37,8 @@ _RETRY = (2_000, 5_000)
 _RETRY_OF_REPLACED = 10 * 60 * 1000
 """The same for a stream that a newer one has replaced: it must not replace that in turn."""
 _RETRY_WHEN_FULL = 60 * 1000
+_RETRY_WITH_NEW_COOKIE = (500, 1_500)
+"""The same after a sign-in: the response with the new cookie may still be on its way to the browser."""
 
 _User = tuple[str, str, str]
 """Tenant, issuer and subject."""
@@ -65,7 +67,8 @@ class EventStream:
         serves: Callable[[str], bool],
         monotonic: Clock,
     ) -> None:
-        self.session_id = session.id
+        self.session = session
+        """As it was when the stream began; its secret stays the same."""
         self.users = users
         """Whose stream it is: the users of the session's logins when it began."""
         self.over = asyncio.Event()
@@ -84,7 +87,10 @@ class EventStream:
         self._forget_read()
 
     def report(self, event: SessionEvent) -> None:
-        """Send an event; the end of the session is the last one."""
+        """Send an event. The stream is over with the session, and with the secret that it was opened with."""
+        if event.change is SessionChange.REPLACED:
+            self.end(retry=_retry(_RETRY_WITH_NEW_COOKIE))
+            return
         if event.tenant is None or self._serves(event.tenant):
             data: dict[str, object] = {"tenant": event.tenant}
             if event.expires_at is not None:
@@ -169,7 +175,7 @@ class SessionStreams:
     def _replace_oldest(self, stream: EventStream) -> None:
         """Make a place for a stream where its session or one of its users has too many."""
         crowded = [self._of_user.get(user, {}) for user in stream.users - {_NOBODY}]
-        limits = [(self._streams.get(stream.session_id, []), MOST_OF_A_SESSION)]
+        limits = [(self._streams.get(stream.session.id, []), MOST_OF_A_SESSION)]
         for others, most in [*limits, *((others, MOST_OF_A_USER) for others in crowded)]:
             if len(others) >= most:
                 oldest = next(iter(others))
@@ -177,7 +183,7 @@ class SessionStreams:
                 oldest.end(retry=_RETRY_OF_REPLACED)
 
     def _add(self, stream: EventStream) -> None:
-        self._streams.setdefault(stream.session_id, []).append(stream)
+        self._streams.setdefault(stream.session.id, []).append(stream)
         for user in stream.users:
             self._of_user.setdefault(user, {})[stream] = None
         self._of_tenant.update({tenant for tenant, _, _ in stream.users})
@@ -186,12 +192,12 @@ class SessionStreams:
 
     def remove(self, stream: EventStream) -> None:
         """Forget a stream that is over; removing twice is allowed."""
-        streams = self._streams.get(stream.session_id, [])
+        streams = self._streams.get(stream.session.id, [])
         if stream not in streams:
             return
         streams.remove(stream)
         if not streams:
-            del self._streams[stream.session_id]
+            del self._streams[stream.session.id]
         for user in stream.users:
             del self._of_user[user][stream]
             if not self._of_user[user]:
@@ -202,7 +208,7 @@ class SessionStreams:
                 del self._of_tenant[tenant]
         self._count -= 1
         self._metrics.session_streams.set(self._count)
-        self._watch.forget(stream.session_id, stream.report)
+        self._watch.forget(stream.session, stream.report)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch the sessions of the streams, and send comments, until `stop` is set."""
@@ -227,5 +233,5 @@ class SessionStreams:
         return [stream for streams in self._streams.values() for stream in streams]
 
 
-def _retry() -> int:
-    return random.randint(*_RETRY)  # noqa: S311 - spreads load, hides nothing
+def _retry(milliseconds: tuple[int, int] = _RETRY) -> int:
+    return random.randint(*milliseconds)  # noqa: S311 - spreads load, hides nothing

@@ -44,7 +44,9 @@ def show_sign_in(
             choices,
             notice=notice,
             closed=not tenant.accepts_logins,
-            elsewhere=tuple(card for card in handler.cards() if card.slug != tenant.slug),
+            elsewhere=()
+            if handler.in_window
+            else tuple(card for card in handler.cards() if card.slug != tenant.slug),
             address=address,
             kept=kept,
         ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from portal.web.base import PageHandler
+from portal.web.sign_in_page import show_sign_in
+from portal.web.sign_in_window import window_end
 from portal.web.views import SignedInPage
 
 
@@ -12,10 +14,14 @@ class SignedInHandler(PageHandler):
     The message names the tenant only, and is no proof: portal.js asks `GET /session` what it may believe.
     """
 
+    @property
+    def in_window(self) -> bool:
+        return self.request_session is None or self.request_session.login is None
+
     async def get(self, tenant: str) -> None:
         live = self.tenant(tenant)
         login = self.request_session.login if self.request_session else None
         if login is None:
-            self.redirect(f"/t/{tenant}/", status=303)
+            show_sign_in(self, live, return_to=window_end(tenant))
             return
         self.show("signed_in.html", SignedInPage(self.card(live, login)))

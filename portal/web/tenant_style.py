@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import lru_cache
 
 from portal.tenancy.logos import TenantLogo
 from portal.tenancy.model import Tenant
 from portal.web.product_colors import DARK, LIGHT, Scheme, accent_of, hovered, text_on
+from portal.web.views import TenantCard
 
 _PRIMARY = ".button:not(.button-quiet, .button-bad)"
 """As in product.css, which is loaded before."""
@@ -24,6 +26,17 @@ def style_url(tenant: Tenant) -> str | None:
     if tenant.branding.color is None:
         return None
     return f"/t/{tenant.slug}/style-{style_sheet(tenant.branding.color)[1]}.css"
+
+
+def page_style_url(find: Callable[[str], Tenant | None], current: TenantCard | None, path: str) -> str | None:
+    """Return the style sheet of the tenant whose own page is at a path; None when it has no colour.
+
+    Parameters: find, returns a live tenant by its slug.
+    """
+    tenant = find(current.slug) if current is not None else None
+    if tenant is None or not path.startswith(f"/t/{tenant.slug}/"):
+        return None
+    return style_url(tenant)
 
 
 @lru_cache(maxsize=_MOST_SHEETS)

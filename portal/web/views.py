@@ -163,6 +163,8 @@ class Chrome:
     """The style sheet with the colour of the tenant whose own page this is."""
     session: SessionNotice | None = None
     """None for a reader who is not signed in."""
+    window: bool = False
+    """Whether the page is in the window that portal.js opens for a sign-in, and leads nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)

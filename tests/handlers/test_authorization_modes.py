@@ -287,7 +287,8 @@ async def test_a_silent_login_of_another_user_replaces_no_login_and_becomes_inte
     await world.sign_in(browser, "acme", "alice")
     before = await world.login_of(browser, "acme")
     world.acme.automatic_user = "bob"
-    silent = await browser.step(world.at("/t/acme/login?prompt=none&return_to=/account&login_hint=alice"))
+    url = "/t/acme/login?prompt=none&return_to=/account&login_hint=alice&ui_locales=de"
+    silent = await browser.step(world.at(url))
     page = await browser.step(silent.headers["Location"], site="cross-site")
     world.acme.automatic_user = None
     if mode == "form_post":
@@ -301,6 +302,7 @@ async def test_a_silent_login_of_another_user_replaces_no_login_and_becomes_inte
     requested = query(page.headers["Location"])
     assert requested["prompt"] == ["login"]
     assert requested["login_hint"] == ["alice"]
+    assert requested["ui_locales"] == ["de"]
     assert await world.login_of(browser, "acme") == before
     assert await calls(world, browser) == 200
 
@@ -337,11 +339,13 @@ async def test_a_silent_login_that_is_refused_falls_back_to_an_interactive_one_a
 ) -> None:
     change_tenant(world, "acme", response_mode=mode)
     browser = world.browser()
-    page = await browser.open(world.at("/t/acme/login?prompt=none&return_to=/account&login_hint=alice"))
+    url = "/t/acme/login?prompt=none&return_to=/account&login_hint=alice&ui_locales=de"
+    page = await browser.open(world.at(url))
     page = await world.post_back(browser, page)
     assert page.url.startswith(f"{world.acme.issuer}/sign-in/"), "the provider must show its sign-in page"
     requested = [one.parameters for one in world.acme.received if one.endpoint == "authorize"]
     assert [one.get("prompt") for one in requested] == [["none"], None]
+    assert [one["ui_locales"] for one in requested] == [["de"], ["de"]]
     assert [one["login_hint"] for one in requested] == [["alice"], ["alice"]]
     done = await world.fill_in(browser, page, "acme", "alice")
     assert done.url == world.at("/account")

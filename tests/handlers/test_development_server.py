@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import hashlib
+import json
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +17,8 @@ from tornado.netutil import bind_sockets
 from portal.config.front_ends import FrontEnd
 from tests.kit.browser import Browser
 from tests.kit.development_server import DevelopmentServer, development_server
-from tests.kit.raw import ask, signed_in, until
-from tests.kit.websockets import TEXT, handshake, needs_own_server, opened
+from tests.kit.raw import PATIENCE, RawResponse, api_head, ask, connected, signed_in, until
+from tests.kit.websockets import TEXT, BrowserSocket, handshake, needs_own_server, opened
 from tests.kit.world import World, world
 
 
@@ -156,3 +160,117 @@ async def test_F5_no_other_site_opens_a_hot_reload_socket(tmp_path: Path) -> Non
         async with handshake(made.world, made.browser, "/desk/main.js") as (_, response):
             assert response is not None
             assert response.status == 502
+
+
+# --- uploads
+
+
+MEGABYTE = 1024 * 1024
+MULTIPART = "multipart/form-data; boundary=limit"
+
+
+def form(size: int) -> bytes:
+    """A form with one file of this size, as a browser sends it."""
+    head = b'--limit\r\nContent-Disposition: form-data; name="f"; filename="a.bin"\r\n\r\n'
+    return head + secrets.token_bytes(size) + b"\r\n--limit--\r\n"
+
+
+def chunked(body: bytes, size: int) -> bytes:
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+def upload_head(made: Developed, framing: str, query: str = "") -> bytes:
+    lines = [framing, f"Content-Type: {MULTIPART}"]
+    return api_head(made.world, made.browser, f"/desk/upload{query}", method="POST", extra=lines)
+
+
+async def uploaded(made: Developed, head: bytes, body: bytes) -> RawResponse:
+    async with connected(made.world) as connection:
+        sending = asyncio.ensure_future(connection.send(head + body))
+        response = await connection.read_response()
+        sending.cancel()
+    assert response is not None
+    return response
+
+
+@pytest.mark.parametrize("coding", ["length", "chunked"])
+@pytest.mark.parametrize("size", [100, 100_000, 20 * MEGABYTE], ids=["100", "100k", "20M"])
+@pytest.mark.gen_test(timeout=60)
+async def test_a_multipart_upload_reaches_the_server_as_it_was_sent(
+    tmp_path: Path, coding: str, size: int
+) -> None:
+    async with developed(tmp_path) as made:
+        body = form(size)
+        if coding == "length":
+            response = await uploaded(made, upload_head(made, f"Content-Length: {len(body)}"), body)
+        else:
+            head = upload_head(made, "Transfer-Encoding: chunked")
+            response = await uploaded(made, head, chunked(body, 50_000))
+        assert response.status == 200, response
+        got = json.loads(response.body)
+        assert (got["size"], got["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
+        assert got["type"] == MULTIPART
+        assert got["length"] == (str(len(body)) if coding == "length" else None)
+        assert got["coding"] == (None if coding == "length" else "chunked")
+        assert not {"Cookie", "Authorization"} & set(made.server.requests[0].headers)
+
+
+@needs_own_server
+@pytest.mark.gen_test(timeout=60)
+async def test_hot_reload_goes_on_during_an_upload_that_the_server_reads_slowly(tmp_path: Path) -> None:
+    async with developed(tmp_path) as made:
+        made.server.may_read.clear()
+        body = form(20 * MEGABYTE)
+        async with opened(made.world, made.browser, "/desk/hmr") as socket, connected(made.world) as upload:
+            await received(socket, b"connected")
+            sending = asyncio.ensure_future(
+                upload.send(upload_head(made, f"Content-Length: {len(body)}") + body)
+            )
+            await asyncio.wait_for(made.server.began_reading.wait(), PATIENCE)
+            await socket.send(TEXT, b"still there?")
+            await received(socket, b"you said 'still there?'")
+            assert not sending.done(), "the portal has read what the server has not"
+            made.server.may_read.set()
+            response = await upload.read_response()
+            assert response is not None
+            assert json.loads(response.body)["sha256"] == hashlib.sha256(body).hexdigest()
+
+
+async def received(socket: BrowserSocket, payload: bytes) -> None:
+    frame = await socket.receive()
+    assert frame is not None
+    assert frame.payload == payload
+
+
+@pytest.mark.gen_test
+async def test_an_upload_that_the_server_refuses_gets_its_response(tmp_path: Path) -> None:
+    async with developed(tmp_path) as made:
+        body = form(MEGABYTE)
+        head = upload_head(made, f"Content-Length: {len(body)}", "?refuse")
+        response = await uploaded(made, head, body)
+        assert (response.status, response.body) == (413, b"too large")
+
+
+@pytest.mark.gen_test
+async def test_an_upload_ends_at_the_server_when_the_browser_disconnects(tmp_path: Path) -> None:
+    async with developed(tmp_path) as made:
+        async with connected(made.world) as connection:
+            await connection.send(upload_head(made, "Content-Length: 1000000") + bytes(500_000))
+            await until(lambda: made.server.read_bytes, "nothing arrives")
+            assert made.world.running.portal.in_flight.count == 1
+        await until(lambda: not made.world.running.portal.in_flight.count, "the upload is still in flight")
+        pool = made.world.running.portal.front_ends.development_client._transport._pool
+        await until(lambda: not pool._total, "the connection to the server is still open")
+
+
+@pytest.mark.gen_test
+async def test_F5_an_upload_of_another_site_is_refused_before_its_body(tmp_path: Path) -> None:
+    async with developed(tmp_path) as made:
+        head = upload_head(made, "Content-Length: 20000000")
+        for changed in (
+            head.replace(b"same-origin", b"cross-site"),
+            head.replace(b"Host: localhost", b"Host: evil.example"),
+        ):
+            assert (await uploaded(made, changed, b"")).status in {403, 404}
+        assert not made.server.requests

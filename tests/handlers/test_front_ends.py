@@ -283,6 +283,10 @@ async def test_a_tenants_front_end_is_served_on_its_host_only(tmp_path: Path) ->
         host = {"Host": f"portal.acme.example:{port}"}
         page = await desk_.get("/", **host)
         assert (page.status, page.text) == (200, "Acme")
+        assert "<svg" in (await desk_.get("/favicon.ico", **host)).text
+        (folder / "favicon.ico").write_bytes(b"Acme's own")
+        assert (await desk_.get("/favicon.ico", **host)).text == "Acme's own"
+        assert "<svg" in (await desk_.get("/favicon.ico")).text
         assert "img-src 'self' data:" in page.headers["Content-Security-Policy"]
         assert (await desk_.get("/orders/7", **host, **PAGE)).text == "Acme"
         assert (await desk_.get("/t/acme/", **host, **PAGE)).text != "Acme"

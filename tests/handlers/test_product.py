@@ -8,6 +8,7 @@ import pytest
 
 from portal.config.logo_content import Logo
 from portal.config.product import Product
+from portal.web.assets import assets_folder
 from tests.kit.logos import SVG
 from tests.kit.world import world
 
@@ -48,3 +49,23 @@ async def test_another_file_is_not_found(tmp_path: Path) -> None:
             "/product/",
         ):
             assert (await made.browser().step(made.at(path))).status == 404
+
+
+@pytest.mark.gen_test
+async def test_the_icon_is_the_products_logo(tmp_path: Path) -> None:
+    async with world(tmp_path, product=PRODUCT) as made:
+        icon = await made.browser().step(made.at("/favicon.ico"))
+        assert (icon.status, icon.text) == (200, SVG)
+        assert icon.headers["Content-Type"] == "image/svg+xml; charset=utf-8"
+        assert icon.headers["Cache-Control"] == "public, max-age=86400"
+        assert "; sandbox;" in icon.headers["Content-Security-Policy"]
+        assert "Set-Cookie" not in icon.headers
+
+
+@pytest.mark.gen_test
+async def test_without_a_product_the_icon_is_the_portals(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        icon = await made.browser().step(made.at("/favicon.ico"))
+        assert icon.text == (assets_folder("static") / "logo.svg").read_text()
+        head = await made.browser().fetch(made.at("/favicon.ico"), "HEAD")
+        assert (head.status, head.body, head.headers["Content-Length"]) == (200, b"", str(len(icon.body)))

@@ -38,14 +38,30 @@ async def test_the_stream_is_one_of_server_sent_events_that_no_proxy_keeps(world
 
 
 @pytest.mark.gen_test
-async def test_a_sign_in_in_another_tab_is_reported(world: World) -> None:
+async def test_L6_a_sign_in_ends_the_stream_whose_cookie_it_replaced(world: World) -> None:
+    """Whoever has the former cookie hears of nothing; the browser opens another stream with the new one."""
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     async with events_of(world, browser) as events:
         await world.quick_sign_in(browser, "globex")
-        assert await events.event() == ("signed_in", {"tenant": "globex"})
-        await world.quick_sign_in(browser, "acme")
-        assert await events.event() == ("signed_in", {"tenant": "acme"})
+        assert (await events.part()).startswith("retry: ")
+        assert await events.part() == "", "nothing of the sign-in is told"
+        assert [one["slug"] for one in (await facts(world, browser))["tenants"]] == ["acme", "globex"]
+        async with events_of(world, browser) as following:
+            await browser.fetch(world.at("/t/globex/logout"), "POST", body="")
+            assert await following.event() == ("ended", {"tenant": "globex"})
+
+
+@pytest.mark.gen_test
+async def test_L6_a_former_cookie_opens_no_stream(world: World) -> None:
+    browser, thief = world.browser(), world.browser()
+    await world.quick_sign_in(browser, "acme")
+    thief.cookies["localhost"] = dict(browser.cookies["localhost"])
+    async with events_of(world, thief) as events:
+        await world.quick_sign_in(browser, "globex")
+        assert await events.event() is None
+        async with events_of(world, thief) as following:
+            assert following.head.status == 204
 
 
 @pytest.mark.gen_test

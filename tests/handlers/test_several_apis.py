@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -203,6 +204,46 @@ async def test_an_api_by_login_says_where_and_the_login_adds_its_token(world: Wo
             old.refresh_token,
             old.id_token,
         )
+
+
+async def _log_in_for(world: World, browser: Browser, *names: str) -> None:
+    world.acme.automatic_user = "alice"
+    for name in names:
+        await browser.open(world.at(f"/t/acme/login?api={name}"))
+        assert (await call(world, browser, name)).status == 200
+    world.acme.automatic_user = None
+
+
+@pytest.mark.gen_test
+async def test_a_logout_revokes_the_tokens_that_logins_for_apis_have_got(world: World) -> None:
+    names = ("billing", "stock")
+    async with serving(world, names=names, token="login") as (apis, browser):
+        await _log_in_for(world, browser, *names)
+        state, keys = world.acme.state, world.acme.keys
+        issued = [keys.verify(apis.of(name)[-1].token)["jti"] for name in names]
+        assert all(state.access_token(jti) is not None for jti in issued)
+        await browser.step(world.at("/t/acme/logout"), "POST", "", site="same-origin")
+        assert [state.access_token(jti) for jti in issued] == [None, None]
+        assert world.acme.requests["revocation"] == 1 + len(names)
+
+
+@pytest.mark.gen_test
+async def test_a_login_that_an_earlier_version_stored_works_and_ends(world: World) -> None:
+    """Its tokens do not say how they were got; the login's own are revoked."""
+    async with serving(world, names=("billing",), token="login") as (_, browser):
+        await _log_in_for(world, browser, "billing")
+        login = await world.login_of(browser, "acme")
+        assert login is not None
+        vault = world.running.vault
+        members = json.loads(vault.open(login.id, login.tokens))
+        [api_token] = members["api_tokens"].values()
+        del api_token["own_grant"]
+        earlier = replace(login, tokens=vault.seal(login.id, json.dumps(members)), version=login.version + 1)
+        assert await world.running.portal.store.swap_login(earlier, expected_version=login.version)
+        assert (await call(world, browser, "billing")).status == 200
+        await browser.step(world.at("/t/acme/logout"), "POST", "", site="same-origin")
+        assert world.acme.requests["revocation"] == 1
+        assert (await call(world, browser, "billing")).status == 401
 
 
 @pytest.mark.gen_test

@@ -456,10 +456,25 @@ async def test_a_browser_that_reads_a_long_message_is_not_silent(tmp_path: Path)
             assert await socket.receive() is not None
             one.to_server.received_at -= 40.0
             await pulse(world)
-            assert not one.ended.done()
+            assert one.cut_reason is None, "its reading was not noticed"
             one._progress = (one._progress[0], 0.0)
         await pulse(world)
         assert await socket.closed() == 1001, "nothing was read since"
+
+
+@pytest.mark.gen_test
+async def test_bytes_that_the_browser_has_received_are_counted(world: World) -> None:
+    """A browser is cut when it has received nothing for a while (`ClientConnection.is_slow_reader`)."""
+    async with both_ends(world) as (socket, api, _):
+        (one,) = world.running.portal.sockets
+        connection = one._connection
+        before = connection.acknowledged()
+        for number in range(1, 4):
+            await api.send(BINARY, bytes(100_000))
+            got = await socket.receive()
+            assert got is not None
+            received = number * len(frame(BINARY, bytes(100_000), masked=False))
+            await until(lambda: connection.acknowledged() == before + received, "not counted")  # noqa: B023
 
 
 @pytest.mark.gen_test

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,6 +12,14 @@ import pytest
 
 from tests.kit.browser import Browser, Response
 from tests.kit.raw import change_tenant, raw_api
+from tests.kit.several_apis import (
+    RecordingApis,
+    allow_audiences,
+    audience,
+    recording_apis,
+    scopes_of,
+    use_apis,
+)
 from tests.kit.world import World
 
 NO_TITLE = "The sign-in service did not do what the API asks for"
@@ -354,3 +363,122 @@ async def test_only_the_scopes_of_the_tenant_file_can_be_asked_for(world: World)
         assert "The portal may not ask for this permission" in response.text
     for scope in ("delete:orders", "read:orders", "openid"):
         assert (await browser.step(world.at(f"/t/acme/login?scope={scope}"))).status == 303
+
+
+# --- APIs that get access tokens of their own
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "refresh": {"key": "audience", "token": "refresh"},
+    "refresh with resource": {"key": "resource", "token": "refresh"},
+    "exchange": {"key": "audience", "token": "exchange"},
+    "login": {"key": "audience", "token": "login"},
+}
+
+
+@asynccontextmanager
+async def narrow_apis(
+    world: World, *, key: str = "audience", token: str = "exchange", base_url: str | None = None
+) -> AsyncIterator[tuple[RecordingApis, Browser]]:
+    """Two APIs that get only `read:orders`; one of them needs `delete:orders`."""
+    names = ("billing", "stock")
+    allow_audiences(world.acme, *names)
+    async with recording_apis() as apis:
+        entries = {
+            name: {
+                "base_url": base_url or f"{apis.url}/{name}",
+                key: audience(name),
+                "scopes": ["read:orders"],
+                "token": token,
+            }
+            for name in names
+        }
+        use_apis(world, entries)
+        apis.needs["billing"] = "delete:orders"
+        browser = world.browser()
+        await world.sign_in(browser, "acme")
+        yield apis, browser
+
+
+async def call_api(world: World, browser: Browser, name: str) -> Response:
+    """Call an API, after the login for it if it needs one."""
+    response = await browser.fetch(world.at(f"/t/acme/apis/{name}/x"))
+    problem = json.loads(response.body)
+    if problem.get("code") != "api_login_required":
+        return response
+    await world.fill_in(browser, await browser.open(world.at(problem["login_url"])), "acme", "alice")
+    return await browser.fetch(world.at(f"/t/acme/apis/{name}/x"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.gen_test(timeout=30)
+async def test_a_scope_reaches_the_access_token_of_the_api_that_needs_it_and_no_other(
+    world: World, form: str
+) -> None:
+    async with narrow_apis(world, **FORMS[form]) as (apis, browser):
+        assert (await call_api(world, browser, "stock")).status == 200
+        problem = problem_of(await call_api(world, browser, "billing"))
+        assert problem["code"] == "step_up_required"
+        assert problem["login_url"].startswith("/t/acme/login?scope=delete%3Aorders&scope_api=billing&")
+        assert "delete:orders" not in scopes_of(apis.of("billing")[-1].token)
+        await step_up(world, browser, problem["login_url"])
+        assert (await call_api(world, browser, "billing")).status == 200
+        assert (await call_api(world, browser, "stock")).status == 200
+        granted, other = (scopes_of(apis.of(name)[-1].token) for name in ("billing", "stock"))
+        assert {"read:orders", "delete:orders"} <= set(granted)
+        assert "delete:orders" not in other
+        # the scope stays when the tokens are renewed
+        requests = world.acme.requests["token"]
+        await world.expire_access_token(browser, "acme")
+        assert (await call(world, browser, "/orders")).status == 200
+        if FORMS[form]["token"] != "login":
+            world.clock.advance(301)
+            assert (await call_api(world, browser, "billing")).status == 200
+        assert world.acme.requests["token"] > requests
+
+
+@pytest.mark.parametrize("form", ["refresh", "exchange"])
+@pytest.mark.gen_test(timeout=30)
+async def test_an_api_that_is_not_satisfied_by_the_scope_is_named_and_no_login_is_offered(
+    world: World, form: str
+) -> None:
+    refusal = (
+        b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nWWW-Authenticate: Bearer "
+        b'error="insufficient_scope", scope="delete:orders"\r\n\r\n{}'
+    )
+    async with (
+        raw_api(refusal) as api,
+        narrow_apis(world, **FORMS[form], base_url=api.url) as (_, browser),
+    ):
+        problem = problem_of(await call_api(world, browser, "billing"))
+        assert problem["code"] == "step_up_required"
+        await step_up(world, browser, problem["login_url"])
+        problem = problem_of(await call_api(world, browser, "billing"))
+        assert (problem["code"], "login_url" in problem) == ("step_up_failed", False)
+
+
+@pytest.mark.gen_test
+async def test_a_link_for_an_api_that_the_tenant_does_not_have_is_refused(world: World) -> None:
+    async with narrow_apis(world) as (_, browser):
+        for query in ("scope_api=unknown", "scope_api=billing&scope_api=stock"):
+            page = await browser.step(world.at(f"/t/acme/login?scope=delete:orders&{query}"))
+            assert page.status == 400
+        shared = await browser.step(world.at("/t/acme/login?scope=delete:orders&scope_api="))
+        assert shared.status == 303
+
+
+@pytest.mark.gen_test
+async def test_an_api_that_asks_for_an_acr_that_the_tenant_does_not_list_is_named(world: World) -> None:
+    browser = world.browser()
+    world.acme.automatic_acr = "gold"
+    change_tenant(world, "acme", acr_values=["gold"])
+    await world.quick_sign_in(browser, "acme")
+    refused = await call(world, browser, "/secrets")
+    assert refused.status == 401
+    problem = problem_of(refused)
+    assert (problem["code"], "login_url" in problem) == ("step_up_failed", False)
+    assert problem["title"] == "The portal may not ask for this kind of sign-in"
+    assert "add it to acr_values" in problem["detail"]
+    change_tenant(world, "acme", acr_values=["gold", "mfa"])
+    offered = problem_of(await call(world, browser, "/secrets"))
+    assert offered["login_url"].startswith("/t/acme/login?acr_values=mfa&")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
 
 
@@ -25,6 +26,15 @@ class DevelopmentServer:
     requests: list[HTTPServerRequest] = field(default_factory=list)
     page: str | None = None
     """The content of every file, in place of what was requested."""
+    may_read: asyncio.Event = field(default_factory=asyncio.Event)
+    """Whether uploads are read."""
+    began_reading: asyncio.Event = field(default_factory=asyncio.Event)
+    """Whether the first piece of an upload that may not be read yet has arrived."""
+    read_bytes: int = 0
+    """Of uploads."""
+
+    def __post_init__(self) -> None:
+        self.may_read.set()
 
 
 class _Files(RequestHandler):
@@ -55,6 +65,41 @@ class _Files(RequestHandler):
     head = post = put = get
 
 
+@stream_request_body
+class _Upload(RequestHandler):
+    """Responds with what it got: number of bytes, their hash, and how the length was stated."""
+
+    def initialize(self, server: DevelopmentServer) -> None:
+        self.server = server
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def prepare(self) -> None:
+        self.server.requests.append(self.request)
+        if self.request.query == "refuse":
+            self.set_status(413)
+            self.finish("too large")
+
+    async def data_received(self, chunk: bytes) -> None:
+        if not self.server.may_read.is_set():
+            self.server.began_reading.set()
+            await self.server.may_read.wait()
+        self._hash.update(chunk)
+        self._size += len(chunk)
+        self.server.read_bytes += len(chunk)
+
+    def post(self) -> None:
+        self.write(
+            {
+                "size": self._size,
+                "sha256": self._hash.hexdigest(),
+                "type": self.request.headers.get("Content-Type"),
+                "length": self.request.headers.get("Content-Length"),
+                "coding": self.request.headers.get("Transfer-Encoding"),
+            }
+        )
+
+
 class _Reload(WebSocketHandler):
     def initialize(self, server: DevelopmentServer) -> None:
         self.server = server
@@ -80,8 +125,14 @@ def development_server(page: str | None = None) -> Iterator[DevelopmentServer]:
     options = {"server": made}
     server = HTTPServer(
         Application(
-            [(r"/desk/hmr", _Reload, options), (r"/desk/(.*)", _Files, options)], log_function=_no_log
-        )
+            [
+                (r"/desk/hmr", _Reload, options),
+                (r"/desk/upload", _Upload, options),
+                (r"/desk/(.*)", _Files, options),
+            ],
+            log_function=_no_log,
+        ),
+        max_body_size=1 << 40,
     )
     sockets = bind_sockets(0, address="127.0.0.1")
     server.add_sockets(sockets)

@@ -53,6 +53,8 @@ class RecordingApis:
     url: str
     calls: list[Call] = field(default_factory=list)
     refuses: set[str] = field(default_factory=set)
+    needs: dict[str, str] = field(default_factory=dict)
+    """The scope that an access token must have, by the name of the API."""
     response_headers: dict[str, str] = field(default_factory=dict)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at the end; `{url}/{name}/stream` sends a first chunk and waits for it."""
@@ -64,9 +66,20 @@ class RecordingApis:
 
 def audiences_of(token: str) -> list[str]:
     """`aud` of a JWT."""
-    part = token.split(".")[1]
-    aud = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["aud"]
+    aud = _claims_of(token)["aud"]
     return aud if isinstance(aud, list) else [aud]
+
+
+def scopes_of(token: str) -> list[str]:
+    """The scopes of a JWT."""
+    scope: str = _claims_of(token).get("scope", "")
+    return scope.split()
+
+
+def _claims_of(token: str) -> dict[str, Any]:
+    part = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return claims
 
 
 class _Handler(RequestHandler):
@@ -83,6 +96,10 @@ class _Handler(RequestHandler):
         self.apis.calls.append(call)
         if call.token in self.apis.refuses:
             self.set_status(401)
+        needed = self.apis.needs.get(name)
+        if needed is not None and needed not in scopes_of(call.token):
+            self.set_status(403)
+            self.set_header("WWW-Authenticate", f'Bearer error="insufficient_scope", scope="{needed}"')
         for header, value in self.apis.response_headers.items():
             self.set_header(header, value)
         if not self.request.path.endswith("/stream"):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -89,7 +91,7 @@ async def test_D5_calls_without_a_login_leave_connections_for_those_with_one(wor
     pool = world.running.portal.http._transport._pool
     pool._limits = replace(pool._limits, per_destination=4, waiting_per_destination=2)
     calls = world.running.portal.live_calls
-    calls.most_without_login = 2
+    calls.without_login.most_of_tenant = calls.without_login.most_of_client = 2
     browser, stranger = await signed_in(world), world.browser()
     async with raw_api(slow) as api:
         news = {"base_url": api.url, "access": "anonymous"}
@@ -103,7 +105,84 @@ async def test_D5_calls_without_a_login_leave_connections_for_those_with_one(wor
         for call in hanging:
             call.cancel()
     await until(lambda: not len(calls), "calls are still counted")
-    assert not calls._without_login
+    assert not len(calls.without_login)
+
+
+async def hang(connection: RawConnection, world: World, client: str, target: str) -> None:
+    await connection.send(api_head(world, world.browser(), target, extra=[f"X-Forwarded-For: {client}"]))
+
+
+SAME_CLIENT = [
+    ("203.0.113.7", "203.0.113.7"),
+    ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"),
+    ("203.0.113.7", "::ffff:203.0.113.7"),
+]
+OTHER_CLIENT = ["203.0.113.8", "2001:db8:1:3::1"]
+
+
+@pytest.mark.parametrize(("first", "again"), SAME_CLIENT)
+@pytest.mark.gen_test
+async def test_D5_one_stranger_does_not_take_the_calls_of_all_strangers(
+    tmp_path: Path, first: str, again: str
+) -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"/slow" not in api.heads[-1]:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+            await writer.drain()
+            return
+        await reader.read()
+
+    trusted = (ip_network("127.0.0.1"),)
+    async with (
+        made_world(tmp_path, trusted_proxies=trusted) as world,
+        raw_api(slow) as api,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        counted = world.running.portal.live_calls.without_login
+        counted.most_of_tenant, counted.most_of_client = 6, 2
+        change_tenant(world, "acme", apis={"news": {"base_url": api.url, "access": "anonymous"}})
+        held = [await stack.enter_async_context(connected(world)) for _ in range(2)]
+        for connection in held:
+            await hang(connection, world, first, "/t/acme/apis/news/slow")
+        await until(lambda: len(api.heads) == 2, "the API was not called")
+        for client, status in ((again, 503), *((other, 200) for other in OTHER_CLIENT)):
+            connection = await stack.enter_async_context(connected(world))
+            await hang(connection, world, client, "/t/acme/apis/news/quick")
+            response = await connection.read_response()
+            assert response is not None
+            assert response.status == status, client
+            assert response.header("Retry-After") == ("5" if status == 503 else None)
+        for connection in held:
+            connection.close()
+        await until(lambda: not len(counted), "calls are still counted")
+        assert not counted._of_client
+        connection = await stack.enter_async_context(connected(world))
+        await hang(connection, world, first, "/t/acme/apis/news/quick")
+        response = await connection.read_response()
+        assert response is not None
+        assert response.status == 200
+
+
+@pytest.mark.gen_test
+async def test_D5_two_clients_without_a_proxy_are_told_apart_by_their_addresses(world: World) -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    counted = world.running.portal.live_calls.without_login
+    counted.most_of_client = 1
+    port = urlsplit(world.url).port
+    async with raw_api(slow) as api, connected(world) as held, connected(world) as again:
+        change_tenant(world, "acme", apis={"news": {"base_url": api.url, "access": "anonymous"}})
+        await hang(held, world, "198.51.100.1", "/t/acme/apis/news/slow")
+        await until(lambda: len(api.heads) == 1, "the API was not called")
+        await hang(again, world, "198.51.100.2", "/t/acme/apis/news/slow")
+        refused = await again.read_response()
+        assert refused is not None
+        assert refused.status == 503, "the header of a client that is no trusted proxy counts"
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+        await hang(RawConnection(reader, writer), world, "198.51.100.1", "/t/acme/apis/news/slow")
+        await until(lambda: len(api.heads) == 2, "another client is refused")
+        writer.transport.abort()
 
 
 @pytest.mark.gen_test(timeout=60)

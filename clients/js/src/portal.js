@@ -25,6 +25,8 @@ let etag;
 let known = { tenants: [], session: null };
 /** The user's name at each tenant, as last seen; it stays when the login ends. */
 const users = Object.create(null);
+/** When the user signed in at each tenant, as the listeners know it; undefined before the first read. */
+let reported;
 
 const entry = (tenant) => known.tenants.find(({ slug }) => slug === tenant);
 
@@ -37,6 +39,7 @@ export async function session() {
     etag = response.headers.get("ETag");
     known = await response.json();
     for (const { slug, user } of known.tenants) users[slug] = user;
+    reported ??= new Map(known.tenants.map(({ slug, signed_in_at: at }) => [slug, at]));
   }
   return known;
 }
@@ -293,23 +296,47 @@ function receive(message) {
   const { type, tenant = null, expires_at: expiresAt } = message ?? {};
   if (!Object.hasOwn(listeners, type)) return;
   if (tenant !== null && !(tenant.substring && SLUG.test(tenant))) return;
+  if (type === "ended") reported?.delete(tenant);
+  if (message.at) reported?.set(tenant, message.at);
   if (type === "signed_in" && source?.readyState === 2) listen();
   for (const callback of [...listeners[type]]) callback({ type, tenant, expires_at: Number(expiresAt) || null });
 }
+
+/** Tells this tab and the others. */
+function tell(message) {
+  channel.postMessage(message);
+  receive(message);
+}
+
+/** Reads the session and tells what happened while no stream was open. Every sign-in ends the stream. */
+async function compare() {
+  const before = reported?.size;
+  const { tenants, session: live } = await session();
+  if (before === undefined) return;
+  for (const tenant of reported.keys()) if (!entry(tenant)) tell({ type: "ended", tenant });
+  for (const { slug: tenant, signed_in_at: at } of tenants) {
+    if (reported.get(tenant) !== at) tell({ type: "signed_in", tenant, at });
+  }
+  if (before && !live) tell({ type: "ended", tenant: null });
+}
+
+const check = () =>
+  compare().catch(() => {
+    if (source.readyState !== 2) timer = setTimeout(check, 15_000);
+  });
 
 /** One tab has the connection to the portal and tells the others. */
 function listen() {
   clearTimeout(timer);
   source = new EventSource("/session/events");
-  for (const type of ["signed_in", "ended", "expiring"]) {
-    source.addEventListener(type, ({ data }) => {
-      const message = { ...JSON.parse(data), type };
-      channel.postMessage(message);
-      receive(message);
-    });
+  for (const type of ["ended", "expiring"]) {
+    source.addEventListener(type, ({ data }) => tell({ ...JSON.parse(data), type }));
   }
+  source.onopen = check;
   source.onerror = () => {
-    if (source.readyState === 2) timer = setTimeout(listen, 15_000);
+    if (source.readyState !== 2) return;
+    timer = setTimeout(listen, 15_000);
+    if (reported?.size) check();
   };
 }
 

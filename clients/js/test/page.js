@@ -143,7 +143,7 @@ export async function openPage(path, responses = {}, { popup = {} } = {}) {
 export const tenantOf = (slug, more = {}) => ({ slug, name: slug, user: "Ada", roles: [], signed_in_at: 1, ...more });
 
 export const sessionOf = (...tenants) => () =>
-  new Response(JSON.stringify({ tenants, session: null }), { headers: { ETag: `W/"${tenants.length}"` } });
+  new Response(JSON.stringify({ tenants, session: tenants.length ? { expires_at: 9, idle_expires_at: 9 } : null }), { headers: { ETag: `W/"${tenants.length}"` } });
 
 /** Lets everything that is ready run. */
 export const settled = async () => {

@@ -313,6 +313,88 @@ test("a connection that the portal refused is tried again later, and at once aft
   mock.timers.reset();
 });
 
+const heard = (page) => {
+  const got = [];
+  for (const type of ["signed_in", "ended"]) page.portal.on(type, (event) => got.push([event.type, event.tenant]));
+  return got;
+};
+
+test("what happened between two streams is reported when the next one opens, once, and to all tabs", async () => {
+  const later = sessionOf(tenantOf("acme", { signed_in_at: 2 }), tenantOf("globex"), tenantOf("hooli"));
+  const page = await openPage("/desk/acme/", {
+    "GET /session": [sessionOf(tenantOf("acme"), tenantOf("initech")), later, later],
+  });
+  const got = heard(page);
+  const others = [];
+  new BroadcastChannel("portal").onmessage = ({ data }) => others.push([data.type, data.tenant]);
+  page.sources[0].onopen();
+  await settled();
+  assert.deepEqual(got, [], "nothing is known to have changed");
+  page.sources[0].onopen(); // the browser has opened the stream again
+  await settled();
+  const expected = [["ended", "initech"], ["signed_in", "acme"], ["signed_in", "globex"], ["signed_in", "hooli"]];
+  assert.deepEqual(got, expected);
+  assert.deepEqual(others, expected);
+  page.sources[0].onopen();
+  await settled();
+  assert.deepEqual(got, expected);
+});
+
+test("a sign-in that the page has read itself is reported all the same", async () => {
+  const two = sessionOf(tenantOf("acme"), tenantOf("globex"));
+  const page = await openPage("/desk/acme/", { "GET /session": [sessionOf(tenantOf("acme")), two, two] });
+  const got = heard(page);
+  await page.portal.session();
+  await page.portal.session();
+  page.sources[0].onopen();
+  await settled();
+  assert.deepEqual(got, [["signed_in", "globex"]]);
+});
+
+test("what the stream or another tab has told is not reported again", async () => {
+  const page = await openPage("/desk/acme/", {
+    "GET /session": [sessionOf(tenantOf("acme"), tenantOf("initech")), sessionOf(tenantOf("acme"), tenantOf("globex"))],
+  });
+  const got = heard(page);
+  await page.portal.session();
+  page.sources[0].send("ended", { tenant: "initech" });
+  page.message({ type: "signed_in", tenant: "globex", at: 1 });
+  page.sources[0].onopen();
+  await settled();
+  assert.deepEqual(got, [["ended", "initech"], ["signed_in", "globex"]]);
+});
+
+test("a session that ended while no stream was open is reported once", async () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const page = await openPage("/desk/acme/", { "GET /session": [sessionOf(tenantOf("acme")), sessionOf()] });
+  const got = heard(page);
+  await page.portal.session();
+  for (const number of [0, 1]) {
+    Object.assign(page.sources[number], { readyState: 2 }).onerror(); // 204: there is no session
+    await settled();
+    mock.timers.tick(15_000);
+  }
+  assert.deepEqual(got, [["ended", "acme"], ["ended", null]]);
+  assert.equal(page.requests.length, 2);
+  mock.timers.reset();
+});
+
+test("a session that cannot be read when the stream opens is read later", async () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const two = sessionOf(tenantOf("acme"), tenantOf("globex"));
+  const page = await openPage("/desk/acme/", {
+    "GET /session": [sessionOf(tenantOf("acme")), () => problem(503, {}), two],
+  });
+  const got = heard(page);
+  await page.portal.session();
+  page.sources[0].onopen();
+  await settled();
+  mock.timers.tick(15_000);
+  await settled();
+  assert.deepEqual(got, [["signed_in", "globex"]]);
+  mock.timers.reset();
+});
+
 // --- sockets
 
 test("a socket opens itself again after a pause, but not after a refusal or close()", async () => {

@@ -11,6 +11,7 @@ from portal.admin.editing import Keys, set_values
 from portal.admin.problem_words import in_words
 from portal.admin.viewers import Right
 from portal.errors import BadRequest, ConfigurationError, Problem
+from portal.sentences import Sentence, Wording
 from portal.tenancy.presets import Presets
 from portal.web.admin.asked_views import REPLACES
 from portal.web.admin.base import AdminHandler
@@ -80,4 +81,6 @@ def as_sentence(problem: Problem) -> str:
     """A problem as a sentence for people."""
     message = problem.message.removeprefix("providers.<name>.").replace("providers.<name>", "this provider")
     text = in_words(message)
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}"
+    if isinstance(text, Sentence):
+        return text
+    return Wording(f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}")

@@ -15,7 +15,7 @@ from portal.admin.viewers import BoundSetupLink
 from portal.config.source_lines import SourceLine, lines_of, source_line
 from portal.display_text import display_text
 from portal.errors import Problem
-from portal.sentences import listed, message, moment, sentence
+from portal.sentences import Wording, listed, message, moment, sentence
 from portal.tenancy.checks.live.model import Status
 from portal.tenancy.schema.tenant import ONLY_PROVIDER
 from portal.web.admin.actor_name import actor_name
@@ -225,7 +225,7 @@ def link_until(link: BoundSetupLink | None) -> str:
 def problem_views(problems: Iterable[Problem], text: str) -> tuple[ProblemView, ...]:
     """Problems with the lines of the text that they are about."""
     lines = lines_of(text)
-    return tuple(ProblemView(problem.message, source_line(problem, lines)) for problem in problems)
+    return tuple(ProblemView(Wording(problem.message), source_line(problem, lines)) for problem in problems)
 
 
 def last_change(draft: OpenDraft) -> Change | None:

@@ -10,7 +10,7 @@ from portal.admin.health import Health, HealthState
 from portal.admin.summaries import DraftStage, Summary, status_in_words
 from portal.admin.viewers import Right
 from portal.display_text import display_text
-from portal.sentences import message, moment, sentence
+from portal.sentences import Wording, message, moment, sentence
 from portal.tenancy.secret_notices import Notice, secret_notices
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.status import removed_in_words
@@ -106,7 +106,7 @@ class OverviewHandler(AdminHandler):
             status=status,
             tone=_TONES.get(status, "bad"),
             draft=draft_in_words(summary.draft),
-            problems=tuple(display_text(one, limit=500) for one in summary.problems[:3]),
+            problems=tuple(Wording(display_text(one, limit=500)) for one in summary.problems[:3]),
             health=self._health(summary),
             notices=notices_in_words(secret_notices(live, self.portal.clock())[:3]) if live else (),
         )
@@ -126,7 +126,7 @@ class OverviewHandler(AdminHandler):
 
 def notices_in_words(notices: Iterable[Notice]) -> tuple[str, ...]:
     """The notices about secrets and certificates as sentences."""
-    return tuple(f"{notice.text[0].upper()}{notice.text[1:]}." for notice in notices)
+    return tuple(Wording(f"{notice.text[0].upper()}{notice.text[1:]}.") for notice in notices)
 
 
 def _of_provider(name: str, text: str) -> str:

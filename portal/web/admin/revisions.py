@@ -11,7 +11,7 @@ from portal.admin.tenants import RevisionOfLaterVersion, TenantMissing
 from portal.admin.viewers import Right
 from portal.display_text import display_text
 from portal.errors import BadRequest, ConfigurationError
-from portal.sentences import message, moment, sentence
+from portal.sentences import Wording, message, moment, sentence
 from portal.stores.tenant_records import Revision
 from portal.tenancy.stored import FORMAT
 from portal.web.admin.base import AdminHandler
@@ -168,7 +168,7 @@ class RollBackHandler(RevisionHandler):
             raise
         except ConfigurationError as error:
             self.set_status(409)
-            problems = tuple(display_text(str(one), limit=500) for one in error.problems)
+            problems = tuple(Wording(display_text(str(one), limit=500)) for one in error.problems)
             await self.show_revision(tenant, number, form, problems=problems)
             return
         self.redirect(f"/admin/t/{tenant}/revisions?made={made.number}", status=303)

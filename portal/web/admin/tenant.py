@@ -16,7 +16,7 @@ from portal.config.yaml_document import KeyPath
 from portal.display_text import display_text
 from portal.errors import ConfigurationError
 from portal.oidc.provider import Provider
-from portal.sentences import capitalized, message, sentence
+from portal.sentences import Wording, capitalized, message, sentence
 from portal.tenancy.model import Tenant
 from portal.tenancy.presets import Preset
 from portal.tenancy.secret_notices import provider_notices
@@ -111,7 +111,7 @@ class TenantPageHandler(AdminHandler):
                 revision=summary.record.live if summary.record is not None else 0,
                 draft=draft_in_words(summary.draft),
                 may_edit=summary.file is None and self.viewer.may(Right.DRAFT, tenant),
-                problems=tuple(display_text(one, limit=1_000) for one in summary.problems),
+                problems=tuple(Wording(display_text(one, limit=1_000)) for one in summary.problems),
                 domains=tuple(await self.services.domains.in_danger(tenant)) if summary.record else (),
                 facts=None if summary.live is None else self._facts(summary.live, presets, secrets),
             ),
@@ -170,7 +170,8 @@ class TenantPageHandler(AdminHandler):
     ) -> ProviderFacts:
         health = self.services.health.of(provider)
         kind = preset.title[:1].upper() + preset.title[1:] if preset is not None else ""
-        rules = [str(rule) for access in live.access.get(provider.id, ()) for rule in access.require]
+        access = live.access.get(provider.id, ())
+        rules: list[str] = [rule.in_words() for one in access for rule in one.require]
         sites = [self.portal.sites.main, *(self.portal.sites.find(host) for host in live.hosts)]
         return ProviderFacts(
             id=provider.id,

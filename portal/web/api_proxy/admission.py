@@ -9,21 +9,20 @@ from typing import NamedTuple
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders
 
+from portal.config.api_paths import API_PATH
 from portal.errors import CrossSiteRequest, LoginRequired, MethodNotAllowed, NotFound, PayloadTooLarge
 from portal.outbound.request import encode_headers
 from portal.tenancy.model import Api, ApiAccess
 from portal.web.api_proxy.call_headers import call_headers, client_of, session_cookie, socket_refusal
 from portal.web.api_proxy.rules import additional_headers, target_url
 from portal.web.api_proxy.upstream import UpstreamCall
-from portal.web.client_address import client_network
+from portal.web.client_address import client_network, counted_client
 from portal.web.context import Portal
 from portal.web.websocket.handshake import ServerHandshake
 
 _READING = frozenset({"GET", "HEAD"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-API_PATH = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})/(?:apis/(?P<api>[a-z0-9][a-z0-9-]{0,62})|api)(?=[/?]|\Z)"
-"""The beginning of every address of an API: of the default API, or of one with a name."""
 _API_PATH = re.compile(API_PATH)
 
 
@@ -85,7 +84,7 @@ async def admit(portal: Portal, request: ApiRequest) -> UpstreamCall:
         raise NotFound(f"no API at {address.public_base} of {site.origin}")
     target = target_url(api.base_url, address.path, request.query)
     _check_length(headers, api)
-    login, network = None, ""
+    login, network, client = None, "", ""
     if api.access is ApiAccess.USER:  # for others, nothing of a session counts
         cookie = session_cookie(request.connection, headers, site)
         request_session = await portal.sessions.open_session(cookie, address.tenant)
@@ -93,7 +92,8 @@ async def admit(portal: Portal, request: ApiRequest) -> UpstreamCall:
             raise LoginRequired("this session has no live login at this tenant")
         login = request_session.login
     else:
-        network = client_network(client_of(request.connection, headers, portal.settings.trusted_proxies))
+        caller = client_of(request.connection, headers, portal.settings.trusted_proxies)
+        network, client = client_network(caller), counted_client(caller)
     encoded = known.encoded(headers)
     if api.request_headers:
         encoded += encode_headers(additional_headers(headers, api.request_headers))
@@ -109,6 +109,7 @@ async def admit(portal: Portal, request: ApiRequest) -> UpstreamCall:
         request_id=request.request_id,
         websocket=request.handshake.offer if request.handshake is not None else None,
         network=network,
+        client=client,
     )
 
 

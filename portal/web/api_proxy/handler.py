@@ -43,7 +43,7 @@ from portal.web.server.client_connection import abort, client_connection
 from portal.web.server.request_body import has_body
 from portal.web.server.request_fields import RequestHeaders
 from portal.web.server.tornado_private import close_after_response
-from portal.web.websocket.direction import FrameBudget
+from portal.web.websocket.direction import TenantShare
 from portal.web.websocket.handshake import asks_for_websocket
 from portal.web.websocket.serving import ServedSocket, socket_of
 
@@ -262,6 +262,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             self._cut,
             tenant=call.tenant,
             client_registration=call.client_registration,
+            client=call.client,
         )
         return call
 
@@ -308,7 +309,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         else:
             await self._send(call)
 
-    async def _send(self, call: UpstreamCall, shared: FrameBudget | None = None) -> None:
+    async def _send(self, call: UpstreamCall, shared: TenantShare | None = None) -> None:
         if self._upload is not None and self._pipe is not None:
             await self._pipe.put(None)
             response = await self._upload

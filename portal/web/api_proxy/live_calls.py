@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,17 +23,16 @@ from portal.errors import (
     NotFound,
     PortalError,
     StoreUnavailable,
-    UpstreamBusy,
     UpstreamUnavailable,
 )
 from portal.ops.metrics import Metrics
-from portal.outbound.pool import default_limits
 from portal.pauses import is_set_within
 from portal.sessions.live_logins import LiveLogins
 from portal.stores.model import Login
 from portal.tenancy.model import Api, Tenant
 from portal.tenancy.registry import Registry
 from portal.time_slices import in_slices
+from portal.web.api_proxy.calls_without_login import CallsWithoutLogin
 from portal.web.api_proxy.path_access import check_path_access
 
 _log = structlog.get_logger("portal.calls")
@@ -43,8 +41,6 @@ CHECK_SECONDS = 1.5
 _LEAST_AGE = 1.0
 """Seconds. Younger calls are not checked again."""
 _READ_AT_ONCE = 256
-_BUSY_SECONDS = 5
-"""Retry-After when a tenant has too many calls."""
 
 Cut = Callable[[PortalError], None]
 
@@ -63,6 +59,8 @@ class LiveCall:
     cut: Cut
     client_registration: str | None = None
     """The registration whose own access token the call has; None if it has none, or a user's."""
+    client: str = ""
+    """Who is counted for a call without a login, from `counted_client`; empty when it is not known."""
 
 
 class LiveCalls:
@@ -80,13 +78,10 @@ class LiveCalls:
         self._metrics = metrics
         self._monotonic = monotonic
         self._calls: set[LiveCall] = set()
-        self._without_login: Counter[str] = Counter()
-        """Calls without a login, by tenant."""
+        self.without_login = CallsWithoutLogin()
         self._allowed: dict[LiveCall, tuple[Tenant, int]] = {}
         """By which state of its tenant, and with which version of its login, a call was allowed last."""
         self._registry = registry
-        self.most_without_login = default_limits().per_destination // 2
-        """Calls of one tenant."""
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -100,17 +95,15 @@ class LiveCalls:
         *,
         tenant: str,
         client_registration: str | None = None,
+        client: str = "",
     ) -> LiveCall:
         """Register an admitted call until `remove`. Parameters: as the attributes of LiveCall.
 
-        Calls without a login get at most half of the connections that an API may have: who has no login must
-        not take those of who has one. Raises: UpstreamBusy.
+        Raises: UpstreamBusy when there are too many calls without a login.
         """
         if login is None:
-            if self._without_login[tenant] >= self.most_without_login:
-                raise UpstreamBusy("the tenant has too many calls without a login", retry_after=_BUSY_SECONDS)
-            self._without_login[tenant] += 1
-        call = LiveCall(login, tenant, api, path, self._monotonic(), cut, client_registration)
+            self.without_login.add(tenant, client)
+        call = LiveCall(login, tenant, api, path, self._monotonic(), cut, client_registration, client)
         self._calls.add(call)
         return call
 
@@ -120,9 +113,7 @@ class LiveCalls:
             return
         self._calls.remove(call)
         if call.login is None:
-            self._without_login[call.tenant] -= 1
-            if not self._without_login[call.tenant]:
-                del self._without_login[call.tenant]
+            self.without_login.remove(call.tenant, call.client)
         self._allowed.pop(call, None)
 
     async def watch(self, stop: asyncio.Event) -> None:

@@ -48,11 +48,13 @@ def step_up_error(
     login: Login,
     granted: Collection[str],
     now: float,
+    api: str | None = None,
 ) -> PortalError | None:
     """The error to raise in place of a response that requires a step-up; None for any other response.
 
-    Parameters: headers, of the response; login, of the call; granted, the scopes that the login has; now,
-    seconds since the epoch, UTC.
+    Parameters: headers, of the response; login, of the call; granted, the scopes that the login has, or was
+    granted for the API; now, seconds since the epoch, UTC; api, the name of an API that gets access tokens of
+    its own, empty for the default one; None for an API that gets the login's.
     """
     required = required_step_up(status, headers)
     provider = tenant.providers.get(login.provider)
@@ -68,7 +70,7 @@ def step_up_error(
     if not set(required.scope) <= allowed_scopes(provider):
         return StepUpScopeNotAllowed(f"{detail}; the tenant allows no such scope", status=status)
     kind = PermissionRequired if status == 403 else AuthenticationRequired
-    return kind(detail, status=status, login_url=step_up_url(tenant, provider, required))
+    return kind(detail, status=status, login_url=step_up_url(tenant, provider, required, api=api))
 
 
 def allowed_scopes(provider: Provider) -> frozenset[str]:
@@ -85,10 +87,11 @@ def allowed_acr_values(provider: Provider, acr_values: Sequence[str]) -> tuple[s
     return tuple(acr for acr in acr_values if not provider.acr_values or acr in provider.acr_values)
 
 
-def step_up_url(tenant: Tenant, provider: Provider, required: StepUp) -> str:
-    """The path that asks the provider for a step-up."""
+def step_up_url(tenant: Tenant, provider: Provider, required: StepUp, *, api: str | None = None) -> str:
+    """The path that asks the provider for a step-up. Parameters: api, as in step_up_error."""
     named = [("provider", provider.id)] if len(tenant.providers) > 1 else []
-    return f"/t/{tenant.slug}/login?{urlencode([*named, *required.parameters()])}"
+    of_api = [("scope_api", api)] if required.scope and api is not None else []
+    return f"/t/{tenant.slug}/login?{urlencode([*named, *required.parameters(), *of_api])}"
 
 
 def _required(parameters: Mapping[str, str], *, is_scope_error: bool) -> StepUp | None:

@@ -56,10 +56,12 @@ class UpstreamCall:
         request_id: str,
         websocket: WebSocketOffer | None = None,
         network: str = "",
+        client: str = "",
     ) -> None:
         """Parameters: login, of the user; ignored for an API that gets no user's calls; path, the part of
         `target` below the API's base URL; headers, from `encode_headers`; websocket, to open a WebSocket: a
-        response with the status 101 is a `Tunnel`; network, of the client, for an API without logins.
+        response with the status 101 is a `Tunnel`; network and client, who calls an API without logins, from
+        `client_network` and `counted_client`.
 
         Raises: AccessDenied, LoginRequired.
         """
@@ -80,6 +82,7 @@ class UpstreamCall:
         self._request_id = request_id
         self._websocket = websocket
         self._network = network
+        self.client = client
         self._provider = tenant.default_provider if login is None else tenant.providers.get(login.provider)
         """The provider of the access token."""
         self._tls = _tls(api, self._provider)
@@ -269,14 +272,18 @@ class UpstreamCall:
 
     async def _require_no_step_up(self, response: OutboundStream, login: Login, tokens: TokenSet) -> None:
         """Close a response that requires another login, and raise the error for the page."""
-        of_login = self._portal.sessions.stored_tokens(login)  # a token of one API may have fewer scopes
+        of_login = self._portal.sessions.stored_tokens(login)
+        target = self.api.targets.get(login.provider)
+        has_own_token = target is not None and bool(target.methods)
+        granted = of_login.api_scopes.get(target.key, ()) if target and has_own_token else of_login.scope
         error = step_up.step_up_error(
             response.status,
             response.headers,
             tenant=self._tenant,
             login=login,
-            granted={*tokens.scope, *of_login.scope},
+            granted={*tokens.scope, *granted},
             now=self._portal.clock(),
+            api=self.api.name if has_own_token else None,
         )
         if error is not None:
             await response.aclose()

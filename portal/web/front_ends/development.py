@@ -6,22 +6,28 @@ The portal's cookies never reach the development server, and it can set none.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
+from typing import cast
 from urllib.parse import urljoin
 
 import structlog
+from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import StreamClosedError
+from tornado.web import stream_request_body
 
 from portal.config.front_ends import FrontEnd
 from portal.errors import NotFound, OutboundFailed, PortalError, RequestRefused
 from portal.outbound.dot_segments import decode_fully, has_dot_segment
 from portal.outbound.request import encode_headers
 from portal.outbound.stream import OutboundStream
+from portal.web.api_proxy.body_pipe import BodyPipe
 from portal.web.api_proxy.rules import browser_headers
 from portal.web.front_ends.handler import FrontEndPageHandler
 from portal.web.server.client_connection import abort
+from portal.web.server.request_body import has_body
 from portal.web.sites import Site
 
 _log = structlog.get_logger("portal.front_ends")
@@ -30,6 +36,9 @@ _SECONDS = 60.0
 """For the head of a response: a first build takes long."""
 _IDLE_SECONDS = 3600.0
 """Between two pieces of a body: hot reload may use an event stream."""
+_LARGEST_BODY = 1 << 40
+_LONGEST_UPLOAD = 86_400.0
+"""Seconds."""
 _TARGET = re.compile(r"[!\x24-\x5b\x5d-\x7e]{1,8000}")
 _PASSED = frozenset(
     {
@@ -82,37 +91,84 @@ def requested_target(request: HTTPServerRequest) -> str:
     return f"{path}?{query}" if query else path
 
 
+@stream_request_body
 class DevelopmentHandler(FrontEndPageHandler):
     """`/{path}/…` of a front end that a development server makes.
 
-    Bodies have the limit of the portal's forms.
+    A body passes as it arrives, as fast as the server reads it. The response follows when all of it has
+    arrived, also when the server responds earlier.
     """
+
+    _pipe: BodyPipe | None = None
+    _sending: asyncio.Task[OutboundStream] | None = None
+    """The request to the development server, when it has a body."""
+    _has_body_arrived = False
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        if not self.target.path:
+            return
+        self._url = development_url(self.target.front_end, self.site, self.request)
+        self._target = requested_target(self.request)
+        if has_body(self.request.headers):
+            self._begin_upload()
+
+    def _begin_upload(self) -> None:
+        connection = cast(HTTP1Connection, self.request.connection)
+        connection.set_max_body_size(_LARGEST_BODY)
+        connection.set_body_timeout(_LONGEST_UPLOAD)
+        self._pipe = pipe = BodyPipe(timeout=_LONGEST_UPLOAD)
+        self._sending = asyncio.ensure_future(self._request(pipe))
+        self._sending.add_done_callback(lambda _: pipe.close())
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self._pipe.put(chunk) if self._pipe is not None else None
+
+    def on_connection_close(self) -> None:
+        """The browser disconnected. Within a body, Tornado calls no other method."""
+        super().on_connection_close()
+        sending = self._sending
+        if sending is None or self._has_body_arrived:
+            return
+        if not sending.cancel() and sending.exception() is None:
+            self._closing = asyncio.ensure_future(sending.result().aclose())
+        self.set_status(0, "Disconnected")
+        self.on_finish()
 
     async def get(self) -> None:
         if not self.target.path:
             self.add_slash()
             return
-        url, target = (
-            development_url(self.target.front_end, self.site, self.request),
-            requested_target(self.request),
-        )
         try:
-            response = await self.portal.front_ends.development_client.open_stream(
-                self.request.method or "GET",
-                f"{url}{target}",
-                encoded=encode_headers(browser_headers(self.request.headers)),
-                body=self.request.body or None,
-                head_timeout=_SECONDS,
-                idle_timeout=_IDLE_SECONDS,
-            )
+            response = await self._response()
         except OutboundFailed as error:
-            raise DevelopmentServerUnavailable(error.detail, url=url) from error
+            raise DevelopmentServerUnavailable(error.detail, url=self._url) from error
         try:
-            await self._relay(response, url, target)
+            await self._relay(response, self._url, self._target)
         finally:
             await response.aclose()
 
     head = post = put = patch = delete = options = get
+
+    async def _response(self) -> OutboundStream:
+        self._has_body_arrived = True
+        if self._pipe is None or self._sending is None:
+            return await self._request(None)
+        await self._pipe.put(None)
+        return await self._sending
+
+    async def _request(self, body: BodyPipe | None) -> OutboundStream:
+        headers = self.request.headers
+        length = headers.get("Content-Length") if body is not None else None
+        return await self.portal.front_ends.development_client.open_stream(
+            self.request.method or "GET",
+            f"{self._url}{self._target}",
+            headers=[("Content-Length", length)] if length is not None else [],
+            encoded=encode_headers(browser_headers(headers)),
+            body=body,
+            head_timeout=_SECONDS,
+            idle_timeout=_IDLE_SECONDS,
+        )
 
     async def _relay(self, response: OutboundStream, url: str, target: str) -> None:
         self.set_status(response.status)

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from tornado.iostream import StreamClosedError
 
-from portal.config.front_ends import INDEX
+from portal.config.front_ends import ICON_PATH, INDEX
 from portal.errors import NotFound, PortalError
 from portal.web.base import PageHandler
 from portal.web.front_ends.conditions import (
@@ -24,6 +24,7 @@ from portal.web.front_ends.files import CODINGS, FilesUnavailable, FoundFile
 from portal.web.front_ends.paths import file_path, is_hashed, is_page
 from portal.web.front_ends.policy import content_policy
 from portal.web.front_ends.service import FrontEndTarget
+from portal.web.product import send_icon
 from portal.web.server.client_connection import abort
 
 _log = structlog.get_logger("portal.front_ends")
@@ -73,7 +74,13 @@ class FrontEndHandler(FrontEndPageHandler):
         if not self.target.path:
             self.add_slash()
             return
-        relative, found = await self._find()
+        try:
+            relative, found = await self._find()
+        except NotFound:
+            if self.target.path != ICON_PATH or self.target.front_end.path:
+                raise
+            send_icon(self)
+            return
         self.send_policy()
         self.set_header("Cache-Control", _FOREVER if is_hashed(relative) else _CHECKED)
         self.set_header("ETag", found.etag)

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import structlog
 
-from portal.config.front_ends import INDEX, OWN_SEGMENTS, TENANT_PLACEHOLDER, FrontEnd
+from portal.config.front_ends import ICON_PATH, INDEX, OWN_SEGMENTS, TENANT_PLACEHOLDER, FrontEnd
 from portal.errors import StartupError
 from portal.outbound.client import OutboundClient
 from portal.tenancy.model import Tenant
@@ -55,7 +55,7 @@ class FrontEnds:
         if not path.startswith("/"):
             return None
         segment = path[1:].partition("/")[0]
-        if segment in OWN_SEGMENTS:
+        if segment in OWN_SEGMENTS and path != ICON_PATH:
             return None
         for one in self._by_segment.get(segment, ()):
             if f"{path}/".startswith(f"{one.path}/"):

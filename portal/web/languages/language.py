@@ -12,7 +12,8 @@ from typing import Any
 from babel import Locale
 from babel.dates import format_date
 
-from portal.sentences import Moment, Sentence
+from portal.sentences import Moment, Sentence, Wording
+from portal.web.languages.problem_texts import ProblemTexts
 from portal.web.languages.stored_texts import StoredTexts
 from portal.web.markup import Markup, escaped
 
@@ -26,7 +27,7 @@ class Language:
 
     Parameters: tag, of BCP 47, for `lang`; form, whose dates are used; translations, of the English messages;
     messages, those of them that have neither a plural nor a context: most texts, which are looked up at once;
-    stored, those of texts that are stored in English.
+    stored, those of texts that are stored in English; problems, those of `Wording`.
     """
 
     def __init__(
@@ -35,7 +36,9 @@ class Language:
         form: Locale,
         translations: NullTranslations,
         messages: Mapping[str, str],
+        *,
         stored: Mapping[str, str],
+        problems: Mapping[str, str],
     ) -> None:
         self.tag = tag
         self.form = form
@@ -44,6 +47,7 @@ class Language:
         self._messages = messages
         self.stored_messages = stored
         self._stored = StoredTexts(stored)
+        self._problems = ProblemTexts(problems, messages)
 
     @property
     def name(self) -> str:
@@ -75,6 +79,8 @@ class Language:
             return self._messages.get(message, message)
         if type(message) is Moment:
             return self._moment(message)
+        if type(message) is Wording:
+            return self._problems.translate(message)
         return self._sentence(message) if type(message) is Sentence else message
 
     def text_in_context(self, context: str, message: str) -> str:
@@ -107,7 +113,7 @@ class Language:
         return self.html(escaped(pattern).decode(), **values)
 
     def _value(self, value: object) -> object:
-        if isinstance(value, (Sentence, Moment)):
+        if isinstance(value, (Sentence, Moment, Wording)):
             return self.text(value)
         return value
 
@@ -136,5 +142,5 @@ def _time_element(form: Locale, seconds: int, dated: bool) -> Markup:
     return Markup(f'<time datetime="{machine}" data-time="{kind}">'.encode() + escaped(text) + b"</time>")
 
 
-ENGLISH = Language("en-GB", Locale("en", "GB"), NullTranslations(), {}, {})
+ENGLISH = Language("en-GB", Locale("en", "GB"), NullTranslations(), {}, stored={}, problems={})
 """The language of the messages in the source."""

@@ -16,6 +16,8 @@ from portal.web.languages.language import ENGLISH, Language
 
 STORED = "check"
 """The context of messages whose texts are stored: results of the live checks."""
+PROBLEM = "problem"
+"""The context of messages that a `Wording` is made of."""
 LOCALES = Path(__file__).parent / "locale"
 
 
@@ -61,9 +63,11 @@ def _read(path: Path) -> Language:
     compiled = BytesIO()
     write_mo(compiled, catalog)
     compiled.seek(0)
-    plain: dict[str | None, dict[str, str]] = {None: {}, STORED: {}}
+    plain: dict[str | None, dict[str, str]] = {None: {}, STORED: {}, PROBLEM: {}}
     for one in catalog:
         if isinstance(one.id, str) and isinstance(one.string, str) and one.id and one.string:
             plain.setdefault(one.context, {})[one.id] = one.string
     form = Locale.parse(path.stem, sep="-")
-    return Language(path.stem, form, GNUTranslations(compiled), plain[None], plain[STORED])
+    return Language(
+        path.stem, form, GNUTranslations(compiled), plain[None], stored=plain[STORED], problems=plain[PROBLEM]
+    )

@@ -8,9 +8,9 @@ text's length: nothing is tried twice.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-_PLACEHOLDER = re.compile(r"%\((\w+)\)s")
+PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 _DEEPEST = 3
 """A value may be a text that was made of a message too."""
 LONGEST = 2_000
@@ -21,9 +21,9 @@ class StoredTexts:
     """The messages of stored texts, with their translations."""
 
     def __init__(self, translations: Mapping[str, str]) -> None:
-        self._plain = {text: found for text, found in translations.items() if not _PLACEHOLDER.search(text)}
+        self._plain = {text: found for text, found in translations.items() if not PLACEHOLDER.search(text)}
         made = [
-            (_PLACEHOLDER.split(text), found)
+            (PLACEHOLDER.split(text), found)
             for text, found in translations.items()
             if text not in self._plain
         ]
@@ -41,13 +41,13 @@ class StoredTexts:
         if depth == _DEEPEST or " " not in text:
             return text
         for part, (parts, found) in zip(self._longest, self._messages, strict=True):
-            values = _values(text, parts) if part in text else None
+            values = values_between(text, parts) if part in text else None
             if values is not None:
                 return found % {name: self._translated(one, depth + 1) for name, one in values.items()}
         return text
 
 
-def _values(text: str, parts: list[str]) -> dict[str, str] | None:
+def values_between(text: str, parts: Sequence[str]) -> dict[str, str] | None:
     """The values that stand between the parts of a message; None when the text does not fit.
 
     Of values without text between them, the first has all. Parameters: parts, text and names of values in

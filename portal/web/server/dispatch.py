@@ -75,11 +75,9 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
         body = has_body(headers)
         if (stream := client_stream(request_conn)) is not None:
             stream.begin_request(body=body)
-        return (
-            BoundedBody(delegate, request_conn, self._bodies)
-            if body and server is not self._api
-            else delegate
-        )
+        if not body or server is self._api or self._bodies.find(target.partition("?")[0]).streamed:
+            return delegate
+        return BoundedBody(delegate, request_conn, self._bodies)
 
 
 class _PendingRequest(httputil.HTTPMessageDelegate):

@@ -4,7 +4,7 @@ Every form of the portal is small. A body with a short Content-Length is read at
 unknown length, must first satisfy the rule of its address. A refused body is not read at all: the response is
 sent and the connection is closed. The application sees a request when its body is complete.
 
-To accept a larger body at an address, add a BodyRule in routes.py.
+To accept a larger body at an address, add a BodyRule in routes.py. It may let a handler read the body itself.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ class BodyRule:
     """The limits for bodies at addresses whose path matches `path`.
 
     `largest` is in bytes. A body above SMALL_BODY is read only if the request has one of `cookies` (names
-    without the `__Host-` prefix).
+    without the `__Host-` prefix). A body at a `streamed` address passes to its handler as it arrives, which
+    limits it itself.
     """
 
     path: re.Pattern[str]
     largest: int
     cookies: tuple[str, ...] = ()
+    streamed: bool = False
 
     def lacks_cookie(self, headers: httputil.HTTPHeaders) -> bool:
         """Whether the request has none of the cookies. The handler checks their values."""

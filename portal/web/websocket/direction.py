@@ -1,7 +1,7 @@
 """One direction of a relayed WebSocket: passes data on, as fast as the sink takes it and the limit allows.
 
-Nothing is buffered but one read, of at most 64 KB: while the sink is full, or the limit of small frames is
-reached, the source is not read.
+Nothing is buffered but two reads, of at most 64 KB each: while the sink is full, the limit of small frames is
+reached, or a second read waits for its turn (`Turns`), the source is not read.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
+from portal.outbound.tunnel import Waiting
 from portal.web.websocket.frames import SMALL_FRAME, FrameError, FrameTracker
+from portal.web.websocket.turns import Turns
 
 _PAUSE_SECONDS = 0.05
 """On average: with equal pauses, the same directions would always come first."""
@@ -57,11 +60,20 @@ class FrameBudget:
         return self._tokens >= 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class TenantShare:
+    """What all sockets of a tenant share."""
+
+    tenant: str
+    frames: FrameBudget
+    turns: Turns
+
+
 class Direction:
     """One direction. Set `source` before the first data.
 
-    Parameters: tracker, of its frames; rate, small frames a second; shared, the frames of all sockets of the
-    tenant; write, sends to the sink; failed, called when the peer broke the protocol, and must call `stop`;
+    Parameters: tracker, of its frames; rate, small frames a second; shared, with all sockets of the tenant;
+    write, sends to the sink; failed, called when the peer broke the protocol, and must call `stop`;
     closed, called when a Close frame has begun, and with each further piece of it.
     """
 
@@ -70,7 +82,7 @@ class Direction:
         tracker: FrameTracker,
         *,
         rate: float,
-        shared: FrameBudget,
+        shared: TenantShare,
         write: Callable[[bytes], None],
         failed: Callable[[FrameError], None],
         closed: Callable[[], None],
@@ -79,12 +91,17 @@ class Direction:
         self.tracker = tracker
         self.source: Source | None = None
         self._budget = FrameBudget(rate, self._loop.time(), first=_FIRST_FRAMES)
-        self._shared = shared
+        self._tenant = shared.tenant
+        self._shared = shared.frames
+        self._turns = shared.turns
         self._write = write
         self._failed = failed
         self._closed = closed
         self._rest = b""
-        """What was read and waits until more small frames may pass."""
+        """What was read and waits until more small frames may pass, or for its turn."""
+        self._awaits_turn = False
+        self._is_full = False
+        """Whether the source is not read before the turn."""
         self._pause: asyncio.TimerHandle | None = None
         self._sink_full_since: float | None = None
         self._passed: Callable[[], None] | None = None
@@ -110,7 +127,7 @@ class Direction:
     @property
     def is_held(self) -> bool:
         """Whether the source is not read at present."""
-        return self._pause is not None or self._sink_full_since is not None
+        return self._pause is not None or self._sink_full_since is not None or self._is_full
 
     @property
     def stalled_since(self) -> float | None:
@@ -124,8 +141,32 @@ class Direction:
             return
         if self._pause is not None:  # the source had read it before the pause
             self._rest += data
-            return
-        self._process(data, self._available(self.received_at))
+        elif self._awaits_turn:
+            self._rest += data
+            self._is_full = True
+            self._apply()
+        elif self._turns.may_pass():
+            self._process(data, self._available(self.received_at))
+        else:
+            self._rest = data
+            self._wait_for_turn()
+
+    def may_receive(self, waiting: Waiting) -> bool:
+        """Whether data of the source may be processed now. If not, `waiting.take_turn` is called later."""
+        if self._stopped or self._turns.may_pass():
+            return True
+        self._turns.wait(self._tenant, waiting)
+        return False
+
+    def _wait_for_turn(self) -> None:
+        self._awaits_turn = True
+        self._turns.wait(self._tenant, self)
+
+    def take_turn(self) -> None:
+        """Pass on what waits for this turn."""
+        self._awaits_turn = self._is_full = False
+        if not self._stopped:
+            self._pass_rest()
 
     def _available(self, now: float) -> int:
         """How many small frames may pass now."""
@@ -167,12 +208,19 @@ class Direction:
 
     def _pause_ended(self) -> None:
         self._pause = None
+        if self._turns.may_pass():
+            self._pass_rest()
+        else:
+            self._is_full = True
+            self._wait_for_turn()
+
+    def _pass_rest(self) -> None:
         most = self._available(self._loop.time())
         if most < 1:
             self._pause_for_frames()
             return
         rest, self._rest = self._rest, b""
-        if rest and not self._stopped:
+        if rest:
             self._process(rest, most)
         self._apply()
         self._report_passed()
@@ -210,7 +258,7 @@ class Direction:
     def stop(self) -> None:
         """Pass nothing more on; what the source still sends is read and dropped."""
         self._stopped = True
-        self._rest, self._passed = b"", None
+        self._rest, self._passed, self._is_full = b"", None, False
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None

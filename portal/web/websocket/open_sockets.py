@@ -15,8 +15,9 @@ from portal.outbound.pool import default_limits
 from portal.pauses import is_set_within
 from portal.time_slices import in_slices
 from portal.web.server.upgraded import READ_BYTES
-from portal.web.websocket.direction import TENANT_SHARE, FrameBudget
+from portal.web.websocket.direction import TENANT_SHARE, FrameBudget, TenantShare
 from portal.web.websocket.relay import GOING_AWAY, SocketRelay
+from portal.web.websocket.turns import Turns
 
 _Key = TypeVar("_Key")
 _CHECK_SECONDS = 1.0
@@ -42,8 +43,9 @@ class OpenSockets:
         self._without_login: Counter[str] = Counter()
         """By tenant."""
         self._of_user: Counter[tuple[str, str]] = Counter()
-        self._frames: dict[str, FrameBudget] = {}
-        """The small frames of each tenant that has sockets."""
+        self._shares: dict[str, TenantShare] = {}
+        """What the sockets of each tenant share, while it has sockets."""
+        self._turns = Turns()
         self._stopping = False
         self.memory = memoryview(bytearray(READ_BYTES))
         """What all of them read into."""
@@ -55,8 +57,8 @@ class OpenSockets:
         return iter([*self._relays])
 
     @contextlib.contextmanager
-    def place(self, tenant: str, user: str, *, without_login: bool = False) -> Iterator[FrameBudget]:
-        """Take the place of one socket for the block; yield the small frames of all sockets of its tenant.
+    def place(self, tenant: str, user: str, *, without_login: bool = False) -> Iterator[TenantShare]:
+        """Take the place of one socket for the block; yield what all sockets of its tenant share.
 
         Parameters: user, who it is for; empty: nobody in particular, only the tenant's limit counts.
         Raises: UpstreamBusy.
@@ -75,20 +77,21 @@ class OpenSockets:
         self._of_user[key] += 1
         self._without_login[tenant] += without_login
         try:
-            yield self._frames_of(tenant)
+            yield self._share_of(tenant)
         finally:
             _count_down(self._of_tenant, tenant)
             if tenant not in self._of_tenant:
-                self._frames.pop(tenant, None)
+                self._shares.pop(tenant, None)
             _count_down(self._of_user, key)
             if without_login:
                 _count_down(self._without_login, tenant)
 
-    def _frames_of(self, tenant: str) -> FrameBudget:
-        if tenant not in self._frames:
+    def _share_of(self, tenant: str) -> TenantShare:
+        if tenant not in self._shares:
             rate = self.limits.socket_frames * TENANT_SHARE
-            self._frames[tenant] = FrameBudget(rate, asyncio.get_running_loop().time())
-        return self._frames[tenant]
+            frames = FrameBudget(rate, asyncio.get_running_loop().time())
+            self._shares[tenant] = TenantShare(tenant, frames, self._turns)
+        return self._shares[tenant]
 
     async def serve(self, relay: SocketRelay) -> None:
         """Keep a relay until both of its connections are closed."""

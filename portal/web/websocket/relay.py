@@ -10,9 +10,9 @@ import asyncio
 import secrets
 from typing import cast
 
-from portal.outbound.tunnel import Tunnel
+from portal.outbound.tunnel import Tunnel, Waiting
 from portal.web.server.client_connection import LEAST_PROGRESS, ClientConnection
-from portal.web.websocket.direction import Direction, FrameBudget
+from portal.web.websocket.direction import Direction, TenantShare
 from portal.web.websocket.frames import FrameError, FrameTracker
 
 GOING_AWAY = 1001
@@ -46,11 +46,11 @@ class SocketRelay(asyncio.Protocol):
     """The relay of one WebSocket, and the protocol of the browser's connection.
 
     Parameters: connection, of the browser; tunnel, to the server; rate, how many small frames may pass in
-    each direction every second; shared, the small frames of all sockets of the tenant.
+    each direction every second; shared, with all sockets of the tenant.
     """
 
     def __init__(
-        self, connection: ClientConnection, tunnel: Tunnel, *, rate: float, shared: FrameBudget
+        self, connection: ClientConnection, tunnel: Tunnel, *, rate: float, shared: TenantShare
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
@@ -292,6 +292,9 @@ class _ServerEnd:
 
     def __init__(self, relay: SocketRelay) -> None:
         self._relay = relay
+
+    def may_receive(self, waiting: Waiting) -> bool:
+        return self._relay.to_browser.may_receive(waiting)
 
     def data_received(self, data: bytes) -> None:
         self._relay.to_browser.data_received(data)

@@ -13,7 +13,7 @@ from portal.outbound.stream import OutboundStream
 from portal.outbound.tunnel import Tunnel
 from portal.web.server.client_connection import client_connection
 from portal.web.server.http_exchange import HttpExchange
-from portal.web.websocket.direction import FrameBudget
+from portal.web.websocket.direction import TenantShare
 from portal.web.websocket.handshake import ServerHandshake, read_handshake
 from portal.web.websocket.open_sockets import OpenSockets
 from portal.web.websocket.relay import SERVICE_RESTART, SocketRelay
@@ -32,10 +32,10 @@ class ServedSocket:
     request_id: str
     relay: SocketRelay | None = None
 
-    async def serve(self, sockets: OpenSockets, tunnel: Tunnel, shared: FrameBudget) -> None:
+    async def serve(self, sockets: OpenSockets, tunnel: Tunnel, shared: TenantShare) -> None:
         """Accept the browser's handshake, and relay until both connections are closed.
 
-        Parameters: shared, the frames of its tenant, from `OpenSockets.place`.
+        Parameters: shared, with all sockets of its tenant, from `OpenSockets.place`.
         Raises: StreamClosedError when the browser has disconnected.
         """
         connection = client_connection(self.exchange)

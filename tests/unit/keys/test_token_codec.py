@@ -27,6 +27,24 @@ def test_a_dpop_key_is_stored_with_its_token_set() -> None:
     assert again.private_jwk() == BOUND.dpop_key.private_jwk()  # type: ignore[union-attr]
 
 
+def test_tokens_of_apis_that_an_earlier_version_stored_are_decoded() -> None:
+    """Without `own_grant` and `api_scopes`; an earlier version ignores both."""
+    api = TokenSet(Secret("api"), 5.0, scope=("b",), issued_at=1.0)
+    tokens = replace(PLAIN, api_tokens={"key": api})
+    before = json.loads(encode_tokens(tokens))
+    assert before.keys() == {*json.loads(encode_tokens(PLAIN)), "api_tokens"}
+    assert before["api_tokens"]["key"].keys() == {
+        "access_token",
+        "expires_at",
+        "issued_at",
+        "token_type",
+        "scope",
+    }
+    assert decode_tokens(json.dumps(before)) == tokens
+    now = replace(tokens, api_tokens={"key": replace(api, own_grant=True)}, api_scopes={"key": ("b", "c")})
+    assert decode_tokens(encode_tokens(now)) == now
+
+
 def test_a_token_set_of_an_earlier_version_without_a_key_is_decoded() -> None:
     before = (
         '{"access_token":"at","expires_at":1800000000.5,"token_type":"Bearer","scope":["openid","a"],'

@@ -68,8 +68,8 @@ class ApiParty(RotatingRelyingParty):
             refreshed = await super().refresh(provider, tokens, subject=subject)
         finally:
             self.running -= 1
-        if api is None:  # a response has no tokens of APIs
-            return replace(refreshed, tokens=replace(refreshed.tokens, api_tokens={}))
+        if api is None:  # a response has nothing of APIs
+            return replace(refreshed, tokens=replace(refreshed.tokens, api_tokens={}, api_scopes={}))
         issued = replace(self.issued(api.target.name), refresh_token=refreshed.tokens.refresh_token)
         return replace(refreshed, tokens=issued)
 
@@ -403,3 +403,71 @@ def test_a_token_set_with_tokens_of_apis_is_decoded_as_it_was_encoded() -> None:
 
 def test_a_token_set_without_tokens_of_apis_is_stored_as_before() -> None:
     assert "api_tokens" not in encode_tokens(sample_tokens())
+
+
+# --- scopes that a step-up has added
+
+
+class NarrowParty(ApiParty):
+    """Refuses to exchange for the scope `write`."""
+
+    async def exchange(self, provider: Provider, tokens: TokenSet, api: ApiTarget) -> TokenSet:
+        issued = await super().exchange(provider, tokens, api)
+        if "write" in api.scopes:
+            raise ApiTokenRefused(api.name, "invalid_scope", "not this one")
+        return replace(issued, scope=api.scopes)
+
+
+def with_scopes(*scopes: str, method: ApiTokenMethod = ApiTokenMethod.EXCHANGE) -> ApiTarget:
+    return replace(target("billing", method), scopes=scopes)
+
+
+@pytest.mark.gen_test
+async def test_an_added_scope_that_is_refused_does_not_keep_the_api_from_being_called(tmp_path: Path) -> None:
+    api = with_scopes("read")
+    changes = {"scope": ("read", "write"), "api_scopes": {api.key: ("write",)}}
+    async with refreshing(tmp_path, **changes) as scene:
+        scene.party = NarrowParty()
+        one = ApiScene(scene)
+        for _ in range(3):
+            assert (await one.get(api)).scope == ("read",)
+        assert len(one.party.requests) == 2, "each call does not ask again"
+        scene.clock.advance(RETRY_SECONDS + 1)
+        await one.get(api)
+        assert len(one.party.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("scopes", "method", "granted", "expected"),
+    [
+        (("read",), ApiTokenMethod.EXCHANGE, ("read", "write"), ("read", "write")),
+        (("read",), ApiTokenMethod.EXCHANGE, ("read",), ("read",)),
+        (("read", "write"), ApiTokenMethod.EXCHANGE, ("read", "write"), ("read", "write")),
+        ((), ApiTokenMethod.REFRESH_AUDIENCE, ("read", "write"), ()),
+        ((), ApiTokenMethod.LOGIN, ("read", "write"), ("write",)),
+    ],
+)
+@pytest.mark.gen_test
+async def test_only_scopes_that_the_login_has_are_added_where_scopes_are_sent(
+    tmp_path: Path,
+    scopes: tuple[str, ...],
+    method: ApiTokenMethod,
+    granted: tuple[str, ...],
+    expected: tuple[str, ...],
+) -> None:
+    """RFC 6749 6."""
+    api = with_scopes(*scopes, method=method)
+    async with refreshing(tmp_path) as scene:
+        tokens = replace(sample_tokens(), scope=granted, api_scopes={api.key: ("write",)})
+        assert ApiScene(scene).tokens.wanted(tokens, api).scopes == expected
+        of_another = replace(tokens, api_scopes={target("stock").key: ("write",)})
+        assert ApiScene(scene).tokens.wanted(of_another, api) is api
+
+
+@pytest.mark.gen_test
+async def test_added_scopes_survive_a_refresh(tmp_path: Path) -> None:
+    async with refreshing(tmp_path, api_scopes={"key": ("write",)}) as scene:
+        one = ApiScene(scene)
+        scene.clock.advance(61)
+        await one.refresher.get_valid(scene.login, scene.provider)
+        assert (await one.held()).api_scopes == {"key": ("write",)}

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from portal.oidc.provider import Provider
+from portal.oidc.errors import ProviderUnavailable
+from portal.oidc.provider import Provider, TokenSet
 from portal.secret import Secret
 from portal.sessions import logout, token_revocation
 from portal.sessions.logout import LogoutService
-from tests.kit.samples import SampleDirectory, sample_provider, sample_session
+from tests.kit.samples import START, SampleDirectory, sample_provider, sample_session
 from tests.unit.sessions.refreshing import DEADLINE, Scene, refreshing
 
 SIGNED_OUT = "https://portal.example/t/acme/signed-out"
@@ -30,9 +31,19 @@ class RecordingRelyingParty:
     id_tokens: list[Secret | None] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    refused: set[str] = field(default_factory=set)
+    """Tokens that cannot be revoked."""
+    at_once: int = 0
+    most_at_once: int = 0
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
+        self.at_once += 1
+        self.most_at_once = max(self.at_once, self.most_at_once)
         await self.gate.wait()
+        await asyncio.sleep(0)
+        self.at_once -= 1
+        if token.reveal() in self.refused:
+            raise ProviderUnavailable("busy")
         self.revoked.append((token.reveal(), hint))
         return True
 
@@ -101,6 +112,35 @@ async def test_without_a_refresh_token_a_logout_revokes_the_access_token(tmp_pat
     async with logging_out(tmp_path, sample_provider(), refresh_token=None) as (service, party, _):
         await end(service)
         assert party.revoked == [("access-1", "access_token")]
+
+
+def tokens_of_apis(count: int) -> dict[str, TokenSet]:
+    """Access tokens for APIs; the first was got with the refresh token, the others by logins of their own."""
+    return {
+        f"key-{number}": TokenSet(Secret(f"api-{number}"), START + 60, issued_at=START, own_grant=number > 0)
+        for number in range(count)
+    }
+
+
+@pytest.mark.gen_test
+async def test_a_logout_revokes_the_tokens_of_apis_that_have_a_grant_of_their_own(tmp_path: Path) -> None:
+    async with logging_out(tmp_path, sample_provider(), api_tokens=tokens_of_apis(7)) as (service, party, _):
+        await end(service)
+        assert party.revoked[0] == ("refresh-1", "refresh_token")
+        assert sorted(party.revoked[1:]) == [(f"api-{number}", "access_token") for number in range(1, 7)]
+        assert party.most_at_once <= 4
+
+
+@pytest.mark.gen_test
+async def test_a_token_that_cannot_be_revoked_keeps_no_other_from_it(tmp_path: Path) -> None:
+    async with logging_out(tmp_path, sample_provider(), api_tokens=tokens_of_apis(4)) as (service, party, _):
+        party.refused = {"refresh-1", "api-2"}
+        with capture_logs() as lines:
+            await end(service)
+        assert [token for token, _ in party.revoked] == ["api-1", "api-3"]
+        failures = [line for line in lines if line["event"] == "revocation_failed"]
+        assert [line["error"] for line in failures] == ["ProviderUnavailable"] * 2
+        assert "api-2" not in str(lines)
 
 
 @pytest.mark.gen_test

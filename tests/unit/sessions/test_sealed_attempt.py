@@ -99,6 +99,13 @@ def interaction_of_the_previous_version(
     """The arguments of `Interaction` in that version. Never update this function."""
 
 
+def test_a_step_up_for_the_token_of_the_login_is_stored_as_by_the_version_before() -> None:
+    of_login = SealedAttempt(VERIFIER, None, False, None, replace(ASKED, step_up=STEP_UP))
+    assert "api_key" not in of_login.encode()
+    of_api = replace(of_login, asked=replace(ASKED, step_up=replace(STEP_UP, api_key="k" * 32)))
+    assert SealedAttempt.decode(of_api.encode()) == of_api
+
+
 def test_an_attempt_without_a_step_up_is_stored_as_by_the_version_before() -> None:
     members = json.loads(SealedAttempt(VERIFIER, None, False, "ada", ASKED).encode())["asked"]
     assert members == {

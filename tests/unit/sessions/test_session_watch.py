@@ -25,7 +25,6 @@ class FakeStore:
     sessions: dict[str, Session] = field(default_factory=dict)
     logins: dict[str, Login] = field(default_factory=dict)
     reads: list[int] = field(default_factory=list)
-    lists: int = 0
     down: bool = False
 
     def add(self, session: Session, *logins: Login) -> None:
@@ -40,10 +39,6 @@ class FakeStore:
         self.reads.append(len(sessions) + len(logins))
         live = {key: self.sessions[key] for key in sessions if key in self.sessions}
         return live, {key: self.logins[key] for key in logins if key in self.logins}
-
-    async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
-        self.lists += 1
-        return [login for login in self.logins.values() if login.session == session_id]
 
 
 @dataclass
@@ -93,32 +88,33 @@ async def test_many_sessions_are_read_in_few_queries() -> None:
         watched.watch.listen(sample_session(id=f"{number:022}"), [], lambda event: None)
     assert await watched.news() == []
     assert watched.store.reads == [256, 256, 256, 32]
-    assert watched.store.lists == 0, "nobody has signed in"
 
 
 @pytest.mark.gen_test
-async def test_a_login_that_is_stored_after_its_sessions_secret_is_found() -> None:
+async def test_L6_who_listens_with_a_former_secret_hears_of_no_sign_in() -> None:
     watched = made()
     session, login = numbered(1)
     watched.listen(session, login)
-    watched.store.add(replace(session, secret_hash="1" * 64))
+    renewed = replace(session, secret_hash="1" * 64)
+    watched.store.add(renewed, login, replace(login, tenant="globex"))
+    with_new: list[SessionEvent] = []
+    watched.watch.listen(renewed, [login], with_new.append)
+    assert await watched.news() == [SessionEvent(SessionChange.REPLACED)]
+    watched.store.logins.clear()
     assert await watched.news() == []
-    watched.store.add(watched.store.sessions[session.id], replace(login, tenant="globex"))
-    assert await watched.news() == [SessionEvent(SessionChange.SIGNED_IN, "globex")]
-    for _ in range(5):
-        assert await watched.news() == []
-    assert watched.store.lists == 4
+    assert with_new == [SessionEvent(SessionChange.ENDED, "acme")]
+    assert len(watched.watch) == 1
 
 
 @pytest.mark.gen_test
-async def test_a_refresh_is_not_reported_and_a_new_sign_in_is() -> None:
+async def test_a_refresh_is_not_reported_and_a_login_that_was_replaced_has_ended() -> None:
     watched = made()
     session, login = numbered(1)
     watched.listen(session, login)
     watched.store.add(session, replace(login, tokens="new", version=2))
     assert await watched.news() == []
     watched.store.add(session, replace(login, signed_in_at=START + 5, version=9))
-    assert await watched.news() == [SessionEvent(SessionChange.SIGNED_IN, "acme")]
+    assert await watched.news() == [SessionEvent(SessionChange.ENDED, "acme")]
 
 
 @pytest.mark.gen_test
@@ -179,8 +175,8 @@ async def test_who_no_longer_listens_hears_nothing_and_costs_nothing() -> None:
     watched = made()
     session, login = numbered(1)
     watched.listen(session, login)
-    watched.watch.forget(session.id, watched.heard.append)
-    watched.watch.forget(session.id, watched.heard.append)
+    watched.watch.forget(session, watched.heard.append)
+    watched.watch.forget(session, watched.heard.append)
     watched.store.sessions.clear()
     assert await watched.news() == []
     assert (len(watched.watch), watched.store.reads) == (0, [])

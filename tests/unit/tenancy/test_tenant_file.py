@@ -277,6 +277,42 @@ def test_a_link_is_https_or_a_path_of_the_portal(tmp_path: Path, url: str) -> No
         assert "https URL, or a path of the portal" in problem or "visible characters" in problem
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/t/acme/api",
+        "/t/acme/api/orders?limit=1",
+        "/t/acme/apis/billing/x",
+        "/t/globex/api/",
+        "/t/acme/%61pi/orders",
+        "/t/acme%2Fapi/orders",
+        "/t/acme/%2561pi/orders",
+        "/x/../t/acme/api/",
+        "/x/%2e%2e/t/acme/api/",
+        "/t/acme/./api/",
+        "/t/acme/api//..",
+        "/t//acme/api/x",
+        "https://portal.example/t/acme/api/orders",
+        "https://PORTAL.example:443/t/acme/api/orders",
+        "https://portal.acme.example/t/acme/apis/billing",
+        "https://portal.acme.example:8443/./t/acme/api",
+        "https://127.0.0.1/t/acme/api#x",
+    ],
+)
+def test_S1_no_link_leads_to_an_api_of_the_portal(tmp_path: Path, url: str) -> None:
+    hosts = "hosts: [portal.acme.example]\n"
+    for text in (f"home_url: {json.dumps(url)}\n", f"links: [{{title: x, url: {json.dumps(url)}}}]\n"):
+        (problem,) = problems(tmp_path, ACME + hosts + text)
+        assert "has the path of an API of the portal" in problem
+
+
+@pytest.mark.parametrize(
+    "url", ["/t/acme/", "/t/acme/developer", "/t/acme/apidocs", "https://api.example/t/api"]
+)
+def test_other_links_of_the_portal_are_accepted(tmp_path: Path, url: str) -> None:
+    assert tenant(tmp_path, f"{ACME}home_url: {url}\n").home_url == url
+
+
 def test_a_tenant_has_at_most_twenty_links(tmp_path: Path) -> None:
     links = [{"title": str(number), "url": "/x"} for number in range(21)]
     assert tenant(tmp_path, f"{ACME}links: {json.dumps(links[:20])}\n").links[19].title == "19"

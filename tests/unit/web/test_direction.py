@@ -6,18 +6,25 @@ import asyncio
 
 import pytest
 
-from portal.web.websocket.direction import Direction, FrameBudget
+from portal.web.websocket.direction import Direction, FrameBudget, TenantShare
 from portal.web.websocket.frames import FrameError, FrameTracker
+from portal.web.websocket.turns import Turns
 from tests.kit.raw import until
 from tests.kit.websockets import CLOSE, TEXT, frame
 
 ONE = frame(TEXT, b"x")
 
 
+def plenty(turns: Turns | None = None) -> TenantShare:
+    """The share of a tenant that has more frames than a test sends, and by default a turn at any time."""
+    turns = Turns(lambda: 0.0) if turns is None else turns
+    return TenantShare("acme", FrameBudget(1e6, asyncio.get_running_loop().time()), turns)
+
+
 class Ends:
     """A source and a sink. The sink records what it gets."""
 
-    def __init__(self, *, rate: float = 100.0, shared: FrameBudget | None = None) -> None:
+    def __init__(self, *, rate: float = 100.0, shared: TenantShare | None = None) -> None:
         self.reads = True
         self.sent = b""
         self.failures: list[FrameError] = []
@@ -25,7 +32,7 @@ class Ends:
         self.direction = Direction(
             FrameTracker(masked=True),
             rate=rate,
-            shared=shared or FrameBudget(1e6, asyncio.get_running_loop().time()),
+            shared=shared or plenty(),
             write=self._write,
             failed=self.failures.append,
             closed=self._close,
@@ -112,7 +119,8 @@ async def test_a_direction_begins_with_few_frames_at_once() -> None:
 
 @pytest.mark.gen_test
 async def test_directions_of_one_tenant_share_its_frames_and_each_gets_some() -> None:
-    shared = FrameBudget(400.0, asyncio.get_running_loop().time())
+    frames = FrameBudget(400.0, asyncio.get_running_loop().time())
+    shared = TenantShare("acme", frames, Turns(lambda: 0.0))
     some = [Ends(rate=1000.0, shared=shared) for _ in range(100)]
     for ends in some:
         ends.direction.data_received(ONE * 100)

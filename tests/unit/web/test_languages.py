@@ -167,7 +167,7 @@ def test_a_stored_text_that_is_too_long_stays() -> None:
 
 
 def test_a_language_from_right_to_left_turns_the_page() -> None:
-    arabic = Language("ar", Locale("ar"), NullTranslations(), {}, {})
+    arabic = Language("ar", Locale("ar"), NullTranslations(), {}, stored={}, problems={})
     template, page, chrome = EVERY["error"]
     source = load_templates().load(template)
     html = source.generate(page=page, chrome=chrome, static_url=static_url, **arabic.namespace).decode()

@@ -12,7 +12,7 @@ from tornado.httputil import HTTPHeaders
 from portal.secret import Secret
 from portal.sessions.login_warnings import missing_scopes
 from portal.tenancy.index import Index
-from portal.web.client_address import client_address
+from portal.web.client_address import client_address, counted_client
 from portal.web.cookies import set_cookie_header
 from portal.web.origin import Origin, origin_of
 from portal.web.sites import Sites
@@ -158,3 +158,20 @@ def test_scopes_for_claims_are_not_missing_when_the_grant_lists_only_api_scopes(
     provider = sample_provider(scopes=(*identity, "offline_access", "read:orders"))
     tokens = sample_tokens(scope=granted, refresh_token=refresh_token)
     assert missing_scopes(provider, tokens) == missing
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7/32"),
+        ("::ffff:192.0.2.7", "192.0.2.7/32"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("unix:", ""),
+        ("192.0.2.07", ""),
+    ],
+)
+def test_D5_a_client_is_an_address_or_a_network_of_one_machine(address: str, counted: str) -> None:
+    assert counted_client(address) == counted

@@ -51,7 +51,7 @@ class NoChanges:
     def listen(self, session: object, logins: object, listener: object) -> None:
         self.listeners.append(listener)
 
-    def forget(self, session_id: str, listener: object) -> None:
+    def forget(self, session: object, listener: object) -> None:
         if listener in self.listeners:
             self.listeners.remove(listener)
 
@@ -78,10 +78,10 @@ async def test_a_comment_is_sent_when_nothing_else_was() -> None:
     clock.now += COMMENT_SECONDS - 2
     await streams.tick()
     assert len(page.received) == 1
-    stream.report(SessionEvent(SessionChange.SIGNED_IN, "acme"))
+    stream.report(SessionEvent(SessionChange.ENDED, "acme"))
     clock.now += COMMENT_SECONDS - 1
     await streams.tick()
-    assert page.received[1:] == ['event: signed_in\ndata: {"tenant": "acme"}\n\n', ":\n\n"]
+    assert page.received[1:] == ['event: ended\ndata: {"tenant": "acme"}\n\n', ":\n\n"]
 
 
 @pytest.mark.gen_test
@@ -104,7 +104,7 @@ async def test_a_client_with_many_unread_events_is_disconnected() -> None:
     page = Page(reads=False)
     stream = opened(streams, page)
     for _ in range(100):
-        stream.report(SessionEvent(SessionChange.SIGNED_IN, "acme"))
+        stream.report(SessionEvent(SessionChange.ENDED, "acme"))
     await streams.tick()
     assert page.aborted
     assert stream.over.is_set()
@@ -140,6 +140,17 @@ async def test_tenants_of_other_sites_are_not_named() -> None:
     stream = opened(streams, page)
     stream.report(SessionEvent(SessionChange.ENDED, "hidden"))
     assert len(page.received) == 1
+
+
+@pytest.mark.gen_test
+async def test_L6_a_stream_is_over_with_the_secret_that_it_was_opened_with() -> None:
+    streams, _, _ = made()
+    page = Page()
+    stream = opened(streams, page)
+    stream.report(SessionEvent(SessionChange.REPLACED))
+    assert stream.over.is_set()
+    [_, told] = page.received
+    assert 500 <= int(told.removeprefix("retry: ").strip()) <= 1_500
 
 
 @pytest.mark.gen_test
