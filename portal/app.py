@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from tornado.httputil import (
-    ParseBodyConfig,
-    ParseMultipartConfig,
-    ParseUrlEncodedConfig,
-    set_parse_body_config,
-)
 from tornado.web import Application
 
 from portal.admin.domain_upkeep import DomainUpkeep
 from portal.admin.services import admin_services
 from portal.admin.user_events import UserEvents
+from portal.application import application
 from portal.background import kept_running
 from portal.clock import Clock, now
 from portal.config.settings import Settings
@@ -34,7 +29,7 @@ from portal.ops.metrics import Metrics
 from portal.ops.sockets import listening_sockets
 from portal.ops.worker_loads import WorkerLoad
 from portal.outbound.client import OutboundClient
-from portal.routes import LARGEST_FORM, PortalApplication, dispatcher, routes
+from portal.routes import LARGEST_FORM, dispatcher
 from portal.sessions.database_check import DatabaseCheck
 from portal.sessions.generation_check import GenerationCheck, GenerationRecord
 from portal.sessions.live_logins import LiveLogins
@@ -57,10 +52,8 @@ from portal.tenant_directory import TenantDirectory
 from portal.tenant_upkeep import TenantUpkeep
 from portal.time_slices import without_pauses
 from portal.web.api_proxy.live_calls import LiveCalls
-from portal.web.asset_files import load_assets
-from portal.web.assets import AssetHandler, assets_folder, load_templates
+from portal.web.assets import load_templates
 from portal.web.context import Portal
-from portal.web.cookies import XSRF_COOKIE
 from portal.web.front_ends.service import FrontEnds
 from portal.web.languages import load_languages
 from portal.web.metrics_upkeep import MetricsUpkeep
@@ -84,8 +77,6 @@ _CLOSE_SECONDS = 5.0
 _PENDING_TOKENS_SECONDS = 15.0
 """How long a stop waits for pending refresh requests, and for refreshed tokens that are not stored yet."""
 _MOST_METRICS_READERS = 32
-_MOST_PARAMETERS = 100
-"""Of a query or form. Tornado parses them before a handler runs."""
 CHOOSE_ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
 
 
@@ -224,30 +215,6 @@ def _load_registry(settings: Settings) -> Registry:
     return registry
 
 
-def application(portal: Portal) -> Application:
-    """Make the Tornado application of a portal."""
-    set_parse_body_config(
-        ParseBodyConfig(
-            multipart=ParseMultipartConfig(enabled=False),
-            urlencoded=ParseUrlEncodedConfig(max_arguments=_MOST_PARAMETERS),
-        )
-    )
-    secure = portal.sites.main.secure
-    static = assets_folder("static")
-    return PortalApplication(
-        routes(),
-        portal=portal,
-        assets=load_assets(static),
-        static_path=str(static),
-        static_url_prefix="/static/",
-        static_handler_class=AssetHandler,
-        xsrf_cookie_name=portal.sites.main.cookie_name(XSRF_COOKIE),
-        xsrf_cookie_kwargs={"httponly": True, "secure": secure, "samesite": "Lax", "path": "/"},
-        log_function=lambda handler: None,
-        compress_response=False,
-    )
-
-
 @contextlib.asynccontextmanager
 async def running(
     settings: Settings,
@@ -257,6 +224,8 @@ async def running(
     clock: Clock = now,
     stop_delays: StopDelays | None = None,
     replaces_worker: bool = False,
+    reloads: bool = False,
+    begin_listening: Callable[[], None] = lambda: None,
     load: WorkerLoad | None = None,
 ) -> AsyncIterator[RunningPortal]:
     """Serve a portal while the block runs; stop gracefully afterwards.
@@ -264,15 +233,16 @@ async def running(
     Stopping means: accept no more connections, respond to accepted requests (for at most 20 seconds), close
     the store.
     Parameters: stop_delays, how long a stop waits for connections and requests that are about to arrive;
-    replaces_worker, whether this process replaces a worker while other workers serve; load, where it reports
-    its connections to other workers, if there are any.
+    replaces_worker, whether this process replaces a worker while other workers serve; reloads, whether it
+    does so because settings changed; begin_listening, called when requests can be served; load, where it
+    reports its connections to other workers, if there are any.
     Raises ConfigurationError or StartupError.
     """
     built = build(settings, clock=clock)
     portal = built.portal
     upkeep = TenantUpkeep(portal, built.stored_tenants)
     await portal.front_ends.check(portal.registry.all())
-    await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker)
+    await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker, reloads=reloads)
     await built.key_ring.reload()
     stop_delays = stop_delays or StopDelays()
     await built.measuring.follow()
@@ -290,6 +260,7 @@ async def running(
     try:
         if sockets is None:
             sockets = listening_sockets(settings.listen, choose=CHOOSE_ANOTHER_ADDRESS)
+        begin_listening()
         server.add_sockets(sockets)
         metrics_server.add_sockets(metrics_sockets)
         background_tasks = _start_background_tasks(built, upkeep, stopped)
@@ -362,13 +333,18 @@ async def _close_connections(server: ConnectionServer, metrics_server: Connectio
 
 
 async def open_database(
-    built: RunningPortal, *, upkeep: TenantUpkeep | None = None, replaces_worker: bool = False
+    built: RunningPortal,
+    *,
+    upkeep: TenantUpkeep | None = None,
+    replaces_worker: bool = False,
+    reloads: bool = False,
 ) -> None:
     """Open the store of a portal and check that it belongs to this configuration.
 
     Parameters: upkeep, set when the portal will serve: also read the tenants of the database, and return
     names to the tenants that owned them;
-    replaces_worker, whether this process replaces a worker: also check its tenants.
+    replaces_worker, whether this process replaces a worker: also check its tenants; reloads, whether it does
+    so because settings changed.
     Raises: StartupError.
     """
     store = built.portal.store
@@ -380,7 +356,7 @@ async def open_database(
                 with without_pauses():
                     await upkeep.read_stored_tenants()
             if upkeep is not None and replaces_worker:
-                await upkeep.check_replacement()
+                await upkeep.check_replacement(reloads=reloads)
             if upkeep is not None:
                 await upkeep.owners.restore()
     except BaseException:

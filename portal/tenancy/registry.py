@@ -352,8 +352,8 @@ class Registry:
         after = self._live.index.by_slug
         async for slug in in_slices(sorted(changed)):
             old, new = before.get(slug), after.get(slug)
-            kind = "added" if old is None else "removed" if new is None else "changed"
-            self._log.info(f"tenant_{kind}", tenant=slug)
+            event = "tenant_added" if old is None else "tenant_removed" if new is None else "tenant_changed"
+            self._log.info(event, tenant=slug)
 
     async def _watch_files(self, stop: asyncio.Event) -> None:
         from watchfiles import awatch
