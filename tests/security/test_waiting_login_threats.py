@@ -186,7 +186,8 @@ async def test_L6_a_logout_of_the_provider_wins_at_each_step_of_the_move(
 
 @pytest.mark.gen_test(timeout=60)
 async def test_L6_a_login_is_not_usable_in_two_sessions_while_it_moves(world: World) -> None:
-    waiting, seen = await waiting_login(world), []
+    waiting = await waiting_login(world)
+    seen: list[tuple[str, bool]] = []
     rotate = waiting.store.rotate_session
 
     async def rotated(*positional: object, **named: object) -> bool:
@@ -201,14 +202,13 @@ async def test_L6_a_login_is_not_usable_in_two_sessions_while_it_moves(world: Wo
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_L6_a_login_that_nobody_fetches_ends_soon(tmp_path: Path, database: str) -> None:
-    async with waiting_in(tmp_path, database) as waiting:
-        assert await waiting.has_session()
-        waiting.world.clock.advance(70)
-        assert not await waiting.has_session()
-        response = await waiting.browser.open(waiting.url)
-        assert "portal" not in cookies_of(response)
-        assert await waiting.tenants() == ["acme"]
+async def test_L6_a_login_that_nobody_fetches_ends_soon(world: World) -> None:
+    waiting = await waiting_login(world)
+    assert await waiting.has_session()
+    world.clock.advance(70)
+    assert not await waiting.has_session()
+    assert "portal" not in cookies_of(await waiting.finish())
+    assert await waiting.tenants() == ["acme"]
 
 
 @pytest.mark.gen_test(timeout=60)
