@@ -39,11 +39,12 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 class Waiting:
     """A browser with the cookie of its first tab, whose second tab has a login at Globex that waits."""
 
-    def __init__(self, world: World, browser: Browser, url: str, login: Login) -> None:
+    def __init__(self, world: World, browser: Browser, url: str, login: Login, added: Session) -> None:
         self.world = world
         self.browser = browser
         self.url = url
         self.login = login
+        self.added = added
         self.store: Any = world.running.portal.store
 
     def failing(self, *methods: str, times: int = 1_000) -> None:
@@ -102,19 +103,21 @@ async def waiting_in(folder: Path, database: str) -> AsyncIterator[Waiting]:
 
 async def waiting_login(world: World, query: str = "") -> Waiting:
     """Let a login wait. Parameters: query, of the address that begins it."""
-    store, added = world.running.portal.store, []
+    store = world.running.portal.store
+    added: list[tuple[Session, Login]] = []
     add = store.add_session
 
     async def add_session(session: Session, *, login: Login | None = None) -> None:
-        added.append(login)
+        if login is not None:
+            added.append((session, login))
         await add(session, login=login)
 
     store.add_session = add_session  # type: ignore[method-assign]
     browser, first, second = await superseded(world, query)
     del store.add_session
     browser.cookies["localhost"]["portal"] = cookies_of(first)["portal"]
-    [login] = [one for one in added if one is not None and one.tenant == "globex"]
-    return Waiting(world, browser, world.at(second.headers["Location"]), login)
+    [(session, login)] = [one for one in added if one[1].tenant == "globex"]
+    return Waiting(world, browser, world.at(second.headers["Location"]), login, session)
 
 
 @pytest.mark.parametrize("method", ["delete_session", "swap_login"])
@@ -205,6 +208,7 @@ async def test_L6_a_login_is_not_usable_in_two_sessions_while_it_moves(world: Wo
 async def test_L6_a_login_that_nobody_fetches_ends_soon(world: World) -> None:
     waiting = await waiting_login(world)
     assert await waiting.has_session()
+    assert waiting.added.idle_expires_at < world.clock() + 70, "as it was stored first"
     world.clock.advance(70)
     assert not await waiting.has_session()
     assert "portal" not in cookies_of(await waiting.finish())
