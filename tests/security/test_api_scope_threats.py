@@ -72,7 +72,9 @@ async def test_T10_an_api_cannot_ask_for_a_scope_of_the_default_api(world: World
         # a step-up for the default API is possible, and gives this API nothing
         await browser.open(world.at("/t/acme/login?scope=delete:orders"))
         await call_api(world, browser, "billing")
-        assert {scope for call in apis.calls for scope in scopes_of(call.token)} - {"openid"} == {"read:orders"}
+        assert {scope for call in apis.calls for scope in scopes_of(call.token)} - {"openid"} == {
+            "read:orders"
+        }
 
 
 @pytest.mark.parametrize("other", [DEFAULT_API, audience("stock")])
