@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from portal.demo.provider_tokens import JsonObject
+from portal.demo.compact import JsonObject
 from tests.kit.browser import Browser, Response
 from tests.kit.several_apis import (
     RecordingApis,
