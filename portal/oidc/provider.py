@@ -136,6 +136,8 @@ class Provider:
     """Resources of further APIs, for which the refresh token is used later; not sent in token requests."""
     api_scopes: tuple[str, ...] = ()
     """Scopes of these APIs, in addition to `scopes`."""
+    api_audiences: tuple[str, ...] = ()
+    """What access tokens for the tenant's APIs are for; a token of one API must not name another."""
     authorize_params: tuple[tuple[str, str], ...] = ()
     """Extra parameters of the authorization request; never a security parameter."""
     discovery: bool = True

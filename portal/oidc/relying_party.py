@@ -165,7 +165,7 @@ class RelyingParty:
         )
         claims = await self._login_claims(provider, metadata, keys, signed, expected)
         if target is not None:
-            check_audience(tokens.access_token, target)
+            check_audience(tokens.access_token, target, others=provider.api_audiences)
         elif provider.userinfo:
             claims = await self._with_userinfo(provider, metadata, keys, tokens, claims)
         return _authentication(claims, tokens)
