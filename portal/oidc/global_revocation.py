@@ -120,7 +120,7 @@ def validate(
 
 
 def read_subject(body: bytes, *, issuer: str) -> RevokedSubject:
-    """Read the subject identifier of a request (RFC 9493 3.2): `sub_id`, or `subject` of drafts before 03.
+    """Read the subject identifier of a request (RFC 9493 3.2): `sub_id`, or `subject` of earlier drafts.
 
     Parameters: issuer, that of the token: a provider may end only the logins of its own users.
     Raises: RevocationRequestRejected.

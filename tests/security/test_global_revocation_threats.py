@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from portal.demo.compact import JsonObject, sign_rs256
 from portal.demo.provider_keys import new_key
@@ -15,7 +16,7 @@ from tests.kit.browser import Browser, Response
 from tests.kit.faulty.forged_tokens import public_pem, sign_hs256, unsigned
 from tests.kit.faulty.parts import signing_key
 from tests.kit.provider_logout import Provider, calls
-from tests.kit.raw import change_tenant, stored
+from tests.kit.raw import add_second_provider, change_tenant, stored
 from tests.kit.world import World
 
 ACME, GLOBEX = "/t/acme/global-token-revocation", "/t/globex/global-token-revocation"
@@ -210,6 +211,23 @@ async def test_S14a_a_tenant_that_did_not_enable_revocation_has_no_such_address(
     await world.quick_sign_in(browser, "acme")
     assert (await ask(world, token(world), alice(world))).status == 404
     assert await calls(world, browser) == 200
+
+
+@pytest.mark.gen_test
+async def test_S14a_each_provider_of_a_tenant_is_enabled_by_itself(world: World) -> None:
+    """Acme has two providers: its own may revoke, Globex's may not."""
+    add_second_provider(world)
+    path = world.parts.tenants_folder / "acme.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["providers"]["staff"]["global_token_revocation"] = True
+    path.write_text(yaml.safe_dump(document))
+    world.running.portal.registry.load()
+    assert not world.running.portal.registry.problems
+    nobody = {"sub_id": {"format": "opaque", "id": "nobody"}}
+    header = good_header(world) | {"kid": world.globex.keys.current.kid}
+    claims = good_claims(world, iss=world.globex.issuer)
+    refused(await ask(world, sign_rs256(header, claims, signing_key("globex")), nobody))
+    assert (await ask(world, token(world), nobody)).status == 404
 
 
 @pytest.mark.gen_test
