@@ -153,6 +153,7 @@ NO_UNTRUSTED_INPUT = {
     "portal.tenancy.checks.live.model": "bounded responses; pages and JSON are measured",
     "portal.tenancy.checks.live.stated_urls": "bounded responses; pages and JSON are measured",
     "portal.cli.claims_report": "a file of the operator",
+    "portal.cli.sessions": "writes",
     "portal.cli.main": "input of the operator",
     "portal.cli.key_report": "writes",
     "portal.cli.source_lines": "a file of the operator",
