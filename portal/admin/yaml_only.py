@@ -32,6 +32,7 @@ YAML_ONLY: Mapping[str, str] = {
     "dpop": _MODES,
     "userinfo": _MODES,
     "id_token_encryption": _MODES,
+    "global_token_revocation": "Few providers send such requests, and each needs the endpoint's URL first.",
     "tls": "A certificate authority of the provider's own, which its preset seldom knows of.",
     "client.signing_key": _MODES,
     "client.signing_alg": _MODES,

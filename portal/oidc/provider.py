@@ -195,6 +195,8 @@ class Provider:
     """Returns what an administrator can do about `code: description` of this provider; None if unknown."""
     frontchannel_without_issuer: bool = False
     """Whether front-channel logout requests of this kind of provider have `sid` and no `iss`."""
+    global_token_revocation: bool = False
+    """Whether this provider may end all logins of a user by one request (Global Token Revocation)."""
     expiries: tuple[CredentialExpiry, ...] = field(default=(), compare=False)
     """When its credentials expire, as far as that is known; it decides nothing of a sign-in."""
 
@@ -323,6 +325,13 @@ class Authentication:
     sid: str | None
     claims: Mapping[str, object]
     tokens: TokenSet
+
+    @classmethod
+    def of(cls, claims: Mapping[str, object], tokens: TokenSet) -> Authentication:
+        """Parameters: claims, of a validated ID token."""
+        sid = claims.get("sid")
+        issuer, subject = str(claims["iss"]), str(claims["sub"])
+        return cls(issuer, subject, sid if isinstance(sid, str) else None, claims, tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from portal.oidc import (
     discovery,
     dpop,
     form_encoding,
+    global_revocation,
     id_token,
     issuer,
     keys,
@@ -706,6 +707,20 @@ PARSERS = (
         ),
         JSON,
         LOGOUT_JSON,
+    ),
+    Parser(
+        global_revocation.find_registration,
+        _in_token(lambda token: global_revocation.find_registration(token, [HS256])),
+        JSON,
+        global_revocation.LARGEST * 3 // 4 - 200,
+    ),
+    Parser(
+        global_revocation.read_subject,
+        lambda text: global_revocation.read_subject(
+            text.encode("utf-8", "surrogatepass"), issuer="https://a.example"
+        ),
+        JSON,
+        global_revocation.LARGEST,
     ),
     Parser(
         jwe.open_token,
