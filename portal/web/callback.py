@@ -226,7 +226,7 @@ class LoginCompletionHandler(CountedLoginHandler):
     def retry_url(self, error: PortalError) -> str | None:
         if self.is_test:
             return f"/admin/t/{self.path_kwargs['tenant']}/draft/test"
-        tenant = self.path_kwargs["tenant"]
+        tenant = self.path_tenant or ""
         begun = error.begun if isinstance(error, LoginRejected | ProviderUnavailable) else None
         if isinstance(error, StepUpNotDone):  # in a window, its close button leads back
             return None if self.in_window else begun.return_to if begun else self._end(tenant)
