@@ -159,3 +159,12 @@ async def test_a_step_up_that_was_not_done_leads_back_to_where_it_was_asked_for(
     page = await browser.submit(page.form("/second-factor/"))
     assert page.status == 403
     assert "/t/acme/developer" in page.links
+
+
+@pytest.mark.gen_test
+async def test_the_developer_page_is_linked_and_signing_in_again_leads_back_to_it(world: World) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    assert "/t/acme/developer" in (await browser.open(world.at("/account"))).links
+    page = await browser.open(world.at("/t/acme/developer"))
+    assert logins(page) == [{"return_to": "/t/acme/developer"}] * 2

@@ -214,7 +214,7 @@ async def test_nothing_is_kept_of_streams_that_were_removed() -> None:
 
 @pytest.mark.gen_test
 async def test_a_stream_counts_for_the_tenant_of_its_session_with_the_fewest_streams() -> None:
-    """THREATS D5: users of another tenant cannot take the streams of this one, and none gets past a quarter."""
+    """THREATS D5: users of one tenant cannot take the streams of another."""
     streams, _, _ = made(most=100)
     for number in range(25):
         assert not opened(streams, Page(), f"{number:022}", login_of(number)).over.is_set()
