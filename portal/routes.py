@@ -17,7 +17,8 @@ from portal.web.account import AccountHandler, EndLoginHandler, EndOtherLoginsHa
 from portal.web.admin.routes import ADMIN_ROUTES, ANY_ADDRESS, TENANT
 from portal.web.admin.setup import SetupHandler
 from portal.web.api_proxy.handler import ApiServer
-from portal.web.callback import CallbackHandler, PostedCallbackHandler, TestCallbackHandler
+from portal.web.callback import CallbackHandler, PostedCallbackHandler
+from portal.web.callback_of_tests import TestCallbackHandler
 from portal.web.chooser import ChooserHandler, FindHandler, ForgetHandler
 from portal.web.client_keys import KeySetHandler, TenantKeySetHandler
 from portal.web.context import Portal

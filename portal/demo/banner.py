@@ -86,11 +86,12 @@ def _ideas(demo: RunningDemo) -> Table:
     ideas = [
         "Sign in at Acme and at Globex, and switch between them: two providers, two logins, one browser.",
         *([_ORDER_DESK] if demo.has_order_desk else []),
-        "On Acme's developer page, call /secrets: the API asks for a second factor, and you are led there.",
+        f"On Acme's developer page ({demo.public_url}/t/acme/developer), call /secrets: the API asks for a "
+        "second factor, and you are led there.",
         f"Access tokens last {seconds} seconds. Wait and call again: the portal renews the token.",
         "Sign in as Sam at both organisations: two unrelated accounts.",
         "Inspect cookies and requests in your browser: there is no access token anywhere.",
-        f"Sign out at Acme's own provider, {provider.issuer}/ and reload Acme's page in the portal: "
+        f"Sign out at Acme's own provider ({provider.issuer}/), then reload Acme's page in the portal: "
         "you are signed out there too.",
         f"{OPERATOR.name} is the operator: sign in as {OPERATOR.username} and open {demo.public_url}/admin/",
     ]

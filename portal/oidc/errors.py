@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from portal.errors import BadRequest, PortalError
+from portal.oidc.begun_login import BegunLogin
 
 
 class ProviderUnavailable(PortalError):
@@ -17,6 +18,9 @@ class ProviderUnavailable(PortalError):
     code = "provider_unavailable"
     title = "The sign-in service of this organisation does not respond"
     advice = "Nothing is lost. Try again in a minute; other organisations are not affected."
+
+    begun: BegunLogin | None = None
+    """The login attempt that it ended; None when it ended none."""
 
     def __init__(self, detail: str = "", *, retry_after: int = 10) -> None:
         super().__init__(detail, retry_after=retry_after)
@@ -32,8 +36,8 @@ class LoginRejected(PortalError):
     code = "login_rejected"
     title = "You could not be signed in"
     advice = "Start the sign-in again. If it fails once more, tell your administrator the request id below."
-    return_to = ""
-    """Where the login attempt would have led; empty when it is not known."""
+    begun: BegunLogin | None = None
+    """The login attempt; None when it is not known."""
 
 
 class AttemptUnknown(LoginRejected):

@@ -21,8 +21,9 @@ from portal.oidc.authorization_response import (
     SILENT_REFUSALS,
     check_delivery,
 )
+from portal.oidc.begun_login import BegunLogin
 from portal.oidc.dpop import DpopKey
-from portal.oidc.errors import AttemptUnknown, LoginRejected
+from portal.oidc.errors import AttemptUnknown, LoginRejected, ProviderUnavailable
 from portal.oidc.interaction import Interaction
 from portal.oidc.provider import AuthorizationRequest, Provider
 from portal.oidc.step_up import StepUp
@@ -95,12 +96,19 @@ class OpenAttempt:
         return None
 
     @contextmanager
-    def knowing_return_to(self) -> Iterator[None]:
-        """A LoginRejected that is raised in the block knows where the attempt would have led."""
+    def known_to_errors(self) -> Iterator[None]:
+        """A LoginRejected or ProviderUnavailable that is raised in the block knows what was begun."""
         try:
             yield
-        except LoginRejected as error:
-            error.return_to = self.return_to
+        except (LoginRejected, ProviderUnavailable) as error:
+            step_up = self.step_up or StepUp.NOTHING
+            error.begun = BegunLogin(
+                self.return_to,
+                self.provider.id,
+                step_up=tuple(step_up.parameters()),
+                scope_key=step_up.api_key,
+                api=self.target.name if self.target is not None else None,
+            )
             raise
 
     @property

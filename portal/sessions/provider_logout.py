@@ -15,7 +15,7 @@ from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.credentials import digest
-from portal.sessions.ended import Ended, ignore_end
+from portal.sessions.ended import Ended, EndReason, ignore_end
 from portal.sessions.refresh import TokenRefresher
 from portal.stores.model import Login
 from portal.stores.store import Store
@@ -80,7 +80,7 @@ class ProviderLogoutService:
         if not is_identifier(sid):
             raise LogoutRequestRejected("sid", invalid_identifier("sid", sid))
         for provider in {provider.registration: provider for provider in providers}.values():
-            await self._end_session(tenant, provider, issuer, sid, reason="front-channel logout")
+            await self._end_session(tenant, provider, issuer, sid, reason=EndReason.FRONT_CHANNEL_LOGOUT)
 
     def _warn_once(self, notice: LogoutNotice) -> None:
         provider = notice.provider
@@ -92,7 +92,7 @@ class ProviderLogoutService:
         registration = notice.provider.registration
         if notice.sid is not None:
             await self._end_session(
-                tenant, notice.provider, notice.issuer, notice.sid, reason="back-channel logout"
+                tenant, notice.provider, notice.issuer, notice.sid, reason=EndReason.BACK_CHANNEL_LOGOUT
             )
         if notice.subject is None:
             return
@@ -103,10 +103,10 @@ class ProviderLogoutService:
             registration=registration,
             without_sid=notice.sid is not None,
         )
-        self._forget(ended, "back-channel logout")
+        self._forget(ended, EndReason.BACK_CHANNEL_LOGOUT)
 
     async def _end_session(
-        self, tenant: str, provider: Provider, issuer: str | None, sid: str, *, reason: str
+        self, tenant: str, provider: Provider, issuer: str | None, sid: str, *, reason: EndReason
     ) -> None:
         # Earlier versions hashed the issuer of the user's directory instead of the shared `provider.issuer`.
         issuers = dict.fromkeys([provider.issuer, issuer or provider.issuer])
@@ -117,11 +117,11 @@ class ProviderLogoutService:
             )
             self._forget(ended, reason)
 
-    def _forget(self, ended: list[Login], reason: str) -> None:
+    def _forget(self, ended: list[Login], reason: EndReason) -> None:
         for login in ended:
             self._tokens.forget(login.id)
             self._ended(login, reason)
-            _log.info("login_ended", tenant=login.tenant, provider=login.provider, reason=reason)
+            _log.info("login_ended", tenant=login.tenant, provider=login.provider, reason=reason.value)
 
 
 def _replayed(notice: LogoutNotice) -> LogoutTokenReplayed:

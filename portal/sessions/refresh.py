@@ -34,7 +34,7 @@ from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.adopted_claims import adopted_claims
 from portal.sessions.directory import Directory
-from portal.sessions.ended import Ended, ignore_end
+from portal.sessions.ended import Ended, EndReason, ignore_end
 from portal.sessions.login_size import fitting
 from portal.sessions.opened_tokens import OpenedTokens
 from portal.sessions.provider_breaker import ProviderBreaker
@@ -156,7 +156,7 @@ class TokenRefresher:
             if valid:
                 return tokens
             if await self._store.delete_login(login.session, login.tenant, tokens=login.tokens):
-                self._ended(login, "its access token expired, and there is no refresh token")
+                self._ended(login, EndReason.NO_REFRESH_TOKEN)
             self.forget(login.id)
             raise LoginRequired(f"access token of {provider.key} expired and there is no refresh token")
         if valid and self._refusals.is_recent(login, now):
@@ -237,7 +237,7 @@ class TokenRefresher:
         except RefreshRejected as error:
             return await self._handle_rejection(found, provider, error)
         except LoginTooLarge as error:  # the old refresh token was used
-            return await self._end_login(found, provider, error.detail)
+            return await self._end_login(found, provider, EndReason.REFRESH_REFUSED, error.detail)
         except PortalError as error:
             if isinstance(error, TokenResponseMalformed) and isinstance(error.refresh_token, Secret):
                 kept = Received(Refreshed(replace(old, refresh_token=error.refresh_token)), error)
@@ -297,17 +297,18 @@ class TokenRefresher:
             refusal = sign_in_refusal(self._directory.access(stored.tenant, stored.provider), stored.claims)
             if refusal is not None:
                 await self.revoke(new, provider)
-                return await self._end_login(granted, provider, f"an access rule no longer holds: {refusal}")
+                detail = f"an access rule no longer holds: {refusal}"
+                return await self._end_login(granted, provider, EndReason.ACCESS_RULE, detail)
             if limited(stored.expires_at, stored.claims) <= self._clock():
                 await self.revoke(new, provider)
-                return await self._end_login(granted, provider, "the provider's session has ended")
+                detail = "the provider's session has ended"
+                return await self._end_login(granted, provider, EndReason.PROVIDER_SESSION_ENDED, detail)
             new = fitting(stored.claims, new, added=task.target.key if task.target else None)
             tokens = await self._storing.store(stored, new, provider, done=lambda: self._leases.end(granted))
         except (VaultError, LoginTooLarge) as error:
             await self.revoke(new, provider)
-            return await self._end_login(
-                granted, provider, f"the new tokens cannot be stored: {error.detail}"
-            )
+            detail = f"the new tokens cannot be stored: {error.detail}"
+            return await self._end_login(granted, provider, EndReason.NOT_STORED, detail)
         if tokens is None:
             raise LoginRequired("the login ended while its token set was being refreshed")
         self.revoke_dropped(before, tokens, provider)
@@ -326,10 +327,16 @@ class TokenRefresher:
             _log.warning("refresh_refused", tenant=stored.tenant, provider=provider.id, detail=error.detail)
             raise ProviderUnavailable(f"{provider.key} refused the refresh token once: {error.error}")
         refused = f"the provider refused the refresh token: {error.detail}"
-        return await self._end_login(granted, provider, refused if error.error else error.detail)
+        detail = refused if error.error else error.detail
+        return await self._end_login(granted, provider, EndReason.REFRESH_REFUSED, detail)
 
-    async def _end_login(self, granted: Granted, provider: Provider, reason: str) -> TokenSet:
-        """End the login after a final failure, unless another process has refreshed it."""
+    async def _end_login(
+        self, granted: Granted, provider: Provider, reason: EndReason, detail: str
+    ) -> TokenSet:
+        """End the login after a final failure, unless another process has refreshed it.
+
+        Parameters: detail, the reason in words, for the log.
+        """
         stored = granted.login
         try:
             current = await self._leases.current(stored)
@@ -340,8 +347,8 @@ class TokenRefresher:
         finally:
             await self._leases.finish(granted)
         self.forget(stored.id)
-        _log.info("login_ended", tenant=stored.tenant, provider=provider.id, reason=reason)
-        raise RefreshRejected(f"{provider.key}: {reason}")
+        _log.info("login_ended", tenant=stored.tenant, provider=provider.id, reason=detail)
+        raise RefreshRejected(f"{provider.key}: {detail}")
 
     def failures(self, provider: Provider) -> int:
         """How many refresh requests to a provider failed in a row, in this process."""

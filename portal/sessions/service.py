@@ -161,7 +161,7 @@ class SessionService:
         the browser must still receive the session's new cookie.
         """
         attempt = await self._attempts.take(tenant, response, redirect_uri=redirect_uri, binding=binding)
-        with attempt.knowing_return_to():
+        with attempt.known_to_errors():
             return await self._finish(attempt, response, binding, cookie, device)
 
     async def store_posted_response(
@@ -181,7 +181,7 @@ class SessionService:
     ) -> LoginOutcome:
         """As finish_login, with the posted response that was stored under a reference."""
         attempt, response = await self._attempts.load_posted_response(tenant, reference, binding=binding)
-        with attempt.knowing_return_to():
+        with attempt.known_to_errors():
             return await self._finish(attempt, response, binding, cookie, device)
 
     async def finish_waiting_login(

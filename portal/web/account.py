@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from portal.admin.actors import Actor, ActorType
 from portal.admin.events import EventKind
 from portal.display_text import display_text
 from portal.errors import BadRequest, LoginRequired
-from portal.sentences import moment
+from portal.sentences import message, moment
+from portal.sessions.ended import EndReason
 from portal.sessions.user_logins import UserLogin
 from portal.stores.model import Login
 from portal.stores.tenant_records import Event
@@ -30,6 +32,20 @@ _MOST_ENDED = 1_000_000
 _LONGEST_REFERENCE = 64
 _USED = ((5 * 60, "minutes"), (3600, "hour"), (86_400, "day"), (7 * 86_400, "week"))
 """Seconds since the last use, and its name on the page: nobody needs it to the second."""
+_BY_PROVIDER = message("The organisation’s sign-in service ended it.")
+_WHY_ENDED: Mapping[str, str] = MappingProxyType(
+    {
+        EndReason.ENDED_BY_USER: message("You ended it from another browser."),
+        EndReason.BACK_CHANNEL_LOGOUT: _BY_PROVIDER,
+        EndReason.FRONT_CHANNEL_LOGOUT: _BY_PROVIDER,
+        EndReason.PROVIDER_SESSION_ENDED: _BY_PROVIDER,
+        EndReason.NO_REFRESH_TOKEN: message("It had expired, and could not be renewed."),
+        EndReason.REFRESH_REFUSED: message("The organisation’s sign-in service did not renew it."),
+        EndReason.ACCESS_RULE: message("Your account may no longer sign in at this organisation."),
+        EndReason.NOT_STORED: message("The portal could not renew it."),
+    }
+)
+"""What the user reads. Events of earlier versions have other reasons, which are details of logs."""
 
 
 class AccountHandler(PageHandler):
@@ -109,7 +125,7 @@ class AccountFormHandler(PageHandler):
         """Record what has ended, and redirect the browser to the page, which says how many."""
         for login in ended:
             act = act_of(self, Actor(ActorType.USER))
-            self.portal.user_events.session_ended(login, "ended by the user on another device", act)
+            self.portal.user_events.session_ended(login, EndReason.ENDED_BY_USER, act)
         self.redirect(f"/account?ended={len(ended)}", status=303)
 
 
@@ -159,7 +175,7 @@ def _event(card: TenantCard, event: Event) -> AccountEvent:
         at_text=moment(event.at, date=True),
         browser=browser_name(event.device),
         network=display_text(event.client, limit=60),
-        reason=display_text(event.reason, limit=300),
+        reason=_WHY_ENDED.get(event.reason, ""),
     )
 
 

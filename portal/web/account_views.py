@@ -55,6 +55,7 @@ class AccountEvent:
     network: str
     """The network of the request; empty when no browser sent it."""
     reason: str
+    """Why it ended, a message; empty when nobody needs to know, or nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)

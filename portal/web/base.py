@@ -242,7 +242,8 @@ class PageHandler(PortalHandler):
     """A handler that shows pages. Loads the session and its logins before the method runs."""
 
     shows_page = True
-    """Whether GET without a query only shows a page here, or leads to one."""
+    """Whether a GET of this path without a query is safe to redirect to: it shows a page or redirects to one,
+    and starts nothing."""
     request_session: RequestSession | None = None
     logins: tuple[Login, ...] = ()
     viewer: Viewer = NOBODY
@@ -322,11 +323,10 @@ class PageHandler(PortalHandler):
         return tenant_card(tenant, login, logo_url=logo_url(tenant, logo) if logo is not None else "")
 
     def _make_cards(self) -> tuple[TenantCard, ...]:
-        tenants = self.portal.registry
         found = [
             self.card(tenant, login)
             for login in self.logins
-            if (tenant := tenants.get(login.tenant)) and self.site.serves(login.tenant)
+            if (tenant := self.portal.registry.get(login.tenant)) and self.site.serves(login.tenant)
         ]
         return tuple(sorted(found, key=lambda card: card.name.casefold()))
 
@@ -368,11 +368,11 @@ class PageHandler(PortalHandler):
         return False
 
     def show(self, template: str, page: object, **more: object) -> None:
-        """Render a page. Parameters: more, further objects for the template."""
+        """Render a page. Parameters: more, further objects for the template, or others (`languages`)."""
         source, language = self.portal.templates.load(template), self.language
         self.set_header("Content-Language", language.tag)
         self.set_header("Vary", "Accept-Language, Cookie")
-        namespace = language.namespace | more | {"languages": self.portal.languages.all}
+        namespace = language.namespace | {"languages": self.portal.languages.all} | more
         self.finish(source.generate(page=page, chrome=self.chrome(), static_url=self.static_url, **namespace))
 
     def render_error(self, error: PortalError) -> None:

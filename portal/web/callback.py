@@ -49,6 +49,7 @@ from portal.web.login import require_new_logins
 from portal.web.problems import prefers_json
 from portal.web.remembered import MAX_AGE, Remembered
 from portal.web.sign_in_window import sign_in_again_url, window_end
+from portal.web.try_again import try_again_url
 from portal.web.views import CancelledPage, NotAllowedPage, OtherAccountPage
 
 _GONE = "gone"
@@ -191,14 +192,14 @@ class LoginCompletionHandler(CountedLoginHandler):
     def _show_cancelled(self, error: ProviderDenied, tenant: Tenant) -> None:
         """Show that nothing happened: a cancelled sign-in is what the user wanted, not an error."""
         self.set_status(200)
-        query = urlencode({"return_to": error.return_to or f"/t/{tenant.slug}/"})
+        end = self._end(tenant.slug)
         user = user_name(tenant, self._login_here) if self._login_here is not None else ""
         self.show(
             "cancelled.html",
             CancelledPage(
                 tenant=self.card(tenant, self._login_here),
-                retry_url=f"/t/{tenant.slug}/login?{query}",
-                continue_url=self._end(tenant.slug),
+                retry_url=try_again_url(tenant, error.begun, default=end),
+                continue_url=error.begun.return_to if error.begun else end,
                 user=user,
             ),
         )
@@ -226,8 +227,12 @@ class LoginCompletionHandler(CountedLoginHandler):
         if self.is_test:
             return f"/admin/t/{self.path_kwargs['tenant']}/draft/test"
         tenant = self.path_tenant or ""
-        if isinstance(error, StepUpNotDone):
-            return self._end(tenant)
+        begun = error.begun if isinstance(error, LoginRejected | ProviderUnavailable) else None
+        if isinstance(error, StepUpNotDone):  # in a window, its close button leads back
+            return None if self.in_window else begun.return_to if begun else self._end(tenant)
+        live = self.portal.registry.get(tenant)
+        if live is not None and begun is not None and begun.is_of_api:
+            return try_again_url(live, begun, default=begun.return_to)
         if isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable):
             return sign_in_again_url(tenant) if self.in_window else f"/t/{tenant}/"
         return super().retry_url(error)
@@ -380,20 +385,3 @@ class PostedCallbackHandler(LoginCompletionHandler):
             request=act_of(self, Actor(ActorType.USER)),
         )
         self.redirect_after_test(tenant, outcome)
-
-
-class TestCallbackHandler(CallbackHandler):
-    """`GET, POST /t/{tenant}/callback/{provider}/test-{server}`: responses that are for test logins only.
-
-    See `portal.admin.test_redirect_uris.redirect_uri`.
-    """
-
-    __test__ = False  # not a class of tests
-
-    async def get(self, tenant: str, provider: str | None = None) -> None:
-        await self.finish_test(tenant)
-
-    async def post(self, tenant: str, provider: str | None = None) -> None:
-        await self.store_posted_test(
-            tenant, self.read_cookie(POSTED_BINDING_COOKIE) or self.read_cookie(BINDING_COOKIE)
-        )

@@ -90,6 +90,8 @@ class FindHandler(_FindingHandler, LoginStartHandler):
     user has chosen one of several. Nothing in a response tells one miss from another.
     """
 
+    shows_page = True
+
     async def get(self) -> None:
         """The start page: what was typed is in no URL, so this address has no page of its own."""
         self.redirect("/", status=303)

@@ -25,6 +25,8 @@ from portal.web.step_up_errors import StepUpLinkMalformed, StepUpScopeRefused
 
 _PROMPTS = frozenset({"none", "login", "select_account"})
 """Values of `prompt` that a link may request. Only a tenant file may set others."""
+_PASSED_ON = ("prompt", "login_hint", "acr_values", "max_age", "scope", "scope_api", "api", "ui_locales")
+"""Parameters of a link that stay when the user has to choose a provider."""
 _LONGEST_HINT = 254
 _LONGEST_ISSUER = 200
 _LONGEST_ISSUERS = 1000
@@ -34,6 +36,7 @@ class LoginStartHandler(PageHandler):
     """Base of the handlers that start a login attempt and send the browser to a provider."""
 
     head = PortalHandler.head
+    shows_page = False
 
     async def start_login(
         self,
@@ -103,7 +106,8 @@ class LoginHandler(LoginStartHandler):
             self.optional("return_to"), tenant, belongs_to_other=self.portal.front_ends.belongs_to_other
         )
         if provider_id is None and len(live.providers) > 1:
-            show_sign_in(self, live, return_to=return_to)
+            self._required_step_up()
+            show_sign_in(self, live, return_to=return_to, query=self._passed_on())
             return
         provider = live.providers.get(provider_id) if provider_id is not None else live.default_provider
         if provider is None:
@@ -130,20 +134,27 @@ class LoginHandler(LoginStartHandler):
             return None
         return self.portal.sessions.api_target(current, target)
 
+    def _passed_on(self) -> dict[str, str]:
+        """The parameters of this link that do not depend on the provider that the user chooses."""
+        found = {name: self.optional(name) for name in _PASSED_ON}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _required_step_up(self) -> StepUp:
+        """What the link asks for. Raises: StepUpLinkMalformed."""
+        names = ("acr_values", "max_age", "scope")
+        if any(len(self.request.query_arguments.get(name, ())) > 1 for name in (*names, "scope_api")):
+            raise StepUpLinkMalformed("a parameter of the step-up is repeated")
+        try:
+            return StepUp.read(**{name: self.get_query_argument(name, None, strip=False) for name in names})
+        except StepUpMalformed as error:
+            raise StepUpLinkMalformed(str(error)) from error
+
     def _step_up(self, tenant: Tenant, provider: Provider) -> StepUp | None:
         """What an API requires of the login; None when the link does not ask for a step-up.
 
         Raises: StepUpLinkMalformed, StepUpScopeRefused.
         """
-        names = ("acr_values", "max_age", "scope")
-        if any(len(self.request.query_arguments.get(name, ())) > 1 for name in (*names, "scope_api")):
-            raise StepUpLinkMalformed("a parameter of the step-up is repeated")
-        try:
-            required = StepUp.read(
-                **{name: self.get_query_argument(name, None, strip=False) for name in names}
-            )
-        except StepUpMalformed as error:
-            raise StepUpLinkMalformed(str(error)) from error
+        required = self._required_step_up()
         if allowed_acr_values(provider, required.acr_values) != required.acr_values:
             raise StepUpLinkMalformed(f"acr_values of {provider.key} does not list what the link asks for")
         api = self.optional("scope_api")
@@ -161,8 +172,6 @@ class InitiateLoginHandler(LoginStartHandler):
     It only starts a login. The provider and the final page are restricted as in a link to the login, and the
     response is accepted from this browser only.
     """
-
-    shows_page = False
 
     def require_own_origin(self) -> None:
         """Accept any origin: other sites post here by design, and a POST changes no state."""

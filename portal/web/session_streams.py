@@ -126,7 +126,8 @@ class EventStream:
 class SessionStreams:
     """All open streams. Parameters: most, of this process; monotonic, a clock in seconds.
 
-    A tenant gets at most a quarter of them (THREATS D5).
+    A tenant gets at most a quarter of them (THREATS D5). A stream counts for one tenant of its session, the
+    one with the fewest streams at its beginning: so a user of two tenants takes nothing from the fuller one.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class SessionStreams:
         self._streams: dict[str, list[EventStream]] = {}
         self._of_user: dict[_User, dict[EventStream, None]] = {}
         self._of_tenant: Counter[str] = Counter()
+        self._counted_for: dict[EventStream, str] = {}
         self._count = 0
         self._closing = False
 
@@ -168,11 +170,14 @@ class SessionStreams:
         return stream
 
     def _is_full(self, stream: EventStream) -> bool:
-        """Whether there is no place: in the process, or at any tenant of the stream."""
-        tenants = {tenant for tenant, _, _ in stream.users}
-        return self._count >= self._most or all(
-            self._of_tenant[tenant] >= self._most_of_a_tenant for tenant in tenants
+        """Whether there is no place: in the process, or at every tenant of the stream."""
+        return self._count >= self._most or (
+            self._of_tenant[self._least_used(stream)] >= self._most_of_a_tenant
         )
+
+    def _least_used(self, stream: EventStream) -> str:
+        """The tenant of a stream that has the fewest streams."""
+        return min(sorted({tenant for tenant, _, _ in stream.users}), key=lambda one: self._of_tenant[one])
 
     def _replace_oldest(self, stream: EventStream) -> None:
         """Make a place for a stream where its session or one of its users has too many."""
@@ -188,7 +193,8 @@ class SessionStreams:
         self._streams.setdefault(stream.session.id, []).append(stream)
         for user in stream.users:
             self._of_user.setdefault(user, {})[stream] = None
-        self._of_tenant.update({tenant for tenant, _, _ in stream.users})
+        self._counted_for[stream] = tenant = self._least_used(stream)
+        self._of_tenant[tenant] += 1
         self._count += 1
         self._metrics.session_streams.set(self._count)
 
@@ -204,10 +210,10 @@ class SessionStreams:
             del self._of_user[user][stream]
             if not self._of_user[user]:
                 del self._of_user[user]
-        for tenant in {tenant for tenant, _, _ in stream.users}:
-            self._of_tenant[tenant] -= 1
-            if not self._of_tenant[tenant]:
-                del self._of_tenant[tenant]
+        tenant = self._counted_for.pop(stream)
+        self._of_tenant[tenant] -= 1
+        if not self._of_tenant[tenant]:
+            del self._of_tenant[tenant]
         self._count -= 1
         self._metrics.session_streams.set(self._count)
         self._watch.forget(stream.session, stream.report)

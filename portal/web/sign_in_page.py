@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import urlencode
 
 from portal.display_text import display_text
@@ -20,15 +22,17 @@ def show_sign_in(
     address: str = "",
     kept: KeptForm | None = None,
     return_to: str | None = None,
+    query: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Show where to sign in, and where this browser is signed in instead.
 
     After the sign-in the browser comes back to the page that was asked for. Parameters: notice, why the user
     sees it; address, the work e-mail address that the user has entered; kept, the form that was posted after
-    the login had ended; return_to, from `safe_return_to`, the page to come back to instead.
+    the login had ended; return_to, from `safe_return_to`, the page to come back to instead; query, further
+    parameters of the login.
     """
     page = return_to or f"/t/{tenant.slug}/{kept_page(handler.request.path)}"
-    back = urlencode({"return_to": page})
+    back = urlencode({**query, "return_to": page})
     choices = tuple(
         ProviderChoice(
             id=provider.id,
@@ -37,6 +41,8 @@ def show_sign_in(
         )
         for provider in tenant.providers.values()
     )
+    # To choose a language leads to the page without its query, and without the form.
+    languages: dict[str, object] = {} if kept is None and return_to is None else {"languages": ()}
     handler.show(
         "sign_in.html",
         SignInPage(
@@ -50,4 +56,5 @@ def show_sign_in(
             address=address,
             kept=kept,
         ),
+        **languages,
     )

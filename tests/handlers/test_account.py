@@ -9,7 +9,9 @@ import re
 import pytest
 
 from portal.admin.actors import Actor, ActorType
+from portal.sessions.ended import EndReason
 from portal.stores.tenant_records import USER_KINDS
+from portal.web.account import _WHY_ENDED
 from tests.handlers.test_session import change_tenant
 from tests.kit.browser import Browser, Form, Response
 from tests.kit.console import ConsoleWorld
@@ -153,7 +155,7 @@ async def recent(world: World, browser: Browser, count: int) -> str:
     async def listed() -> int:
         nonlocal found
         text = text_of(await account(world, browser))
-        found = text.partition("Recent sign-ins")[2].partition("Do you not know")[0]
+        found = text.partition("Recent sign-ins")[2].partition("If you do not recognise")[0]
         return len(re.findall(r"Signed (?:in at|out of)|Ended at", found))
 
     async with asyncio.timeout(10):
@@ -177,8 +179,10 @@ async def test_recent_sign_ins_and_their_ends_are_listed(world: World) -> None:
     assert text.count("Signed in at Acme Corporation") == 4
     assert text.count("Signed out of Acme Corporation") == 1
     assert text.count("Ended at Acme Corporation") == 2
-    assert "ended by the user on another device" in text
-    assert "back-channel logout" in text
+    assert text.count("You ended it from another browser.") == 1
+    assert text.count("The organisation’s sign-in service ended it.") == 1
+    text = text_of(await account(world, here, "?ui_locales=de"))
+    assert "Sie haben sie in einem anderen Browser beendet." in text
     assert "127.0.0.0/24" in text
 
 
@@ -200,7 +204,14 @@ async def test_a_refused_renewal_is_listed(world: World) -> None:
     await world.expire_access_token(there, "acme")
     world.acme.faults.refresh_error = "invalid_grant"
     assert await calls(world, there) == 401
-    assert "the provider refused the refresh token" in await recent(world, browser, 3)
+    text = await recent(world, browser, 3)
+    assert "The organisation’s sign-in service did not renew it." in text
+    assert "refused" not in text
+    assert "invalid_grant" not in text
+
+
+def test_the_user_reads_a_sentence_for_every_reason() -> None:
+    assert {*_WHY_ENDED} == {*EndReason}
 
 
 @pytest.mark.gen_test

@@ -22,7 +22,8 @@ MODES = pytest.mark.parametrize("mode", ["query", "form_post", "jwt", "form_post
 def leaving(page: Response) -> list[str]:
     """The links and forms of a page that lead out of the sign-in at Acme."""
     root = PageParser(page.text).root
-    targets = [node.attrs.get("href", "") for node in root.all("a")]
+    links = [node for node in root.all("a") if "data-stay" not in node.attrs]  # for other windows
+    targets = [node.attrs.get("href", "") for node in links]
     targets += [node.attrs["action"] for node in root.all("form")]
     return [
         one
@@ -38,8 +39,10 @@ def returns(url: str) -> list[str]:
 def check(page: Response, *, again: bool = True) -> None:
     assert leaving(page) == []
     assert "data-close" in page.text
-    assert "Close this window and go on in the one where you were." in page.text
+    assert page.text.count("Continue in the window you came from.") == 1
     root = PageParser(page.text).root
+    stay = [node.attrs["href"] for node in root.all("a") if "data-stay" in node.attrs]
+    assert stay == ["/t/acme/"]
     links = [url for node in root.all("a") if returns(url := node.attrs.get("href", "")) == [END]]
     assert bool(links) is again
 
@@ -110,6 +113,32 @@ async def test_a_cancelled_sign_in_can_be_tried_again_in_the_window(world: World
     page = await browser.open(world.at(BEGIN))
     form = page.form("/sign-in/")
     check(await browser.submit(form, {"cancel": "1"}))
+
+
+@pytest.mark.gen_test
+async def test_a_cancelled_sign_in_of_who_is_signed_in_does_not_end_the_window_as_a_sign_in(
+    world: World,
+) -> None:
+    browser = world.browser()
+    await world.sign_in(browser, "acme")
+    page = await browser.open(world.at(f"{BEGIN}&prompt=login"))
+    page = await browser.submit(page.form("/sign-in/"), {"cancel": "1"})
+    assert "You are still signed in" in page.text
+    check(page)
+    assert END not in page.links
+
+
+@pytest.mark.gen_test
+async def test_a_step_up_that_was_not_done_does_not_end_the_window_as_a_sign_in(world: World) -> None:
+    browser = world.browser()
+    await world.sign_in(browser, "acme")
+    world.acme.automatic_user = "alice"
+    world.acme.faults.mutate_id_token = set_claims(acr="pwd")
+    page = await browser.open(world.at(f"{BEGIN}&acr_values=mfa"))
+    page = await browser.submit(page.form("/second-factor/"))
+    assert page.status == 403
+    check(page, again=False)
+    assert END not in page.links
 
 
 @pytest.mark.gen_test

@@ -62,27 +62,28 @@ function redirect(url, returnTo) {
 async function throughPopup(url) {
   const tenant = LOGIN.exec(url.pathname)[1];
   url.searchParams.set("return_to", `/t/${tenant}/signed-in`);
+  // Before the first await: the browser opens a window only right after the user's click.
   const popup = open(url, `portal-${tenant}`, "popup,width=520,height=720");
   if (!popup) throw new PortalError("popup_blocked", "The browser blocked the sign-in window.");
-  const before = entry(tenant)?.signed_in_at;
-  const cancelled = new PortalError("sign_in_cancelled", "The sign-in was not finished.");
-  await new Promise((resolve, reject) => {
-    // The window's own state says nothing: the provider's page is in another browsing context group.
-    const back = () => setTimeout(async () => {
-      await session().catch(() => {});
-      end(entry(tenant)?.signed_in_at === before ? reject : resolve);
-    }, 1000);
-    const forget = on("signed_in", (event) => event.tenant === tenant && end(resolve));
-    const end = (settle) => {
+  const signedInAt = () => session().then(() => entry(tenant)?.signed_in_at);
+  const ended = new Promise((resolve) => {
+    const end = (event) => {
+      if (event && event.tenant !== tenant) return;
       forget();
-      removeEventListener("focus", back);
-      settle(cancelled);
+      resolve(event);
     };
-    addEventListener("focus", back);
+    const forget = on("signed_in", end);
+    // The window's own state says nothing: the provider's page is in another browsing context group.
+    addEventListener("focus", () => setTimeout(end, 1000), { once: true });
   });
-  // Messages only say when to look. What counts is what the portal says.
-  await session();
-  if (!entry(tenant)) throw cancelled;
+  // What ends the wait only says when to look. What counts is what the portal says.
+  const [before, message] = await Promise.all([signedInAt(), ended]);
+  const now = await signedInAt();
+  // A sign-in for one API leaves the time of the login as it is.
+  const added = message && url.searchParams.has("api");
+  if (!now || (now === before && !added)) {
+    throw new PortalError("sign_in_cancelled", "The sign-in was not finished.");
+  }
 }
 
 async function signInThrough(url, how, leave) {

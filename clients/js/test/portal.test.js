@@ -4,6 +4,11 @@ import { ORIGIN, expired, openPage, problem, sessionOf, settled, tenantOf } from
 
 const ORDERS = { tenant: "acme", path: "/orders" };
 const ok = () => new Response("[]");
+/** What GET /session says before a sign-in at Acme, and after it. */
+const signsIn = (before = [], after = {}) => [
+  sessionOf(...before),
+  ...Array(3).fill(sessionOf(tenantOf("acme", { signed_in_at: 2, ...after }))),
+];
 
 // --- session
 
@@ -63,7 +68,7 @@ for (const [name, make] of [
 test("an expired sign-in is renewed in a window, and the request is sent once more with its body", async () => {
   const page = await openPage("/desk/acme/?x=1#new", {
     "POST /t/acme/api/orders": [expired, ok],
-    "GET /session": sessionOf(tenantOf("acme", { signed_in_at: 2 })),
+    "GET /session": signsIn(),
   });
   const done = page.portal.fetch(ORDERS, { method: "POST", body: '{"item": 1}' });
   await settled();
@@ -77,7 +82,7 @@ test("an expired sign-in is renewed in a window, and the request is sent once mo
 test("a Request with a body is sent once more too", async () => {
   const page = await openPage("/desk/acme/", {
     "POST /t/acme/api/orders": [expired, ok],
-    "GET /session": sessionOf(tenantOf("acme")),
+    "GET /session": signsIn(),
   });
   const done = page.portal.fetch(new Request("/t/acme/api/orders", { method: "POST", body: "x" }));
   await settled();
@@ -89,7 +94,7 @@ test("a Request with a body is sent once more too", async () => {
 test("calls that fail together share one window", async () => {
   const page = await openPage("/desk/acme/", {
     "GET /t/acme/api/orders": [expired, expired, ok, ok],
-    "GET /session": sessionOf(tenantOf("acme")),
+    "GET /session": signsIn(),
   });
   const both = Promise.all([page.portal.fetch(ORDERS), page.portal.fetch(ORDERS)]);
   await settled();
@@ -101,7 +106,7 @@ test("calls that fail together share one window", async () => {
 test("the request is repeated once: a second refusal is the result", async () => {
   const page = await openPage("/desk/acme/", {
     "GET /t/acme/api/orders": expired,
-    "GET /session": sessionOf(tenantOf("acme")),
+    "GET /session": signsIn(),
   });
   const done = page.portal.fetch(ORDERS);
   await settled();
@@ -127,7 +132,7 @@ test("nothing is repeated under another account", async () => {
     "POST /t/acme/api/orders": [expired, ok],
     "GET /session": [
       sessionOf(tenantOf("acme", { user: "Ada" })),
-      sessionOf(tenantOf("acme", { user: "Bob" })),
+      ...signsIn([tenantOf("acme", { user: "Ada" })], { user: "Bob" }),
     ],
   });
   await page.portal.session();
@@ -142,7 +147,7 @@ test("a tenant may have any name, also one that objects have", async () => {
   const url = "/t/constructor/login";
   const page = await openPage("/desk/constructor/", {
     "GET /t/constructor/api/orders": [() => problem(401, { code: "login_ended", login_url: url }), ok],
-    "GET /session": sessionOf(tenantOf("constructor")),
+    "GET /session": [sessionOf(), sessionOf(tenantOf("constructor"))],
   });
   const done = page.portal.fetch({ tenant: "constructor", path: "/orders" });
   await settled();
@@ -203,7 +208,7 @@ test("a step-up that the portal asks for is the same round trip", async () => {
   const login = "/t/acme/login?acr_values=mfa&return_to=%2Ft%2Facme%2F";
   const page = await openPage("/desk/acme/", {
     "GET /t/acme/api/orders": [() => problem(403, { code: "step_up_required", login_url: login }), ok],
-    "GET /session": sessionOf(tenantOf("acme")),
+    "GET /session": signsIn([tenantOf("acme")]),
   });
   const done = page.portal.fetch(ORDERS);
   await settled();
@@ -212,21 +217,61 @@ test("a step-up that the portal asks for is the same round trip", async () => {
   assert.equal((await done).status, 200);
 });
 
-test("coming back without a new sign-in is a cancellation, with one it goes on", async () => {
-  for (const [signedInAt, code] of [[1, "sign_in_cancelled"], [2, undefined]]) {
+for (const [end, come] of [
+  ["coming back", (page) => { page.focus.dispatchEvent(new Event("focus")); mock.timers.tick(1000); }],
+  ["a message", (page) => page.message({ type: "signed_in", tenant: "acme" })],
+]) {
+  for (const isRead of [true, false]) {
+    test(`${end} without a new sign-in is a cancellation, with one it goes on; session ${isRead ? "" : "not "}read before`, async () => {
+      for (const [signedInAt, code] of [[1, "sign_in_cancelled"], [2, undefined]]) {
+        mock.timers.enable({ apis: ["setTimeout"] });
+        const before = Array(isRead ? 2 : 1).fill(sessionOf(tenantOf("acme")));
+        const page = await openPage("/desk/acme/", {
+          "GET /t/acme/api/orders": [expired, ok],
+          "GET /session": [...before, ...Array(3).fill(sessionOf(tenantOf("acme", { signed_in_at: signedInAt })))],
+        });
+        if (isRead) await page.portal.session();
+        const done = page.portal.fetch(ORDERS).then(() => undefined, (error) => error.code);
+        await settled();
+        come(page);
+        assert.equal(await done, code);
+        mock.timers.reset();
+      }
+    });
+  }
+}
+
+test("a sign-in for one API leaves the login as it is: its end is the message, not coming back", async () => {
+  const login = "/t/acme/login?api=billing&provider=main&prompt=none";
+  for (const [isDone, code] of [[true, undefined], [false, "sign_in_cancelled"]]) {
     mock.timers.enable({ apis: ["setTimeout"] });
     const page = await openPage("/desk/acme/", {
-      "GET /t/acme/api/orders": [expired, ok],
-      "GET /session": [sessionOf(tenantOf("acme")), ...Array(3).fill(sessionOf(tenantOf("acme", { signed_in_at: signedInAt })))],
+      "GET /t/acme/apis/billing/": [() => problem(401, { code: "api_login_required", login_url: login }), ok],
+      "GET /session": sessionOf(tenantOf("acme")),
     });
-    await page.portal.session();
-    const done = page.portal.fetch(ORDERS).then(() => undefined, (error) => error.code);
+    const done = page.portal.fetch({ tenant: "acme", api: "billing", path: "/" }).then(() => undefined, (error) => error.code);
     await settled();
+    if (isDone) page.message({ type: "signed_in", tenant: "acme" });
     page.focus.dispatchEvent(new Event("focus"));
     mock.timers.tick(1000);
     assert.equal(await done, code);
     mock.timers.reset();
   }
+});
+
+test("the window opens before anything is awaited, so that the user's click still counts", async () => {
+  const page = await openPage("/desk/acme/", { "GET /session": signsIn() });
+  const done = page.portal.login({ tenant: "acme", popup: true });
+  assert.equal(page.opened.length, 1);
+  await settled();
+  page.message({ type: "signed_in", tenant: "globex" });
+  page.message({ type: "signed_in", tenant: "acme" });
+  assert.equal((await done).signed_in_at, 2);
+});
+
+test("a sign-in whose portal does not say who is signed in is an error with a code", async () => {
+  const page = await openPage("/desk/acme/", { "GET /session": () => problem(503, {}) });
+  await assert.rejects(page.portal.login({ tenant: "acme", popup: true }), { code: "session_unavailable" });
 });
 
 // --- signing in and out, switching

@@ -123,16 +123,18 @@ class AdminHandler(PageHandler):
         return read_form(posted_form(self.request), fields)
 
     def show_again(self, template: str, page: object) -> None:
-        """Show a page again whose form has errors: 422."""
+        """Show a page again whose form has errors: 422. Another language would lose what was entered."""
         self.set_status(422)
-        self.show(template, page)
+        self.show(template, page, languages=())
 
     def show(self, template: str, page: object, **more: object) -> None:
         super().show(template, page, **({"console": self._console()} | more))
 
     def render_error(self, error: PortalError) -> None:
         if isinstance(error, LoginRequired) and not prefers_json(self.request.headers):
-            self.show("admin/signed_out.html", error, kept=kept_form(self.request, origin=self.site.origin))
+            kept = kept_form(self.request, origin=self.site.origin)
+            languages: dict[str, object] = {} if kept is None else {"languages": ()}
+            self.show("admin/signed_out.html", error, kept=kept, **languages)
             return
         super().render_error(error)
 

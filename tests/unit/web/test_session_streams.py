@@ -184,10 +184,7 @@ async def test_the_streams_of_all_sessions_of_a_user_are_counted_together() -> N
 @pytest.mark.gen_test
 async def test_a_tenant_gets_a_quarter_of_the_streams_and_others_the_rest() -> None:
     streams, _, _ = made(most=40)
-    of_acme = [
-        opened(streams, Page(), f"{number:022}", login_of(number), login_of(number, "initech"))
-        for number in range(10)
-    ]
+    of_acme = [opened(streams, Page(), f"{number:022}", login_of(number)) for number in range(10)]
     refused = Page()
     assert opened(streams, refused, "r" * 22, login_of(11)).over.is_set()
     assert refused.received == ["retry: 60000\n\n"]
@@ -212,4 +209,21 @@ async def test_nothing_is_kept_of_streams_that_were_removed() -> None:
     streams, _, _ = made()
     one = opened(streams, Page(), "s" * 22, login_of(1), login_of(1, "globex"))
     streams.remove(one)
-    assert (streams._streams, streams._of_user, streams._of_tenant) == ({}, {}, {})
+    assert (streams._streams, streams._of_user, streams._of_tenant, streams._counted_for) == ({}, {}, {}, {})
+
+
+@pytest.mark.gen_test
+async def test_a_stream_counts_for_the_tenant_of_its_session_with_the_fewest_streams() -> None:
+    """THREATS D5: users of one tenant cannot take the streams of another."""
+    streams, _, _ = made(most=100)
+    for number in range(25):
+        assert not opened(streams, Page(), f"{number:022}", login_of(number)).over.is_set()
+    for number in range(100, 120):
+        both = (login_of(number), login_of(number, "globex"))
+        assert not opened(streams, Page(), f"{number:022}", *both).over.is_set()
+    assert streams._of_tenant == {"acme": 25, "globex": 20}
+    for number in range(200, 205):
+        assert not opened(streams, Page(), f"{number:022}", login_of(number, "globex")).over.is_set()
+    both = (login_of(300), login_of(300, "globex"))
+    assert opened(streams, Page(), "e" * 22, *both).over.is_set()
+    assert not opened(streams, Page(), "f" * 22, login_of(301, "initech")).over.is_set()
