@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 from tornado.httputil import HTTPHeaders
 
+from portal.config.api_paths import SLUG
 from portal.errors import MethodNotAllowed, RequestRefused
 from portal.tenancy.api_headers import IDENTITY_HEADERS, normalized_name
 from portal.web.api_proxy.rules import target_url
 from portal.web.forward_auth.errors import OriginalRequestMalformed, OriginalRequestRefused
 from portal.web.server.request_fields import RequestHeaders
 
-AUTHZ_PATH = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})/authz(?=[/?]|\Z)"
+AUTHZ_PATH = rf"/t/(?P<tenant>{SLUG})/authz(?=[/?]|\Z)"
 """The beginning of every address that proxies ask."""
 _AUTHZ_PATH = re.compile(AUTHZ_PATH)
 _METHOD = re.compile(r"[A-Z](?:[A-Z-]{0,30}[A-Z])?")

@@ -80,8 +80,8 @@ def is_page(path: str) -> bool:
 def is_hashed(relative: str) -> bool:
     """Whether the name of a file has a hash of its content, so that the file never changes.
 
-    A word, a version or a date is no hash: `hero-download.png`, `terms-version3.pdf` and `report.20260101.pdf`
-    may change. In doubt a name has none: browsers then ask again, while a hash is believed for a year.
+    A word, a version or a date is no hash: `hero-download.png`, `terms-version3.pdf` and
+    `report.20260101.pdf` may change. In doubt a name has none: browsers then ask again.
     """
     folder, _, name = relative.rpartition("/")
     if name.endswith(_PAGES):

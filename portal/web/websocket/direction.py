@@ -1,7 +1,8 @@
 """One direction of a relayed WebSocket: passes data on, as fast as the sink takes it and the limit allows.
 
 Nothing is buffered but two reads, of at most 64 KB each: while the sink is full, the limit of small frames is
-reached, or a second read waits for its turn (`Turns`), the source is not read.
+reached, or a second read waits for its turn (`Turns`), the source is not read. The connection to the API may
+hold one more read: 192 KB from the API, 128 KB from the browser.
 """
 
 from __future__ import annotations
