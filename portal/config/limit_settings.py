@@ -39,8 +39,8 @@ class LimitsFile(FileModel):
         default=1000,
         description=(
             "The smaller of this and two thirds of the connections that one API may have is how many "
-            "WebSockets to the APIs of one tenant may be open at a time; a further one gets 503. Two thirds are "
-            "a sixteenth of the limit of open files, and at most 1,024."
+            "WebSockets to the APIs of one tenant may be open at a time; a further one gets 503. Two thirds "
+            "are a sixteenth of the limit of open files, and at most 1,024."
         ),
     )
     sockets_per_user: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
