@@ -60,7 +60,7 @@ READS = {
     *("read", "list_logins", "is_remembered", "get_meta", "has_logins"),
     *("tenants_version", "list_tenants", "get_tenant", "read_revisions", "list_revisions", "get_draft"),
     *("find_setup_link", "list_setup_links", "list_domains", "list_events", "list_user_events"),
-    *("list", "of_user", "count"),
+    *("list", "of_user", "count", "count_all"),
 }
 """Methods that send no write."""
 REPEATED = {"maintain", "purge", "purge_events", "forget_sign_ins", "delete_logins_of", "delete"}
