@@ -10,7 +10,6 @@ from tornado.web import RequestHandler
 
 from portal.web.base import PageHandler
 
-
 _DEEPEST = 8
 """Segments of a path that are looked at: no address of a page has more."""
 
