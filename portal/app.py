@@ -242,7 +242,7 @@ async def running(
     built = build(settings, clock=clock)
     portal = built.portal
     upkeep = TenantUpkeep(portal, built.stored_tenants)
-    await portal.front_ends.check(portal.registry.all())
+    await portal.front_ends.check()
     await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker, reloads=reloads)
     await built.key_ring.reload()
     stop_delays = stop_delays or StopDelays()
@@ -258,6 +258,7 @@ async def running(
     )
     stopped = asyncio.Event()
     background_tasks: list[asyncio.Task[None]] = []
+    front_end_check: asyncio.Task[None] | None = None
     try:
         if sockets is None:
             sockets = listening_sockets(settings.listen, choose=CHOOSE_ANOTHER_ADDRESS)
@@ -265,6 +266,7 @@ async def running(
         server.add_sockets(sockets)
         metrics_server.add_sockets(metrics_sockets)
         background_tasks = _start_background_tasks(built, upkeep, stopped)
+        front_end_check = asyncio.create_task(portal.front_ends.check_tenants(portal.registry.all()))
         yield built
     finally:
         portal.in_flight.draining = True
@@ -276,6 +278,9 @@ async def running(
         if not await http_server.drain(quiet=stop_delays.request, longest=_DRAIN_SECONDS):
             _log.warning("requests_cut_off", count=http_server.in_flight)
         stopped.set()
+        if front_end_check is not None:
+            front_end_check.cancel()
+            await asyncio.wait([front_end_check])
         await _close_connections(server, metrics_server)
         await asyncio.gather(*background_tasks, return_exceptions=True)
         await close(built)

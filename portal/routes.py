@@ -10,7 +10,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import Rule, URLSpec
 from tornado.web import Application
 
-from portal.config.api_paths import API_PATH
+from portal.config.api_paths import API_PATH, SLUG
 from portal.config.front_ends import ICON_PATH
 from portal.oidc.global_revocation import LARGEST as LARGEST_REVOCATION
 from portal.web.account import AccountHandler, EndLoginHandler, EndOtherLoginsHandler
@@ -47,8 +47,8 @@ from portal.web.session import SessionEventsHandler, SessionHandler
 from portal.web.signed_in import SignedInHandler
 from portal.web.tenant_files import TenantLogoHandler, TenantStyleHandler
 
-_TENANT = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
-_PROVIDER = r"(?P<provider>[a-z0-9][a-z0-9-]{0,62})"
+_TENANT = rf"/t/(?P<tenant>{SLUG})"
+_PROVIDER = rf"(?P<provider>{SLUG})"
 _LOGIN = re.compile(rf"{_TENANT}/(?P<page>login|callback)")
 """The two addresses of a login; they are in `routes` as well."""
 

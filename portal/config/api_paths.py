@@ -11,7 +11,9 @@ import re
 
 from portal.outbound.dot_segments import decode_fully
 
-API_PATH = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})/(?:apis/(?P<api>[a-z0-9][a-z0-9-]{0,62})|api)(?=[/?]|\Z)"
+SLUG = r"[a-z0-9][a-z0-9-]{0,62}"
+"""The pattern of the slug of a tenant, and of names in addresses."""
+API_PATH = rf"/t/(?P<tenant>{SLUG})/(?:apis/(?P<api>{SLUG})|api)(?=[/?]|\Z)"
 """The beginning of every address of an API: of the default API, or of one with a name."""
 _API_PATH = re.compile(API_PATH)
 _SLASHES = re.compile(r"/{2,}")

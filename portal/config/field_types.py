@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from portal.config.api_paths import leads_to_api_path
+from portal.config.api_paths import SLUG, leads_to_api_path
 from portal.config.load_context import LoadContext
 from portal.errors import OutboundRefused
 from portal.outbound.dot_segments import decode_fully, has_dot_segment
@@ -28,7 +28,7 @@ _SIZE_UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 _LARGEST_SIZE = 1 << 40
 _RESOURCE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21\x22\x24-\x7e]{1,500}")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
-_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_SLUG = re.compile(SLUG)
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _COLOR = re.compile(r"#([0-9a-f]{3}|[0-9a-f]{6})")
@@ -249,8 +249,8 @@ def _link(text: str) -> str:
         raise expected("an https URL, or a path of the portal such as /desk/acme/")
     if leads_to_api_path(parts.path):
         raise refused(
-            "has the path of an API of the portal (/t/…/api/ or /t/…/apis/…/); link to a page, since what an "
-            "API responds is data"
+            "has the path of an API of the portal (/t/…/api/ or /t/…/apis/…/); link to a page; an API's "
+            "response is data, not a page"
         )
     return text
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from portal.config.field_types import Text, expected, refused
+from portal.config.api_paths import SLUG
+from portal.config.field_types import Text, check_outbound, expected, refused
 from portal.config.policy_sources import Directive, Source, check_frame_ancestors
 from portal.config.validation import FileModel
 from portal.config.yaml_document import KeyPath
@@ -45,8 +46,7 @@ OWN_SEGMENTS = frozenset(
 ICON_PATH = "/favicon.ico"
 """Of the product's icon; where a front end has the root of a host, its own icon comes first."""
 
-_SEGMENT = r"[a-z0-9][a-z0-9-]{0,62}"
-_PATH = re.compile(rf"(?:/{_SEGMENT}){{1,4}}")
+_PATH = re.compile(rf"(?:/{SLUG}){{1,4}}")
 _HOME = re.compile(r"(?:/(?:[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,62}|\{tenant\})){1,8}/?")
 _SERVER = re.compile(r"http://(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?/?")
 
@@ -85,7 +85,7 @@ def _server(text: str) -> str:
     host = urlsplit(text).hostname if _SERVER.fullmatch(text) else None
     if host is None or not is_loopback_host(host):
         raise expected("the http origin of a server on this machine, such as http://localhost:5173")
-    return text.rstrip("/")
+    return check_outbound(text, allow_private_networks=True).rstrip("/")
 
 
 def _described(title: str) -> WithJsonSchema:

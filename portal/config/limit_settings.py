@@ -38,14 +38,17 @@ class LimitsFile(FileModel):
     sockets_per_tenant: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         default=1000,
         description=(
-            "How many WebSockets to the APIs of one tenant may be open at a time; a further one gets 503. At "
-            "most two thirds of the connections that one API may have, which is a sixteenth of the limit of "
-            "open files, and at most 1,024."
+            "The smaller of this and two thirds of the connections that one API may have is how many "
+            "WebSockets to the APIs of one tenant may be open at a time; a further one gets 503. Two thirds "
+            "are a sixteenth of the limit of open files, and at most 1,024."
         ),
     )
     sockets_per_user: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         default=20,
-        description="How many of them one user may have, in all sessions together; a further one gets 503.",
+        description=(
+            "How many WebSockets one user may have open at a tenant, in all sessions together; a further one "
+            "gets 503."
+        ),
     )
     socket_frames: Annotated[int, Field(ge=10, le=1_000_000)] = Field(
         default=1000,

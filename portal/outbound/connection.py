@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from portal.errors import OutboundFailed, OutboundTimeout
-from portal.outbound.exchange import Exchange
+from portal.outbound.exchange import ConnectionClosedEarly, Exchange
 from portal.outbound.read_budget import ReadBudget
 from portal.outbound.read_pace import READ_BYTES, TLS_READ_BYTES, ReadPace
 from portal.outbound.request import OutboundRequest
@@ -34,10 +34,6 @@ from portal.outbound.upload import Upload
 _WRITE_HIGH_WATER = 65_536
 _MOST_TLS_REPLIES = 4_096
 """Bytes that TLS may send by itself on a connection: replies to messages that a server can repeat forever."""
-
-
-class ConnectionClosedEarly(OutboundFailed):
-    """The connection was closed before a byte of the response arrived."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -77,6 +73,8 @@ class Connection(asyncio.BufferedProtocol):
         self._tunnel: Tunnel | None = None
         self._awaits_turn = False
         """Whether what was read from a tunnel waits for its turn."""
+        self._ends_after_rest = False
+        """Whether the server has ended the connection, and `_rest` comes before that end."""
         self.closed = False
         self.requests = 0
         """Number of requests sent on it."""
@@ -242,10 +240,14 @@ class Connection(asyncio.BufferedProtocol):
         elif tls.ended:
             self.eof_received()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
         self.take_turn()
-        self._connection_ended()
-        self.close()
+        tls_open = self._tls is not None and not self._tls.ended
+        self._ends_after_rest = tls_open and not self.closed and bool(self._rest)
+        if not self._ends_after_rest:
+            self._connection_ended()
+            self.close()
+        return self._ends_after_rest
 
     def _connection_ended(self) -> None:
         exchange = self._exchange
@@ -327,10 +329,12 @@ class Connection(asyncio.BufferedProtocol):
         if self._rest and not self.closed:
             rest, self._rest = self._rest, b""
             self._take(rest)
+        if self._ends_after_rest:
+            self.eof_received()
         self._apply_pauses()
 
     def _apply_pauses(self) -> None:
-        if self.closed or self._transport is None:
+        if self.closed or self._transport is None or self._ends_after_rest:
             return
         if self._body_paused or self._pause is not None or self._awaits_turn:
             self._transport.pause_reading()

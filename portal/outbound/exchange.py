@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from portal.errors import OutboundFailed
 from portal.outbound.response_parser import ResponseParser
 from portal.outbound.stream import OutboundStream
 from portal.outbound.upload import Upload
 from portal.outbound.websocket import ClientHandshake
+
+
+class ConnectionClosedEarly(OutboundFailed):
+    """The connection was closed before a byte of the response arrived."""
 
 
 @dataclass(slots=True)

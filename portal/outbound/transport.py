@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from portal.errors import OutboundBusy, OutboundTimeout
-from portal.outbound.connection import Connection, ConnectionClosedEarly
+from portal.outbound.connection import Connection
 from portal.outbound.dialing import dial
+from portal.outbound.exchange import ConnectionClosedEarly
 from portal.outbound.inspection import Inspection, inspect
 from portal.outbound.pool import ConnectionPool, Destination, Limits, Make
 from portal.outbound.request import Origin, OutboundRequest

@@ -15,6 +15,8 @@ class EndReason(StrEnum):
     """The user ended it on another device."""
     BACK_CHANNEL_LOGOUT = "back_channel_logout"
     FRONT_CHANNEL_LOGOUT = "front_channel_logout"
+    GLOBAL_TOKEN_REVOCATION = "global_token_revocation"  # noqa: S105 - the name of a reason
+    """The provider ended all logins of the user."""
     NO_REFRESH_TOKEN = "no_refresh_token"  # noqa: S105 - the name of a reason
     """Its access token expired, and there is no refresh token."""
     REFRESH_REFUSED = "refresh_refused"

@@ -18,7 +18,7 @@ from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.credentials import digest
-from portal.sessions.ended import Ended, ignore_end
+from portal.sessions.ended import Ended, EndReason, ignore_end
 from portal.sessions.logout import LogoutService
 from portal.stores.store import Store
 from portal.stores.tenant_logins import TenantLogins
@@ -131,9 +131,12 @@ class GlobalRevocationService:
                 sender.issuer, subject, tenant=tenant, registration=registration
             )
             for login in ended:
-                self._ended(login, "global token revocation")
+                self._ended(login, EndReason.GLOBAL_TOKEN_REVOCATION)
                 _log.info(
-                    "login_ended", tenant=tenant, provider=login.provider, reason="global token revocation"
+                    "login_ended",
+                    tenant=tenant,
+                    provider=login.provider,
+                    reason=EndReason.GLOBAL_TOKEN_REVOCATION.value,
                 )
             await self._logouts.revoke_ended(ended)
             count += len(ended)

@@ -2,7 +2,7 @@
 
 Everything passes that is not listed here. What is listed carries authority (credentials, addresses, what a
 page of the portal's origin may do), concerns one connection only, or belongs to the portal. The few names
-that are merely dropped by default are in MORE_TO_API and MORE_TO_BROWSER.
+that are merely dropped by default are in `_MORE_TO_API` and `_MORE_TO_BROWSER`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+IDENTITY_HEADERS = ("X-Auth-Tenant", "X-Auth-Issuer", "X-Auth-Subject", "X-Auth-Claims")
+"""What forward-auth says about a user. An application may be an API as well, and trust these."""
 NOT_TO_API = _HOP_BY_HOP | {
     "authorization",
     "content-length",
@@ -30,6 +32,10 @@ NOT_TO_API = _HOP_BY_HOP | {
     "host",
     "origin",
     "referer",
+    *map(str.lower, IDENTITY_HEADERS),
+    "client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
     "x-real-ip",
     "x-request-id",
     "x-xsrftoken",

@@ -38,6 +38,7 @@ _WHY_ENDED: Mapping[str, str] = MappingProxyType(
         EndReason.ENDED_BY_USER: message("You ended it from another browser."),
         EndReason.BACK_CHANNEL_LOGOUT: _BY_PROVIDER,
         EndReason.FRONT_CHANNEL_LOGOUT: _BY_PROVIDER,
+        EndReason.GLOBAL_TOKEN_REVOCATION: _BY_PROVIDER,
         EndReason.PROVIDER_SESSION_ENDED: _BY_PROVIDER,
         EndReason.NO_REFRESH_TOKEN: message("It had expired, and could not be renewed."),
         EndReason.REFRESH_REFUSED: message("The organisation’s sign-in service did not renew it."),

@@ -1,23 +1,20 @@
 """Files of the static folder, read and compressed once, when the portal starts.
 
-They are few and small: 13 files with 75 KB. No request opens a file, and each page needs fewer bytes.
+They are few and small. No request opens a file, and each page needs fewer bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from portal.web.compression import GZIP, LEAST_COMPRESSED, gzip_compressed
 from portal.web.front_ends.conditions import accepted_codings
 from portal.web.front_ends.media_types import media_type
 
-GZIP = "gzip"
-_LEAST_COMPRESSED = 860
-"""Bytes; compressing a smaller file saves no packet."""
 _VERSION_CHARACTERS = 16
 
 
@@ -57,15 +54,10 @@ def load_assets(folder: Path) -> Mapping[str, Asset]:
 def _asset(name: str, content: bytes) -> Asset:
     version = hashlib.sha256(content).hexdigest()[:_VERSION_CHARACTERS]
     kind = media_type(name)
-    smaller = _compressed(content) if kind.compressible and len(content) >= _LEAST_COMPRESSED else content
+    smaller = gzip_compressed(content) if kind.compressible and len(content) >= LEAST_COMPRESSED else content
     return Asset(
         kind.value,
         version,
         Representation(content, f'"{version}"', ""),
         Representation(smaller, f'"{version}-{GZIP}"', GZIP) if len(smaller) < len(content) else None,
     )
-
-
-def _compressed(content: bytes) -> bytes:
-    writer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    return writer.compress(content) + writer.flush()

@@ -12,6 +12,7 @@ from tornado.template import Loader, Template
 from tornado.web import HTTPError, RequestHandler
 
 from portal.web.asset_files import Asset, Representation
+from portal.web.cache_control import FOREVER
 from portal.web.languages import ENGLISH
 from portal.web.markup import escaped
 
@@ -27,7 +28,6 @@ _WRITE_VALUE = re.compile(
 )
 """What Tornado generates for `{{ value }}`."""
 _CLIENT = re.compile(r"portal-(?P<version>[0-9a-f]{16})\.js")
-_FOREVER = "public, max-age=31536000, immutable"
 
 
 def assets_folder(name: str) -> Path:
@@ -90,7 +90,7 @@ class AssetHandler(RequestHandler):
             self.redirect("/static/portal.js")
             return
         is_versioned = bool(named) or self.request.query_arguments.get("v") == [asset.version.encode()]
-        self.set_header("Cache-Control", _FOREVER if is_versioned else "no-cache")
+        self.set_header("Cache-Control", FOREVER if is_versioned else "no-cache")
         if name == "portal.js":
             self.set_header("Content-Location", f"/static/portal-{asset.version}.js")
         self._send(asset)

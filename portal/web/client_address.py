@@ -40,14 +40,15 @@ def client_address(remote_ip: str, forwarded_for: str, trusted: Sequence[Network
 
 
 def client_network(address: str) -> str:
-    """The network of an address, for records: /24 of IPv4, /48 of IPv6; empty for what is no address."""
+    """The network of an address, for records: /24 of IPv4, /48 of IPv6; empty when the client is unknown."""
     return _network(address, bits=24, bits_of_6=48)
 
 
 def counted_client(address: str) -> str:
     """What limits count as one client: an IPv4 address, or the /64 of an IPv6 address (RFC 4291 2.5.4).
 
-    A machine usually chooses its IPv6 addresses itself, within a /64. Empty for what is no address.
+    A machine usually chooses its IPv6 addresses itself, within a /64. Empty when the client is unknown: what
+    is no address, and the unspecified address, which the peer of a Unix socket has.
     """
     return _network(address, bits=32, bits_of_6=64)
 
@@ -56,6 +57,8 @@ def _network(address: str, *, bits: int, bits_of_6: int) -> str:
     try:
         parsed = ip_address(address)
     except ValueError:
+        return ""
+    if parsed.is_unspecified:
         return ""
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped

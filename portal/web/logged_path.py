@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from portal.config.api_paths import API_PATH
+
 _SETUP_LINK = re.compile(r"(?i)(?:^|/)setup/")
 _OF_TENANTS = "/t/"
-_API_CALL = re.compile(r"/t/[^/]+/api/")
+_API_CALL = re.compile(API_PATH)
 _LONG = re.compile(r"[A-Za-z0-9_-]{43,}")
 """A token may be anywhere in what somebody copied."""
 _OF_NO_NAME = re.compile(r"[A-Z_]")

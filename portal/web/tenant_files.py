@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from portal.errors import NotFound
 from portal.web.base import PortalHandler
+from portal.web.cache_control import FOREVER
 from portal.web.product import LOGO_POLICY
 from portal.web.product_files import MEDIA_TYPES
 from portal.web.tenant_style import style_sheet
-
-_YEAR = 31_536_000
-_FOREVER = f"public, max-age={_YEAR}, immutable"
 
 
 class TenantLogoHandler(PortalHandler):
@@ -26,7 +24,7 @@ class TenantLogoHandler(PortalHandler):
             raise NotFound(f"the logo of {tenant} is not here")
         is_current = self.get_query_argument("v", "") == found.version
         self.set_header("Content-Type", MEDIA_TYPES[found.logo.kind])
-        self.set_header("Cache-Control", _FOREVER if is_current else "no-cache")
+        self.set_header("Cache-Control", FOREVER if is_current else "no-cache")
         self.set_header("Content-Security-Policy", LOGO_POLICY)
         self.set_header("Cross-Origin-Resource-Policy", "same-origin")
         self.finish(found.logo.content)
@@ -46,7 +44,7 @@ class TenantStyleHandler(PortalHandler):
             raise NotFound(f"{tenant} has no colour")
         content, current = style_sheet(color)
         self.set_header("Content-Type", MEDIA_TYPES["css"])
-        self.set_header("Cache-Control", _FOREVER if version == current else "no-cache")
+        self.set_header("Cache-Control", FOREVER if version == current else "no-cache")
         self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
         self.set_header("Cross-Origin-Resource-Policy", "same-origin")
         self.finish(content)

@@ -14,6 +14,7 @@ import pytest
 
 from portal.config.limit_settings import LimitSettings
 from portal.web.websocket import relay
+from portal.web.websocket.turns import Turns
 from tests.kit.browser import Browser
 from tests.kit.loops import ON_BOTH_LOOPS
 from tests.kit.raw import PATIENCE, ask, change_tenant, connected, signed_in, until
@@ -25,6 +26,7 @@ from tests.kit.websockets import (
     TEXT,
     ApiSocket,
     BrowserSocket,
+    Frame,
     SocketApi,
     accepting,
     frame,
@@ -373,6 +375,53 @@ async def test_a_page_may_end_its_direction_after_its_close_frame(world: World) 
         assert await socket.closed() == 1000
         api.writer.close()
         assert await socket.receive() is None
+
+
+@pytest.mark.gen_test
+async def test_a_message_that_waits_for_its_turn_when_the_page_ends_reaches_the_api(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with both_ends(world) as (socket, api, _):
+        (one,) = world.running.portal.sockets
+        turns = world.running.portal.sockets._turns
+        may_pass = Turns.may_pass
+        monkeypatch.setattr(Turns, "may_pass", lambda self: self._has_turn)  # others use every iteration
+        await socket.connection.send(frame(TEXT, b"save this draft") + frame(CLOSE, b"\x03\xe8"))
+        await until(lambda: one.to_server.has_waiting_data, "nothing waits")
+        socket.connection.writer.write_eof()
+        await until(lambda: one._connection.client_ended, "the portal does not notice the end")
+        monkeypatch.setattr(Turns, "may_pass", may_pass)
+        turns._begin()
+        draft = await api.receive()
+        assert draft is not None
+        assert draft.payload == b"save this draft"
+        goodbye = await api.receive()
+        assert goodbye is not None
+        assert goodbye.code == 1000
+        await api.send(CLOSE, b"\x03\xe8")
+        assert await socket.closed() == 1000
+        api.writer.close()
+
+
+@pytest.mark.gen_test
+async def test_a_page_that_vanishes_while_a_message_waits_for_its_turn_ends_the_socket(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with both_ends(world) as (socket, api, _):
+        (one,) = world.running.portal.sockets
+        turns = world.running.portal.sockets._turns
+        may_pass = Turns.may_pass
+        monkeypatch.setattr(Turns, "may_pass", lambda self: self._has_turn)
+        await socket.send(TEXT, b"save this draft")
+        await until(lambda: one.to_server.has_waiting_data, "nothing waits")
+        socket.connection.writer.write_eof()
+        await until(lambda: one._connection.client_ended, "the portal does not notice the end")
+        assert not one.ended.done()
+        monkeypatch.setattr(Turns, "may_pass", may_pass)
+        turns._begin()
+        assert await socket.connection.ended() == b""
+        await until(lambda: one.ended.done(), "the socket stays open")
+        assert await api.receive() in (None, Frame(TEXT, b"save this draft", True, 0x81))
 
 
 @pytest.mark.gen_test

@@ -245,6 +245,9 @@ NOT_TO_API = [
     "X_Forwarded_For: 6.6.6.6",
     "X_Real_IP: 6.6.6.6", "X-Forwarded_For: 6.6.6.6", "Content_Length: 7", "Transfer_Encoding: chunked",
     "Authorization_: x",
+    "X-Auth-Tenant: globex", "X-Auth-Issuer: https://evil.example", "X-Auth-Subject: admin",
+    "X-Auth-Claims: e30", "X_Auth_Subject: admin", "X-Auth_Claims: e30",
+    "X-Client-IP: 6.6.6.6", "Client-IP: 6.6.6.6", "X-Cluster-Client-IP: 6.6.6.6", "X_Client_IP: 6.6.6.6",
 ]  # fmt: skip
 
 

@@ -396,6 +396,41 @@ async def test_F4_frames_that_wait_when_an_api_ends_pass_within_the_limit(world:
         assert await socket.closed() == 1014
 
 
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("direction", ["to_browser", "to_server"])
+@pytest.mark.gen_test
+async def test_F4_a_closed_socket_holds_nothing_and_spends_nothing_of_its_tenant(
+    world: World, direction: str, how: str
+) -> None:
+    async with both_ends(world) as (socket, api):
+        (one,) = world.running.portal.sockets
+        closed = getattr(one, direction)
+        if direction == "to_browser":
+            await api.write(frame(TEXT, b"x", masked=False) * 6000)
+        else:
+            await socket.connection.send(frame(TEXT, b"x") * 6000)
+        await until(lambda: closed.has_waiting_data, "nothing waits")
+        if direction == "to_server":
+            one.abort()  # as a stop, or a socket of an ended login
+        elif how == "reset":
+            socket.connection.reset()
+        else:
+            socket.connection.close()
+        await until(lambda: one.ended.done(), "the socket stays open")
+        passed = closed.frames
+        assert not closed.has_waiting_data
+        assert not closed.is_held, "a timer goes on"
+        turns = 0
+
+        def turn() -> bool:
+            nonlocal turns
+            turns += 1
+            return turns > 5
+
+        await until(turn, "the event loop stands still")
+        assert closed.frames == passed
+
+
 @pytest.mark.gen_test
 async def test_F4_an_api_that_reads_nothing_is_cut(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "STALL_SECONDS", 0.0)

@@ -163,9 +163,7 @@ class ApiFile(FileModel):
                 "has no effect with token: shared, the access token of the login; remove it", key="scopes"
             )
         elif self.token not in {"auto", "shared"} and not self._selects_tokens:
-            raise refused(
-                f"has no effect without audience, resource or scopes: {self.token} what?", key="token"
-            )
+            raise refused("needs audience, resource or scopes, which say what token to request", key="token")
         return self
 
     def _check_without_user(self) -> None:

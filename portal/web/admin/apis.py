@@ -16,6 +16,7 @@ from portal.admin.api_form import (
 from portal.admin.draft_reading import OpenDraft
 from portal.admin.drafts import DraftChanged
 from portal.admin.editing import Root, values
+from portal.config.api_paths import SLUG
 from portal.errors import ConfigurationError, StoreUnavailable
 from portal.sentences import message
 from portal.web.admin.asked_views import REPLACES, AskedView
@@ -23,7 +24,7 @@ from portal.web.admin.draft_forms import DraftFormHandler, first_sentence, versi
 from portal.web.admin.form import Form, TextField, empty_form
 
 _TEMPLATE = "admin/apis.html"
-_PLACE = r"(?:api|apis/[a-z0-9][a-z0-9-]{0,62})"
+_PLACE = rf"(?:api|apis/{SLUG})"
 _NAME = TextField(
     "name",
     "Short name",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from portal.config.api_paths import SLUG
 from portal.web.admin.form import TextField
 
 SLUG_FIELD = TextField(
     name="slug",
     label="Short name",
-    pattern=r"[a-z0-9][a-z0-9-]{0,62}",
+    pattern=SLUG,
     sentence="Use at most 63 lower-case letters, digits and hyphens, such as acme, not a hyphen first.",
     longest=63,
     hint="Part of the organisation's addresses, such as /t/acme/. It cannot be changed later.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portal.config.api_paths import SLUG
 from portal.web.admin.api import ApiHandler
 from portal.web.admin.apis import ApisHandler
 from portal.web.admin.applications import ApplicationsHandler
@@ -34,13 +35,13 @@ from portal.web.admin.test_login import (
     TestResultHandler,
 )
 
-TENANT = r"/admin/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
+TENANT = rf"/admin/t/(?P<tenant>{SLUG})"
 """The beginning of the addresses of a tenant's pages."""
 NUMBER = r"(?P<number>[0-9]{1,16})"
 
-PROVIDER = r"(?P<provider>[a-z0-9][a-z0-9-]{0,62})"
+PROVIDER = rf"(?P<provider>{SLUG})"
 
-API = r"(?P<api>[a-z0-9][a-z0-9-]{0,62})"
+API = rf"(?P<api>{SLUG})"
 
 ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (r"/admin/", OverviewHandler),

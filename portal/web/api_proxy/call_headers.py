@@ -67,7 +67,11 @@ def _is_used_as_code(headers: HTTPHeaders) -> bool:
 
 
 def socket_refusal(headers: HTTPHeaders, site: Site) -> str | None:
-    """Why a WebSocket is refused. Browsers always send Origin with it (RFC 6455 4.1), and no other header."""
+    """Why a WebSocket is refused; None when it is not.
+
+    Browsers always send Origin with the handshake (RFC 6455 4.1). A page cannot add a header such as
+    X-Portal-CSRF to it.
+    """
     if headers.get_list("Origin") != [site.origin]:
         return "a WebSocket needs the portal's own Origin"
     if headers.get_list("Sec-Fetch-Site") not in ([], ["same-origin"]):

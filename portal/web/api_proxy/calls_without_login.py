@@ -14,7 +14,7 @@ from portal.outbound.pool import default_limits
 _BUSY_SECONDS = 5
 """Retry-After when there are too many calls."""
 _CLIENTS = 4
-"""How many clients can have as many calls as they may at the same time."""
+"""How many clients can reach their own limit at the same time."""
 
 
 class CallsWithoutLogin:

@@ -110,9 +110,12 @@ class UpstreamCall:
 
     @property
     def place(self) -> tuple[str, str]:
-        """The tenant, and the user in it or the client's network, whose limits a WebSocket counts for."""
+        """The tenant, and the user in it or the client's network, whose limits a WebSocket counts for.
+
+        The second is empty when the client is unknown: only the limits of the tenant count then.
+        """
         if self.login is None:
-            return self.tenant, f"network {self._network}"
+            return self.tenant, self._network and f"network {self._network}"
         return self.tenant, f"{self.login.issuer} {self.login.subject}"
 
     async def send(self, body: bytes) -> OutboundStream:

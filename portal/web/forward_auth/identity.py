@@ -8,6 +8,7 @@ import string
 from urllib.parse import quote
 
 from portal.stores.model import Login
+from portal.tenancy.api_headers import IDENTITY_HEADERS
 from portal.tenancy.model import Tenant
 from portal.web.forward_auth.errors import IdentityTooLong
 
@@ -23,12 +24,13 @@ def identity_headers(tenant: Tenant, login: Login) -> list[tuple[str, str]]:
 
     A subject is unique for its issuer only (OIDC Core 2), so that is named as well. Raises: IdentityTooLong.
     """
-    fields = [
-        ("X-Auth-Tenant", tenant.slug),
-        ("X-Auth-Issuer", encoded_text(login.issuer)),
-        ("X-Auth-Subject", encoded_text(login.subject)),
-        ("X-Auth-Claims", encoded_claims(tenant, login)),
-    ]
+    values = (
+        tenant.slug,
+        encoded_text(login.issuer),
+        encoded_text(login.subject),
+        encoded_claims(tenant, login),
+    )
+    fields = list(zip(IDENTITY_HEADERS, values, strict=True))
     if any(len(value) > LONGEST_FIELD for _, value in fields):
         raise IdentityTooLong(f"more than {LONGEST_FIELD} characters in a field for {tenant.slug}")
     return fields

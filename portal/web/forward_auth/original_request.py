@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 from tornado.httputil import HTTPHeaders
 
+from portal.config.api_paths import SLUG
 from portal.errors import MethodNotAllowed, RequestRefused
-from portal.tenancy.api_headers import normalized_name
+from portal.tenancy.api_headers import IDENTITY_HEADERS, normalized_name
 from portal.web.api_proxy.rules import target_url
 from portal.web.forward_auth.errors import OriginalRequestMalformed, OriginalRequestRefused
 from portal.web.server.request_fields import RequestHeaders
 
-AUTHZ_PATH = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})/authz(?=[/?]|\Z)"
+AUTHZ_PATH = rf"/t/(?P<tenant>{SLUG})/authz(?=[/?]|\Z)"
 """The beginning of every address that proxies ask."""
 _AUTHZ_PATH = re.compile(AUTHZ_PATH)
 _METHOD = re.compile(r"[A-Z](?:[A-Z-]{0,30}[A-Z])?")
@@ -25,7 +26,7 @@ _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\
 _OWN_PATH = re.compile(r"/t(?:/|\Z)", re.IGNORECASE)
 _FORWARDED_URI = "X-Forwarded-Uri"
 _IDENTITY_PREFIX = "x-auth-"
-_REPLACED = frozenset({"X-Auth-Tenant", "X-Auth-Issuer", "X-Auth-Subject", "X-Auth-Claims"})
+_REPLACED = frozenset(IDENTITY_HEADERS)
 """What a client may send all the same: every proxy replaces it by the portal's."""
 
 

@@ -57,7 +57,7 @@ _PASSED = frozenset(
         "vary",
     }
 )
-"""What a development server may say. Not cookies, and no policy: the portal sends its own."""
+"""Response headers that are passed on. Set-Cookie and policies are not: the portal sends its own."""
 
 
 class DevelopmentServerUnavailable(PortalError):

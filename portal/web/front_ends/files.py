@@ -15,7 +15,6 @@ import os
 import stat
 import sys
 import threading
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import NamedTuple, TypeVar
 
 from portal.bounded_cache import ByteBoundedCache
 from portal.errors import PortalError
+from portal.web.compression import GZIP, LEAST_COMPRESSED, gzip_compressed
 from portal.web.front_ends.conditions import IDENTITY
 from portal.web.front_ends.media_types import MediaType, media_type
 
@@ -31,11 +31,8 @@ T = TypeVar("T")
 
 CODINGS = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
 """Content codings, the preferred one first, and the endings of files that are compressed beforehand."""
-_GZIP = "gzip"
 _SMALL = 256 * 1024
 """Bytes of a file that is kept in memory, and is compressed when the folder has no compressed one."""
-_LEAST_COMPRESSED = 860
-"""Bytes; compressing a smaller file saves no packet."""
 _CACHE_BYTES = 32 * 1024 * 1024
 _SAME_TIME = 2_000_000_000
 """Nanoseconds that a compressed file may be older than its original: copying a folder sets times anew."""
@@ -220,7 +217,7 @@ class FileStore:
             beside = _locate(root, relative + CODINGS[coding])
             if beside is not None and beside.version.modified + _SAME_TIME >= original.version.modified:
                 return self._represented(_Wanted(folder, *beside, kind, coding))
-            if coding == _GZIP and _LEAST_COMPRESSED <= original.version.size <= _SMALL:
+            if coding == GZIP and LEAST_COMPRESSED <= original.version.size <= _SMALL:
                 return self._represented(_Wanted(folder, *original, kind, coding, compress=True))
         return self._represented(_Wanted(folder, *original, kind, IDENTITY))
 
@@ -249,7 +246,7 @@ class FileStore:
         if data is None:
             return None
         if wanted.compress:
-            data = _compressed(data)
+            data = gzip_compressed(data)
         content = _Content(data, _etag(data))
         with self._lock:
             self._cache.put(key, content, size=len(data), owner=wanted.folder)
@@ -317,11 +314,6 @@ def _read(path: str, version: Version) -> bytes | None:
     if current != version or len(data) != version.size:
         raise _Changed
     return data
-
-
-def _compressed(data: bytes) -> bytes:
-    writer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    return writer.compress(data) + writer.flush()
 
 
 def _etag(content: bytes) -> str:

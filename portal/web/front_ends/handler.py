@@ -14,6 +14,7 @@ from tornado.iostream import StreamClosedError
 from portal.config.front_ends import ICON_PATH, INDEX
 from portal.errors import NotFound, PortalError
 from portal.web.base import PageHandler
+from portal.web.cache_control import FOREVER
 from portal.web.front_ends.conditions import (
     RangeNotSatisfiable,
     accepted_codings,
@@ -29,7 +30,6 @@ from portal.web.server.client_connection import abort
 
 _log = structlog.get_logger("portal.front_ends")
 
-_FOREVER = "public, max-age=31536000, immutable"
 _CHECKED = "no-cache"
 _CHUNK = 128 * 1024
 """Bytes of a large file that are in memory at a time."""
@@ -82,7 +82,7 @@ class FrontEndHandler(FrontEndPageHandler):
             send_icon(self)
             return
         self.send_policy()
-        self.set_header("Cache-Control", _FOREVER if is_hashed(relative) else _CHECKED)
+        self.set_header("Cache-Control", FOREVER if is_hashed(relative) else _CHECKED)
         self.set_header("ETag", found.etag)
         if found.varies:
             self.add_header("Vary", "Accept-Encoding")

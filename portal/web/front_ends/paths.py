@@ -12,13 +12,24 @@ _LONGEST_NAME = 255
 """Bytes of a file's name on usual file systems."""
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED = ("br", "gz", "zst")
-_PLAIN_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[0-9-]+")
-_HASHED = re.compile(
-    r"(?:.*[-.])?(?P<hash>[A-Za-z0-9_]{8,64})(?:\.(?:bundle|chunk|min|module|worker))?\.[a-z0-9]{1,12}(?:\.map)?"
+_EXTENSION = r"\.[a-z0-9]{1,12}(?:\.map)?"
+_ONLY_HASH = re.compile(rf"(?P<hash>[0-9a-f]{{16,64}}){_EXTENSION}")
+"""A whole name; shorter ones are words and numbers, such as `iphone15`."""
+_AFTER_PREFIX = re.compile(
+    rf".*[-.](?P<hash>[A-Za-z0-9_]{{8,64}})(?:\.(?:bundle|chunk|min|module|worker))?{_EXTENSION}"
 )
 """How webpack, esbuild, Parcel and Rollup name files by their content."""
-_VITE = re.compile(r".+-(?P<hash>[A-Za-z0-9_-]{8})\.[a-z0-9]{1,12}(?:\.map)?")
+_VITE = re.compile(rf".+-(?P<hash>[A-Za-z0-9_-]{{8}}){_EXTENSION}")
 _VITE_FOLDER = "assets"
+_WORD = r"(?:[A-Z]?[a-z]+|[A-Z]?[a-z]{3,}[A-Z][a-z]{3,}|[A-Z]+|[0-9]+)"
+_NO_HASH = re.compile(
+    rf"[_-]*{_WORD}(?:[_-]+{_WORD})*[_-]*"  # sub_page, IMG_2024, HomePage, 2026-01-
+    r"|[A-Za-z_]+[0-9]+"  # version3, OpenSans700
+    r"|[0-9]+[A-Za-z_]+"  # 20260101a
+    r"|[0-9]+x[0-9]+"  # 1200x800
+)
+"""What people write after the last hyphen of a name."""
+_PAGES = (".html", ".htm", ".xhtml")
 
 
 def file_path(path: str, *, source_maps: bool) -> str | None:
@@ -69,14 +80,17 @@ def is_page(path: str) -> bool:
 def is_hashed(relative: str) -> bool:
     """Whether the name of a file has a hash of its content, so that the file never changes.
 
-    A word or a date is no hash: `hero-download.png` and `report.20260101.pdf` may change.
+    A word, a version or a date is no hash: `hero-download.png`, `terms-version3.pdf` and
+    `report.20260101.pdf` may change. In doubt a name has none: browsers then ask again.
     """
     folder, _, name = relative.rpartition("/")
-    found = _HASHED.fullmatch(name)
-    if found is not None and _has_letter_and_digit(found["hash"]):
+    if name.endswith(_PAGES):
+        return False
+    found = _ONLY_HASH.fullmatch(name) or _AFTER_PREFIX.fullmatch(name)
+    if found is not None and _has_letter_and_digit(found["hash"]) and not _NO_HASH.fullmatch(found["hash"]):
         return True
     of_vite = _VITE.fullmatch(name) if folder.rpartition("/")[2] == _VITE_FOLDER else None
-    return of_vite is not None and _PLAIN_WORD.fullmatch(of_vite["hash"]) is None
+    return of_vite is not None and _NO_HASH.fullmatch(of_vite["hash"]) is None
 
 
 def _has_letter_and_digit(text: str) -> bool:

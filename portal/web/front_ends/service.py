@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
 from urllib.parse import unquote
 
 import structlog
 
+from portal.config.api_paths import SLUG
 from portal.config.front_ends import ICON_PATH, INDEX, OWN_SEGMENTS, TENANT_PLACEHOLDER, FrontEnd
 from portal.errors import StartupError
 from portal.outbound.client import OutboundClient
@@ -17,6 +21,16 @@ from portal.web.front_ends.files import FileStore, FilesUnavailable
 from portal.web.sites import Site
 
 _log = structlog.get_logger("portal.front_ends")
+_CHECK_SECONDS = 10.0
+_CHECKED_AT_ONCE = 4
+"""Folders; a check of a disk that hangs keeps its thread."""
+
+
+class _IndexState(Enum):
+    THERE = auto()
+    MISSING = auto()
+    UNKNOWN = auto()
+    """The disk does not respond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,29 +98,61 @@ class FrontEnds:
         found = self._page_of_tenant.match(unquote(path)) if self._page_of_tenant is not None else None
         return found is not None and found[1] != tenant and self._find_tenant(found[1]) is not None
 
-    async def check(self, tenants: Iterable[Tenant]) -> None:
-        """Check at start-up that every front end has its page.
+    async def check(self) -> None:
+        """Check at start-up that every front end of the operator has its page.
 
-        Of a tenant, a missing page is a warning: its users can sign in nevertheless.
-        Raises: StartupError when a front end of the operator has none.
+        Raises: StartupError.
         """
-        for name, one in self._own.items():
-            if one.directory is not None and not await self._has_index(one):
+        places = {name: one.directory for name, one in self._own.items() if one.directory is not None}
+        found = await asyncio.gather(*map(self._index_state, places.values()))
+        for (name, directory), state in zip(places.items(), found, strict=True):
+            if state is _IndexState.MISSING:
                 raise StartupError(
-                    f"The front end {name} has no {INDEX} in {one.directory}.",
+                    f"The front end {name} has no {INDEX} in {directory}.",
                     remedy=f"Build it, or correct front_ends.{name}.directory in the settings.",
                 )
-        for tenant in tenants:
-            if tenant.front_end is not None and not await self._has_index(tenant.front_end):
-                _log.warning(
-                    "front_end_missing", tenant=tenant.slug, directory=str(tenant.front_end.directory)
+            if state is _IndexState.UNKNOWN:
+                raise StartupError(
+                    f"The disk with {directory}, the folder of the front end {name}, does not respond.",
+                    remedy=f"Check the disk, or correct front_ends.{name}.directory in the settings.",
                 )
 
-    async def _has_index(self, front_end: FrontEnd) -> bool:
+    async def check_tenants(self, tenants: Iterable[Tenant]) -> None:
+        """Warn of front ends of tenants without a page; their users can sign in nevertheless.
+
+        Takes at most _CHECK_SECONDS for all together, and may run while the portal serves.
+        """
+        slots = asyncio.Semaphore(_CHECKED_AT_ONCE)
+
+        async def checked(directory: Path) -> _IndexState:
+            async with slots:
+                return await self._index_state(directory)
+
+        checks = {
+            asyncio.ensure_future(checked(one.front_end.directory)): one
+            for one in tenants
+            if one.front_end is not None and one.front_end.directory is not None
+        }
+        if not checks:
+            return
         try:
-            return front_end.directory is None or await self.files.has_index(front_end.directory, INDEX)
+            await asyncio.wait(checks, timeout=_CHECK_SECONDS)
+        finally:
+            for check in checks:
+                check.cancel()
+        for check, tenant in checks.items():
+            state = check.result() if check.done() else _IndexState.UNKNOWN
+            if state is not _IndexState.THERE and tenant.front_end is not None:
+                is_missing = state is _IndexState.MISSING
+                event = "front_end_missing" if is_missing else "front_end_unresponsive"
+                _log.warning(event, tenant=tenant.slug, directory=str(tenant.front_end.directory))
+
+    async def _index_state(self, directory: Path) -> _IndexState:
+        try:
+            has_index = await self.files.has_index(directory, INDEX)
         except FilesUnavailable:
-            return False
+            return _IndexState.UNKNOWN
+        return _IndexState.THERE if has_index else _IndexState.MISSING
 
     async def close(self) -> None:
         """Close the connections to development servers, and end the threads that read files."""
@@ -119,4 +165,4 @@ def _page_pattern(home: str | None) -> re.Pattern[str] | None:
     if home is None or TENANT_PLACEHOLDER not in home:
         return None
     before = home.partition(TENANT_PLACEHOLDER)[0]
-    return re.compile(rf"{re.escape(before)}([a-z0-9][a-z0-9-]{{0,62}})(?:/|\Z)")
+    return re.compile(rf"{re.escape(before)}({SLUG})(?:/|\Z)")

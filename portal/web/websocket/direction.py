@@ -1,7 +1,8 @@
 """One direction of a relayed WebSocket: passes data on, as fast as the sink takes it and the limit allows.
 
 Nothing is buffered but two reads, of at most 64 KB each: while the sink is full, the limit of small frames is
-reached, or a second read waits for its turn (`Turns`), the source is not read.
+reached, or a second read waits for its turn (`Turns`), the source is not read. The connection to the API may
+hold one more read: 192 KB from the API, 128 KB from the browser.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ _PAUSE_SECONDS = 0.05
 """On average: with equal pauses, the same directions would always come first."""
 _FIRST_FRAMES = 50
 """Small frames that may pass at once when a direction begins: a page may open many sockets."""
-_LARGEST_PART = 16
-"""One direction takes at most this part of what its tenant has left, so that the others get some as well."""
+_SHARE_DIVISOR = 16
+"""One direction takes at most 1/16 of what its tenant has left."""
 TENANT_SHARE = 10
 """How many times the rate of one direction all sockets of a tenant have together, in both directions."""
 
@@ -104,7 +105,7 @@ class Direction:
         """Whether the source is not read before the turn."""
         self._pause: asyncio.TimerHandle | None = None
         self._sink_full_since: float | None = None
-        self._passed: Callable[[], None] | None = None
+        self._passed: Callable[[], object] | None = None
         """To call when nothing waits any more, once the source has ended."""
         self._stopped = False
         self.pending_close: bytes | None = None
@@ -171,7 +172,7 @@ class Direction:
     def _available(self, now: float) -> int:
         """How many small frames may pass now."""
         of_tenant = self._shared.available(now)
-        return min(self._budget.available(now), max(min(1, of_tenant), of_tenant // _LARGEST_PART))
+        return min(self._budget.available(now), max(min(1, of_tenant), of_tenant // _SHARE_DIVISOR))
 
     def _process(self, data: bytes, most: int) -> None:
         tracker = self.tracker
@@ -245,7 +246,7 @@ class Direction:
         else:
             self.source.resume_reading()
 
-    def finish(self, passed: Callable[[], None]) -> None:
+    def finish(self, passed: Callable[[], object]) -> None:
         """The source has ended: call `passed` when what waits was passed on, as slowly as before."""
         self._passed = passed
         self._report_passed()

@@ -29,8 +29,8 @@ class OpenSockets:
     """The open WebSockets.
 
     A tenant gets at most two thirds of the connections that one API may have: a socket keeps its own, and
-    calls need some as well. Sockets of APIs that need no login get at most half of that, so that those of
-    users are left.
+    calls need some as well. Sockets of APIs that need no login get at most half of that; the rest is kept for
+    signed-in users.
     """
 
     def __init__(self, limits: LimitSettings, metrics: SocketMetrics) -> None:

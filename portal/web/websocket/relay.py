@@ -107,12 +107,20 @@ class SocketRelay(asyncio.Protocol):
         """The browser ended its direction: it waits for the server's Close frame, or it is gone."""
         if self._ending:
             self._close_transport()
-        elif self.to_server.tracker.closed and self.to_server.tracker.at_boundary:
+            return False
+        if self.to_server.has_waiting_data:
+            self._limit(CLOSE_SECONDS)
+            self.to_server.source = None  # nothing more to read
+            self.to_server.finish(self._end_if_gone)
             return True
-        else:
-            self._end_tunnel()
-            self._abort()
-        return False
+        return not self._end_if_gone()
+
+    def _end_if_gone(self) -> bool:
+        """Close both connections, and return True, unless the browser waits for the server's Close frame."""
+        if self.to_server.tracker.closed and self.to_server.tracker.at_boundary:
+            return False
+        self.abort()
+        return True
 
     def pause_writing(self) -> None:
         self.to_browser.hold()
@@ -123,6 +131,9 @@ class SocketRelay(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._end_tunnel()
         self._transport = None
+        for direction in (self.to_server, self.to_browser):
+            direction.source = None  # `stop` would resume a closed transport
+            direction.stop()
         if self._deadline is not None:
             self._deadline.cancel()
         if not self.ended.done():

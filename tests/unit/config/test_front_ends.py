@@ -80,6 +80,8 @@ def one(keys: str) -> str:
         ("path: /desk, url: 'http://localhost:1', source_maps: true", "has no effect with url"),
         ("path: /desk, url: 'https://localhost:1'", "the http origin of a server on this machine"),
         ("path: /desk, url: 'http://localhost:1/x'", "the http origin of a server on this machine"),
+        ("path: /desk, url: 'http://localhost:99999'", "the port must be between 1 and 65535"),
+        ("path: /desk, url: 'http://localhost:0'", "the port must be between 1 and 65535"),
         ("path: /desk, url: 'http://u:p@localhost:1'", "the http origin of a server on this machine"),
         ("path: /desk, directory: a, csp: {image-src: [x]}", 'did you mean "img-src"?'),
         ("path: /desk, directory: a, csp: {object-src: [\"'self'\"]}", "must be one of: default-src"),

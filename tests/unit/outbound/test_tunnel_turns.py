@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
+from portal.outbound.connection import Connection
 from portal.outbound.tls import DEFAULT_TLS
+from portal.outbound.tls_connection import RECORDS_AT_ONCE
 from portal.outbound.tunnel import Tunnel, Waiting
 from portal.outbound.websocket import WebSocketOffer, accept_of
 from tests.kit.loops import ON_BOTH_LOOPS
@@ -43,13 +48,13 @@ class Late:
             waiting.take_turn()
 
 
-@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("ends", [False, True], ids=["open", "ended"])
-@pytest.mark.gen_test
-async def test_what_a_tunnel_reads_waits_for_its_turn(tmp_path: Path, secure: bool, ends: bool) -> None:
-    writers: list[asyncio.StreamWriter] = []
+class Api:
+    """Accepts one WebSocket; the test uses its connection."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self) -> None:
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await read_request(reader)
         assert request is not None
         key = request.header("Sec-WebSocket-Key") or ""
@@ -57,23 +62,29 @@ async def test_what_a_tunnel_reads_waits_for_its_turn(tmp_path: Path, secure: bo
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept_of(key).encode()
         )
-        writers.append(writer)
+        self.writers.append(writer)
         await reader.read()
 
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("ends", [False, True], ids=["open", "ended"])
+@pytest.mark.gen_test
+async def test_what_a_tunnel_reads_waits_for_its_turn(tmp_path: Path, secure: bool, ends: bool) -> None:
+    api = Api()
     server_tls, tls = tls_server(tmp_path) if secure else (None, DEFAULT_TLS)
-    async with conversing(serve, server_tls) as port, calling() as client:
+    async with conversing(api.serve, server_tls) as port, calling() as client:
         url = f"http{'s' if secure else ''}://localhost:{port}/"
         tunnel = await client.open_stream("GET", url, websocket=WebSocketOffer(), tls=tls)
         assert isinstance(tunnel, Tunnel)
         late = Late()
         tunnel.attach(late)
         connection = tunnel._connection
-        writers[0].write(b"first,")
+        api.writers[0].write(b"first,")
         await until(lambda: len(late.waiting) == 1)
         if ends:
-            writers[0].close()
+            api.writers[0].close()
         else:
-            writers[0].write(b"second")
+            api.writers[0].write(b"second")
         if ends and not secure:
             await until(lambda: late.has_ended)
             assert late.data == b"first,"
@@ -85,6 +96,59 @@ async def test_what_a_tunnel_reads_waits_for_its_turn(tmp_path: Path, secure: bo
         await until(lambda: late.has_ended or not ends)
         assert len(late.waiting) == 1, "it waited twice"
         if not ends:
-            writers[0].write(b",third")
+            api.writers[0].write(b",third")
             await until(lambda: late.data.endswith(b",third"))
+        tunnel.close()
+
+
+RECORD_BYTES = 5 + 5 + 1 + 16
+"""Of one message with TLS 1.3: header, data, type, and tag (RFC 8446 5.2)."""
+
+
+def arrived_at(connection: Connection) -> int:
+    """How many bytes have arrived at a connection that the event loop has not read."""
+    assert connection._transport is not None
+    number = os.dup(connection._transport.get_extra_info("socket").fileno())
+    with socket.socket(fileno=number) as connected, contextlib.suppress(BlockingIOError):
+        return len(connected.recv(65_536, socket.MSG_PEEK))
+    return 0
+
+
+@pytest.mark.parametrize("how", ["close_notify", "only the connection"])
+@pytest.mark.gen_test
+async def test_many_records_that_wait_for_their_turn_when_the_api_ends_all_arrive(
+    tmp_path: Path, how: str
+) -> None:
+    """More than are decrypted in one iteration of the event loop."""
+    messages = [b"%04d," % number for number in range(2 * RECORDS_AT_ONCE + 9)]
+    api = Api()
+    server_tls, tls = tls_server(tmp_path)
+    async with conversing(api.serve, server_tls) as port, calling() as client:
+        url = f"https://localhost:{port}/"
+        tunnel = await client.open_stream("GET", url, websocket=WebSocketOffer(), tls=tls)
+        assert isinstance(tunnel, Tunnel)
+        late = Late()
+        tunnel.attach(late)
+        connection = tunnel._connection
+        assert isinstance(connection, Connection)
+        connection._pace.next_bytes = connection._pace.most  # as after larger reads before
+        writer = api.writers[0]
+        tunnel.pause_reading()  # all records shall be read together
+        for message in messages:
+            writer.write(message)
+            await asyncio.sleep(0)
+        await until(lambda: arrived_at(connection) >= len(messages) * RECORD_BYTES)
+        if how == "close_notify":
+            writer.close()
+        else:
+            with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as connected:
+                connected.shutdown(socket.SHUT_WR)
+        tunnel.resume_reading()
+        await until(lambda: bool(late.waiting))
+        if how != "close_notify":  # the end of the connection is a turn as well
+            await until(lambda: late.data != b"")
+        late.let_pass()
+        await until(lambda: late.has_ended)
+        assert late.data == b"".join(messages)
+        assert connection.closed
         tunnel.close()

@@ -26,6 +26,7 @@ OPERATOR = Viewer(Actor(ActorType.OPERATOR))
         ("", ""),
         ("unix:", ""),
         ("192.0.2.77, 10.0.0.1", ""),
+        ("0.0.0.0", ""),
     ],
 )
 def test_records_have_the_network_of_a_client_and_not_its_address(address: str, network: str) -> None:

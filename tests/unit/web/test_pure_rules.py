@@ -12,6 +12,7 @@ from tornado.httputil import HTTPHeaders
 from portal.secret import Secret
 from portal.sessions.login_warnings import missing_scopes
 from portal.tenancy.index import Index
+from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.client_address import client_address, counted_client
 from portal.web.cookies import set_cookie_header
 from portal.web.origin import Origin, origin_of
@@ -171,7 +172,25 @@ def test_scopes_for_claims_are_not_missing_when_the_grant_lists_only_api_scopes(
         ("", ""),
         ("unix:", ""),
         ("192.0.2.07", ""),
+        ("0.0.0.0", ""),
+        ("::", ""),
     ],
 )
 def test_D5_a_client_is_an_address_or_a_network_of_one_machine(address: str, counted: str) -> None:
     assert counted_client(address) == counted
+
+
+def test_D5_a_trusted_proxy_at_a_unix_socket_tells_clients_apart() -> None:
+    assert client_address("0.0.0.0", "203.0.113.9", [ip_network("0.0.0.0")]) == "203.0.113.9"
+
+
+@pytest.mark.parametrize(
+    ("network", "place"), [("", ("acme", "")), ("192.0.2.0/24", ("acme", "network 192.0.2.0/24"))]
+)
+def test_D5_sockets_of_unknown_clients_are_not_counted_as_those_of_one(
+    network: str, place: tuple[str, str]
+) -> None:
+    call = UpstreamCall.__new__(UpstreamCall)
+    call.login, call._network = None, network
+    call._tenant = sample_tenant()
+    assert call.place == place

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from portal.config.front_ends import FrontEnd
 from portal.errors import StartupError
 from portal.tenancy.model import Tenant
+from portal.web.front_ends import files, service
 from portal.web.front_ends.service import FrontEnds, FrontEndTarget
 from portal.web.sites import Site
 
@@ -100,7 +103,7 @@ def test_a_front_end_without_its_page_prevents_start_up(tmp_path: Path) -> None:
     async def start(one: FrontEnd) -> None:
         made = FrontEnds({"desk": one}, TENANTS.get)
         try:
-            await made.check([])
+            await made.check()
         finally:
             await made.close()
 
@@ -111,3 +114,55 @@ def test_a_front_end_without_its_page_prevents_start_up(tmp_path: Path) -> None:
     (tmp_path / "dist").mkdir()
     (tmp_path / "dist" / "index.html").write_text("")
     asyncio.run(start(one))
+
+
+def test_a_disk_that_hangs_prevents_start_up_with_another_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_SECONDS", 0.05)
+
+    async def start(end: threading.Event) -> None:
+        monkeypatch.setattr(files, "_locate", lambda *_: end.wait())
+        made = FrontEnds({"desk": replace(DESK, directory=tmp_path)}, TENANTS.get)
+        try:
+            await made.check()
+        finally:
+            end.set()
+            await made.close()
+
+    with pytest.raises(StartupError, match="does not respond"):
+        asyncio.run(start(threading.Event()))
+
+
+def test_hung_disks_of_many_tenants_are_reported_within_one_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_CHECK_SECONDS", 2.0)
+    end = threading.Event()
+    located = files._locate
+
+    def hanging(root: str, relative: str) -> object:
+        if Path(root).name.startswith("hung"):
+            end.wait()
+        return located(root, relative)
+
+    monkeypatch.setattr(files, "_locate", hanging)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "index.html").write_text("")
+    names = ["missing", "whole", *(f"hung{number}" for number in range(20))]
+    tenants = [replace(GLOBEX, slug=name, front_end=FrontEnd(directory=tmp_path / name)) for name in names]
+
+    async def check() -> None:
+        made = FrontEnds({}, TENANTS.get)
+        try:
+            async with asyncio.timeout(20.0):  # one after the other takes 200 seconds
+                await made.check_tenants([*tenants, GLOBEX])
+        finally:
+            end.set()
+            await made.close()
+
+    with capture_logs() as lines:
+        asyncio.run(check())
+    events = {line["tenant"]: line["event"] for line in lines}
+    hung = dict.fromkeys(names[2:], "front_end_unresponsive")
+    assert events == {"missing": "front_end_missing", **hung}
