@@ -122,7 +122,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     def new_relying_party() -> RelyingParty:
         return RelyingParty(http, clock=store.time, client_keys=client_keys)
 
-    user_events = UserEvents(store.tenants, clock=store.time, lost=metrics.user_events_lost.inc)
+    user_events = UserEvents(store.tenants, clock=store.time, lost=metrics.events.user_events_lost.inc)
     parts = SessionParts(
         store, Vault(keyring), directory, new_relying_party(), ended=user_events.session_ended
     )

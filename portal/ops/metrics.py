@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from portal.ops.event_metrics import EventMetrics
 from portal.ops.expiry_metric import ExpiryMetric
 from portal.ops.socket_metrics import SocketMetrics
 from portal.ops.store_metrics import StoreMetrics
@@ -45,6 +46,7 @@ class Metrics:
         self.start_time.set_to_current_time()
         self.store = StoreMetrics(self._registry)
         self.sockets = SocketMetrics(self._registry)
+        self.events = EventMetrics(self._registry)
         self.connections = Gauge(
             "portal_connections",
             "Open connections of clients, including those to the metrics endpoint.",
@@ -81,11 +83,6 @@ class Metrics:
         self.session_streams_refused = Counter(
             "portal_session_streams_refused",
             "Event streams that were ended at once because the process had too many.",
-            registry=self._registry,
-        )
-        self.user_events_lost = Counter(
-            "portal_user_events_lost",
-            "Events of sign-ins that were not stored, because the database could not be written for long.",
             registry=self._registry,
         )
         self.tenants_without_file = Gauge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from bson.raw_bson import RawBSONDocument
 
@@ -22,7 +23,7 @@ from portal.stores.tenant_records import Revision
 _PAGE = 1000
 _LARGE: Document = {"draft": 0, "links": 0, "events": 0, "revisions": 0}
 _REVISIONS_AT_ONCE = 100
-_NEWEST_AT_ONCE = 200
+_ORDERED_AT_ONCE = 200
 
 
 class TenantReader:
@@ -57,15 +58,41 @@ class TenantReader:
         kind: type[Entry],
     ) -> list[Entry]:
         """Up to `most` documents that match, in descending order of the field `by`."""
+        return await self._ordered(collection, query, by, -1, most, convert, kind)
+
+    async def list_oldest(
+        self,
+        collection: str,
+        query: Document,
+        by: str,
+        most: int,
+        *,
+        convert: Callable[[Document], Entry],
+        kind: type[Entry],
+    ) -> list[Entry]:
+        """Up to `most` documents that match, in ascending order of the field `by`."""
+        return await self._ordered(collection, query, by, 1, most, convert, kind)
+
+    async def _ordered(
+        self,
+        collection: str,
+        query: Document,
+        by: str,
+        order: Literal[-1, 1],
+        most: int,
+        convert: Callable[[Document], Entry],
+        kind: type[Entry],
+    ) -> list[Entry]:
+        beyond = "$gt" if order == 1 else "$lt"
         found: list[Entry] = []
         while most > 0:
-            stages: list[Document] = [{"$sort": {by: -1}}, {"$limit": min(most, _NEWEST_AT_ONCE)}]
+            stages: list[Document] = [{"$sort": {by: order}}, {"$limit": min(most, _ORDERED_AT_ONCE)}]
             page = await self._connection.read(collection, query, stages)
             found += await self._decoded(page, convert, kind)
-            if len(page) < _NEWEST_AT_ONCE:
+            if len(page) < _ORDERED_AT_ONCE:
                 break
             most -= len(page)
-            query = {**query, by: {**query.get(by, {}), "$lt": page[-1][by]}}
+            query = {**query, by: {**query.get(by, {}), beyond: page[-1][by]}}
         return found
 
     async def revisions(self, keys: Sequence[tuple[str, int]]) -> list[Revision]:

@@ -57,6 +57,13 @@ USER_EVENTS_SCHEMA = (
 )
 """Migrates a file of the version before the events of users."""
 
+EVENT_DELIVERY_SCHEMA = (
+    "ALTER TABLE events ADD COLUMN waits INTEGER NOT NULL DEFAULT 1",
+    "CREATE INDEX events_waiting ON events (id) WHERE waits = 1",
+    "CREATE INDEX events_tenant ON events (tenant, id)",
+)
+"""Migrates a file of the version before events were delivered. `waits`: 0 after the delivery."""
+
 
 def _columns(model: type) -> str:
     return ", ".join(stored_names(model))
@@ -125,4 +132,8 @@ LIST_EVENTS = f"SELECT {_EVENT} FROM events WHERE {{}} ORDER BY id DESC LIMIT :m
 LIST_USER_EVENTS = f"""SELECT {_EVENT} FROM events
     WHERE {OF_USERS} AND tenant = :tenant AND actor = :actor AND id >= :since
     ORDER BY id DESC LIMIT :most"""
+READ_EVENTS = f"""SELECT {_EVENT} FROM events WHERE id > :after AND id < :before {{of_tenant}}
+    ORDER BY id {{order}} LIMIT :most"""
+WAITING_EVENTS = f"SELECT {_EVENT} FROM events WHERE waits = 1 AND id > ? ORDER BY id LIMIT ?"
+MARK_DELIVERED = "UPDATE events SET waits = 0 WHERE id = ?"
 PURGE_EVENTS = "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE id < ? ORDER BY id LIMIT ?)"
