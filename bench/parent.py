@@ -70,13 +70,14 @@ def compare(servers: SharedServers, parent: Path, end: float) -> tuple[float, fl
             if number > 1 and time.monotonic() > end - 2 * _LOAD_SECONDS:
                 break
             for product in (before, after) if number % 2 else (after, before):
-                used = _microseconds(product, headers[product.name])
+                used = microseconds(product, headers[product.name])
                 if number:
                     found[product.name].append(used)
         return statistics.median(found[before.name]), statistics.median(found[after.name])
 
 
-def _microseconds(product: Product, headers: dict[str, str]) -> float:
+def microseconds(product: Product, headers: dict[str, str]) -> float:
+    """CPU time of a call, under load for a second. Parameters: headers, of a signed-in browser."""
     before = product.cpu_seconds()
     calls = run_wrk(f"{product.api}/200", headers, _LOAD_SECONDS).calls
     return (product.cpu_seconds() - before) / calls * 1e6

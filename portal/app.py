@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from tornado.httputil import (
-    ParseBodyConfig,
-    ParseMultipartConfig,
-    ParseUrlEncodedConfig,
-    set_parse_body_config,
-)
 from tornado.web import Application
 
 from portal.admin.domain_upkeep import DomainUpkeep
 from portal.admin.services import admin_services
 from portal.admin.user_events import UserEvents
+from portal.application import application
 from portal.background import kept_running
 from portal.clock import Clock, now
 from portal.config.settings import Settings
@@ -34,7 +29,7 @@ from portal.ops.metrics import Metrics
 from portal.ops.sockets import listening_sockets
 from portal.ops.worker_loads import WorkerLoad
 from portal.outbound.client import OutboundClient
-from portal.routes import LARGEST_FORM, PortalApplication, dispatcher, routes
+from portal.routes import LARGEST_FORM, dispatcher
 from portal.sessions.database_check import DatabaseCheck
 from portal.sessions.generation_check import GenerationCheck, GenerationRecord
 from portal.sessions.live_logins import LiveLogins
@@ -48,6 +43,7 @@ from portal.sessions.user_logins import UserLogins
 from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
 from portal.stores.tenant_store import Database
+from portal.stores.timing import timed_store
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.logos import TenantLogos
 from portal.tenancy.registry import Registry
@@ -56,12 +52,11 @@ from portal.tenant_directory import TenantDirectory
 from portal.tenant_upkeep import TenantUpkeep
 from portal.time_slices import without_pauses
 from portal.web.api_proxy.live_calls import LiveCalls
-from portal.web.asset_files import load_assets
-from portal.web.assets import AssetHandler, assets_folder, load_templates
+from portal.web.assets import load_templates
 from portal.web.context import Portal
-from portal.web.cookies import XSRF_COOKIE
 from portal.web.front_ends.service import FrontEnds
 from portal.web.languages import load_languages
+from portal.web.metrics_upkeep import MetricsUpkeep
 from portal.web.monitoring import metrics_application
 from portal.web.product_files import product_files
 from portal.web.remembered import RememberedOrganisations
@@ -82,8 +77,6 @@ _CLOSE_SECONDS = 5.0
 _PENDING_TOKENS_SECONDS = 15.0
 """How long a stop waits for pending refresh requests, and for refreshed tokens that are not stored yet."""
 _MOST_METRICS_READERS = 32
-_MOST_PARAMETERS = 100
-"""Of a query or form. Tornado parses them before a handler runs."""
 CHOOSE_ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
 
 
@@ -99,6 +92,7 @@ class RunningPortal:
     database_check: DatabaseCheck
     key_ring: KeyRingWatch
     stored_tenants: StoredTenants
+    measuring: MetricsUpkeep
 
 
 def build(settings: Settings, *, clock: Clock = now, store: Database | None = None) -> RunningPortal:
@@ -108,12 +102,15 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     """
     keyring = KeyRing.load_or_create(settings.keys)
     registry = _load_registry(settings)
-    metrics = Metrics()
+    metrics = Metrics(tenants=settings.metrics.tenants, counts_calls=settings.metrics_listen is not None)
     store = store or store_for(settings.database, clock=clock, observer=metrics.store)
+    if metrics.calls is not None:
+        store = timed_store(store, metrics.store.operation_done)
     in_development = may_use_private_networks(settings)
     http = OutboundClient(
         allow_private_networks=settings.allow_private_networks,
         is_trusted=lambda tenant: in_development or registry.is_of_operator(tenant),
+        observe=metrics.requested,
     )
     client_keys = ClientKeyRing(settings.keys, clock=store.time)
     clock_check = ClockCheck(store, clock=clock)
@@ -124,7 +121,12 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
 
     user_events = UserEvents(store.tenants, clock=store.time, lost=metrics.events.user_events_lost.inc)
     parts = SessionParts(
-        store, Vault(keyring), directory, new_relying_party(), ended=user_events.session_ended
+        store,
+        Vault(keyring),
+        directory,
+        new_relying_party(),
+        ended=user_events.session_ended,
+        refreshes=metrics.logins.refreshed,
     )
     sites = Sites(settings.public_url, registry.by_host)
     reader = BatchedReader(store, clock=store.time)
@@ -180,6 +182,9 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     record = GenerationRecord(settings.keys, without_password(settings.database))
     check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=store.time))
     key_ring = KeyRingWatch(parts.vault, client_keys)
+    stored_tenants = StoredTenants(
+        store.tenants, ContentReader(parts.vault, available_presets(settings.presets), in_development)
+    )
     return RunningPortal(
         portal,
         application(portal),
@@ -188,8 +193,12 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         parts.relying_party,
         check,
         key_ring,
-        StoredTenants(
-            store.tenants, ContentReader(parts.vault, available_presets(settings.presets), in_development)
+        stored_tenants,
+        MetricsUpkeep(
+            portal,
+            store.tenant_logins,
+            stored_tenants,
+            key_created=lambda: parts.vault.newest_key_created_at,
         ),
     )
 
@@ -206,30 +215,6 @@ def _load_registry(settings: Settings) -> Registry:
     return registry
 
 
-def application(portal: Portal) -> Application:
-    """Make the Tornado application of a portal."""
-    set_parse_body_config(
-        ParseBodyConfig(
-            multipart=ParseMultipartConfig(enabled=False),
-            urlencoded=ParseUrlEncodedConfig(max_arguments=_MOST_PARAMETERS),
-        )
-    )
-    secure = portal.sites.main.secure
-    static = assets_folder("static")
-    return PortalApplication(
-        routes(),
-        portal=portal,
-        assets=load_assets(static),
-        static_path=str(static),
-        static_url_prefix="/static/",
-        static_handler_class=AssetHandler,
-        xsrf_cookie_name=portal.sites.main.cookie_name(XSRF_COOKIE),
-        xsrf_cookie_kwargs={"httponly": True, "secure": secure, "samesite": "Lax", "path": "/"},
-        log_function=lambda handler: None,
-        compress_response=False,
-    )
-
-
 @contextlib.asynccontextmanager
 async def running(
     settings: Settings,
@@ -239,6 +224,8 @@ async def running(
     clock: Clock = now,
     stop_delays: StopDelays | None = None,
     replaces_worker: bool = False,
+    reloads: bool = False,
+    begin_listening: Callable[[], None] = lambda: None,
     load: WorkerLoad | None = None,
 ) -> AsyncIterator[RunningPortal]:
     """Serve a portal while the block runs; stop gracefully afterwards.
@@ -246,23 +233,25 @@ async def running(
     Stopping means: accept no more connections, respond to accepted requests (for at most 20 seconds), close
     the store.
     Parameters: stop_delays, how long a stop waits for connections and requests that are about to arrive;
-    replaces_worker, whether this process replaces a worker while other workers serve; load, where it reports
-    its connections to other workers, if there are any.
+    replaces_worker, whether this process replaces a worker while other workers serve; reloads, whether it
+    does so because settings changed; begin_listening, called when requests can be served; load, where it
+    reports its connections to other workers, if there are any.
     Raises ConfigurationError or StartupError.
     """
     built = build(settings, clock=clock)
     portal = built.portal
     upkeep = TenantUpkeep(portal, built.stored_tenants)
     await portal.front_ends.check(portal.registry.all())
-    await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker)
+    await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker, reloads=reloads)
     await built.key_ring.reload()
     stop_delays = stop_delays or StopDelays()
+    await built.measuring.follow()
     http_server = _http_server(built)
     server = ConnectionServer(
         http_server, most=connection_limit(settings.limits.connections), metrics=portal.metrics, load=load
     )
     metrics_server = ConnectionServer(
-        HttpServer(metrics_application(portal.metrics), RequestLimits(body_bytes=0)),
+        HttpServer(metrics_application(portal.metrics, built.measuring.measure), RequestLimits(body_bytes=0)),
         most=_MOST_METRICS_READERS,
         metrics=portal.metrics,
     )
@@ -271,6 +260,7 @@ async def running(
     try:
         if sockets is None:
             sockets = listening_sockets(settings.listen, choose=CHOOSE_ANOTHER_ADDRESS)
+        begin_listening()
         server.add_sockets(sockets)
         metrics_server.add_sockets(metrics_sockets)
         background_tasks = _start_background_tasks(built, upkeep, stopped)
@@ -319,7 +309,7 @@ def _start_background_tasks(
         clock=portal.clock,
     )
     store_upkeep = StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store)
-    loops = (
+    loops = [
         upkeep.run,
         built.database_check.watch,
         store_upkeep.run,
@@ -329,8 +319,9 @@ def _start_background_tasks(
         portal.sockets.watch,
         built.key_ring.run,
         domain_upkeep.run,
-    )
-    return [asyncio.create_task(kept_running(loop, stopped)) for loop in loops]
+    ]
+    measuring = (built.measuring.run, portal.metrics.loop_lag.run) if portal.metrics.calls else ()
+    return [asyncio.create_task(kept_running(loop, stopped)) for loop in (*loops, *measuring)]
 
 
 async def _close_connections(server: ConnectionServer, metrics_server: ConnectionServer) -> None:
@@ -342,13 +333,18 @@ async def _close_connections(server: ConnectionServer, metrics_server: Connectio
 
 
 async def open_database(
-    built: RunningPortal, *, upkeep: TenantUpkeep | None = None, replaces_worker: bool = False
+    built: RunningPortal,
+    *,
+    upkeep: TenantUpkeep | None = None,
+    replaces_worker: bool = False,
+    reloads: bool = False,
 ) -> None:
     """Open the store of a portal and check that it belongs to this configuration.
 
     Parameters: upkeep, set when the portal will serve: also read the tenants of the database, and return
     names to the tenants that owned them;
-    replaces_worker, whether this process replaces a worker: also check its tenants.
+    replaces_worker, whether this process replaces a worker: also check its tenants; reloads, whether it does
+    so because settings changed.
     Raises: StartupError.
     """
     store = built.portal.store
@@ -360,7 +356,7 @@ async def open_database(
                 with without_pauses():
                     await upkeep.read_stored_tenants()
             if upkeep is not None and replaces_worker:
-                await upkeep.check_replacement()
+                await upkeep.check_replacement(reloads=reloads)
             if upkeep is not None:
                 await upkeep.owners.restore()
     except BaseException:

@@ -23,6 +23,8 @@ from portal.web.context import Portal
 from portal.web.cookie_check import CookieCheckHandler
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE, SETUP_COOKIE
 from portal.web.developer import DeveloperHandler
+from portal.web.forward_auth.handler import AuthzServer
+from portal.web.forward_auth.original_request import AUTHZ_PATH
 from portal.web.front_ends.routing import front_end_delegate
 from portal.web.home import TenantHomeHandler, TenantHomeRedirectHandler
 from portal.web.language_choice import LanguageHandler
@@ -52,13 +54,16 @@ LARGEST_YAML_FORM = 256 * 1024
 
 
 def dispatcher(portal: Portal, application: Application, developed: Sequence[str] = ()) -> Dispatcher:
-    """Return the delegate that serves a portal: API calls by `ApiServer`, all else by the application.
+    """Return the delegate that serves a portal: API calls by `ApiServer`, questions of reverse proxies by
+    `AuthzServer`, all else by the application.
 
     Parameters: developed, as in `body_rules`.
     """
     return Dispatcher(
         api_target=re.compile(rf"{API_PATH}.*", re.DOTALL),
         api=ApiServer(portal),
+        authz_target=re.compile(rf"{AUTHZ_PATH}.*", re.DOTALL),
+        authz=AuthzServer(portal),
         application=application,
         bodies=body_rules(developed),
     )

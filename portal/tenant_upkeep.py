@@ -98,12 +98,20 @@ class TenantUpkeep:
             except PortalError as error:
                 _log.warning("stored_tenants_not_read", code=error.code)
 
-    async def check_replacement(self) -> None:
+    async def check_replacement(self, *, reloads: bool = False) -> None:
         """Refuse to replace a worker when files of most tenants that other workers serve are missing.
 
         This worker would respond 404 where the others serve. Raises StartupError, StoreUnavailable.
+        Parameters: reloads, whether it replaces a worker that could go on: then a single tenant whose file
+        has become invalid is enough, because the worker still serves its last valid version.
         """
         served = await served_tenants(self._portal.store, now=self._portal.clock())
+        invalid = served & self._portal.registry.unclear
+        if reloads and invalid:
+            raise StartupError(
+                f"The file of {min(invalid)} is invalid, and {len(invalid)} such tenants are still served.",
+                remedy="Correct the file (portal tenant check), then send SIGHUP again.",
+            )
         lost = (
             served - {tenant.slug for tenant in self._portal.registry.all()} - self._portal.registry.unclear
         )

@@ -3,8 +3,8 @@
 #
 #   scripts/setup.sh runtime   Python packages to run the portal
 #   scripts/setup.sh dev       and those to check and test it
-#   scripts/setup.sh test      and the programs that the tests use: Chromium, Node packages, nginx, a MongoDB server,
-#                              Keycloak, Spring Authorization Server, the load generator wrk
+#   scripts/setup.sh test      and the programs that the tests use: Chromium, Node packages, nginx, Caddy, Prometheus,
+#                              a MongoDB server, Keycloak, Spring Authorization Server, the load generator wrk
 #
 # A step is repeated only when its lock file has changed. PYTHON=python3.12 chooses the interpreter.
 set -euo pipefail
@@ -109,16 +109,17 @@ runtime_packages() {
 
 dev_packages() { python_packages dev requirements-dev.lock; }
 
-# Unpacked, not installed: installing nginx would start a server. Without it one test of the nginx settings is skipped.
-nginx_program() {
-  if [[ -x .cache/nginx/usr/sbin/nginx ]] || ! command -v apt-get >/dev/null; then return; fi
-  mkdir -p .cache/nginx
-  quietly "Unpacking nginx, to check its settings with" unpack_nginx
+# unpacked_program PACKAGE PROGRAM: a Debian package in .cache/PACKAGE. Installed, it would start a server. Without it
+# the tests that need it are skipped, and say so.
+unpacked_program() {
+  if [[ -x .cache/$1/$2 ]] || ! command -v apt-get >/dev/null; then return; fi
+  mkdir -p ".cache/$1"
+  quietly "Unpacking $1, to check its settings with" unpack "$1"
 }
 
-unpack_nginx() {
-  (cd .cache/nginx && apt-get download nginx && dpkg --extract nginx_*.deb . && rm nginx_*.deb) ||
-    echo "nginx is not available here"
+unpack() {
+  (cd ".cache/$1" && apt-get download "$1" && dpkg --extract "$1"_*.deb . && rm "$1"_*.deb) ||
+    echo "$1 is not available here"
 }
 
 # Node is installed as a Python package, so that every machine has the same version.
@@ -141,7 +142,9 @@ for_tests() {
   [[ ${#missing[@]} -eq 0 ]] || debian_packages "${missing[@]}"
   dev_packages
   node_packages
-  nginx_program
+  unpacked_program nginx usr/sbin/nginx
+  unpacked_program caddy usr/bin/caddy
+  unpacked_program prometheus usr/bin/prometheus
   bash tests/mongodb/setup.sh
   bash tests/keycloak/setup.sh
   bash tests/spring/setup.sh

@@ -14,7 +14,7 @@ import argparse
 import shutil
 from collections.abc import Callable, Sequence
 
-from bench.peers import measurements, others, portal
+from bench.peers import forward_auth, measurements, others, portal
 from bench.peers.product import Candidate, Product, running_products
 from bench.peers.report import write_table
 from bench.peers.rounds import Plan
@@ -31,6 +31,7 @@ MEASUREMENTS: dict[str, tuple[Measurement, Sequence[Candidate]]] = {
     "stream": (measurements.stream, _ALL),
     "sessions": (measurements.sessions, _MANY_SESSIONS),
     "login": (measurements.login, _ALL),
+    "authz": (forward_auth.decisions, forward_auth.FORWARD_AUTH),
 }
 
 

@@ -89,7 +89,7 @@ OIDCSessionInactivityTimeout 36000
 """
 
 
-def _unprivileged_user(*folders: Path) -> str:
+def unprivileged_user(*folders: Path) -> str:
     """The user that a server started by root changes to, now the owner of its folders; otherwise empty."""
     if os.geteuid() != 0:
         return ""
@@ -102,7 +102,7 @@ def _unprivileged_user(*folders: Path) -> str:
 @contextlib.contextmanager
 def _nginx(servers: SharedServers, port: int, name: str) -> Iterator[Product]:
     folder = servers.make_folder("nginx")
-    user = _unprivileged_user(folder)
+    user = unprivileged_user(folder)
     config = _NGINX.format(
         user=f"user {user};" if user else "", api=servers.api.removeprefix("http://"), port=port
     )
@@ -117,7 +117,7 @@ def _mod_auth_openidc(cache: str) -> Start:
     def start(servers: SharedServers, port: int, name: str) -> Iterator[Product]:
         folder = servers.make_folder("apache")
         (folder / "sessions").mkdir()
-        user = _unprivileged_user(folder, folder / "sessions")
+        user = unprivileged_user(folder, folder / "sessions")
         modules = [
             f'LoadModule {one}_module "{install.DEBIAN}/usr/lib/apache2/modules/mod_{one}.so"'
             for one in _APACHE_MODULES
@@ -162,6 +162,7 @@ def _oauth2_proxy(*, redis: bool) -> Start:
             "cookie-secure": "false",
             "pass-access-token": "true",
             "skip-provider-button": "true",
+            "set-xauthrequest": "true",  # the response to a reverse proxy names the user
         }
         with contextlib.ExitStack() as stack:
             if redis:
@@ -216,6 +217,8 @@ def _with_redis() -> None:
     install.debian()
 
 
+oauth2_proxy = _oauth2_proxy(redis=False)
+"""With the session in a cookie."""
 _ENTRIES = "OIDCCacheType shm\nOIDCCacheShmMax 50000\nOIDCCacheShmEntrySizeMax 8721"
 _FILES = 'OIDCCacheType file\nOIDCCacheDir "{folder}/sessions"'
 

@@ -17,7 +17,7 @@ from tests.mongodb import fresh_database, running_server
 _SETTINGS = """\
 public_url: http://localhost:{port}
 listen: 127.0.0.1:{port}
-metrics_listen: 127.0.0.1:{metrics_port}
+metrics_listen: {metrics_listen}
 tenants: {folder}/tenants
 database: {database}
 keys: {folder}/keys.json
@@ -51,11 +51,14 @@ def running_portal(
     mongodb: bool = False,
     root: Path = ROOT,
     profile: Path | None = None,
+    more_settings: str = "",
+    measured: bool = True,
 ) -> Iterator[Product]:
     """Run a portal in one process.
 
     Parameters: server, the setting of this name, by default the portal's own default; root, the folder of the
-    source to run; profile, a file for the statistics of cProfile, written at the end.
+    source to run; profile, a file for the statistics of cProfile, written at the end; more_settings, lines
+    of portal.yaml; measured, whether it serves metrics, and so measures calls.
     """
     folder = servers.make_folder("portal")
     with contextlib.ExitStack() as stack:
@@ -63,10 +66,12 @@ def running_portal(
         if mongodb:
             mongo = stack.enter_context(running_server(folder / "mongodb"))
             database = stack.enter_context(fresh_database(mongo))
-        metrics_port = free_port()
-        settings = _SETTINGS.format(port=port, folder=folder, database=database, metrics_port=metrics_port)
+        metrics_listen = f"127.0.0.1:{free_port()}" if measured else "null"
+        settings = _SETTINGS.format(
+            port=port, folder=folder, database=database, metrics_listen=metrics_listen
+        )
         config = folder / "portal.yaml"
-        config.write_text(settings + (f"server: {server}\n" if server else ""))
+        config.write_text(settings + more_settings + (f"server: {server}\n" if server else ""))
         (folder / "tenants").mkdir()
         tenant = _TENANT.format(
             issuer=servers.issuer, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, api=servers.api
@@ -78,7 +83,7 @@ def running_portal(
         command += ["-m", "portal", "serve", "--config", str(config)]
         pid = stack.enter_context(process(command, folder, port, PYTHONPATH=str(root)))
         url = f"http://localhost:{port}/t/bench"
-        metrics = f"http://127.0.0.1:{metrics_port}/metrics"
+        metrics = f"http://{metrics_listen}/metrics" if measured else None
         yield Product(name, f"{url}/api", f"{url}/login", pid, metrics, _CALL_HEADERS)
 
 

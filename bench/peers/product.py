@@ -31,7 +31,7 @@ class Product:
 
     `api` is the URL below which it forwards calls to the API; `login` a page that begins a sign-in, None when
     it signs nobody in; `pid` the process whose CPU time counts, with its descendants; `metrics` where the
-    portal serves its metrics, None for other products.
+    portal serves its metrics, None for other products; `other_pids` more processes whose CPU time counts.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Product:
     pid: int
     metrics: str | None = None
     extra_headers: Mapping[str, str] = field(default_factory=dict)
+    other_pids: tuple[int, ...] = ()
 
     def signed_in(self, servers: SharedServers) -> dict[str, str]:
         """Sign in and return the headers of an API call. Raises SignInFailed."""
@@ -49,7 +50,7 @@ class Product:
 
     def cpu_seconds(self) -> float:
         """CPU time that its processes have used."""
-        return cpu_seconds(self.pid)
+        return sum(map(cpu_seconds, (self.pid, *self.other_pids)))
 
 
 Start = Callable[[SharedServers, int, str], AbstractContextManager[Product]]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -30,13 +31,18 @@ def cli() -> None:
 
 
 @cli.command()
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Listen beside a running portal of the same user. Stop that one when this one serves.",
+)
 @config_option
-def serve(config: Path | None) -> int:
-    """Serve the portal until SIGTERM or Ctrl-C."""
+def serve(config: Path | None, take_over: bool) -> int:
+    """Serve the portal until SIGTERM or Ctrl-C. SIGHUP reads the settings again."""
     settings = settings_of(config)
     from portal.serving import serve as serve_portal
 
-    return serve_portal(settings)
+    return serve_portal(settings, read_again=partial(settings_of, config), take_over=take_over)
 
 
 @cli.command()

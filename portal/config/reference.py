@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,6 +13,15 @@ Schema = Mapping[str, Any]
 
 
 NOTE = "<!-- Made by `{command}` from the descriptions in the code; change those, not this page. -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One more column of every table."""
+
+    title: str
+    cell: Callable[[str], str]
+    """Its text for a key; keys inside others are written with dots."""
 
 
 class PlainSchema(GenerateJsonSchema):
@@ -35,24 +45,26 @@ class PlainSchema(GenerateJsonSchema):
         return made
 
 
-def reference(model: type[BaseModel], *, title: str, command: str, introduction: str) -> str:
+def reference(
+    model: type[BaseModel], *, title: str, command: str, introduction: str, column: Column | None = None
+) -> str:
     """Return the reference of a file with this model, in Markdown.
 
     Parameters: command, which generates the page.
     """
-    lines = [f"# {title}", "", NOTE.format(command=command), "", introduction, "", *sections(model)]
+    lines = [f"# {title}", "", NOTE.format(command=command), "", introduction, "", *sections(model, column)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def sections(model: type[BaseModel]) -> Iterator[str]:
+def sections(model: type[BaseModel], column: Column | None = None) -> Iterator[str]:
     root = model.model_json_schema(schema_generator=PlainSchema)
     definitions = root.get("$defs", {})
-    yield from _table(root, definitions)
-    yield from _sections_below(root, definitions, above="", described={})
+    yield from _table(root, definitions, column)
+    yield from _sections_below(root, definitions, above="", described={}, column=column)
 
 
 def _sections_below(
-    holder: Schema, definitions: Schema, *, above: str, described: dict[int, str]
+    holder: Schema, definitions: Schema, *, above: str, described: dict[int, str], column: Column | None
 ) -> Iterator[str]:
     """A table for each key that is a mapping or a list of mappings, recursively; each mapping once."""
     for key, schema in holder["properties"].items():
@@ -64,18 +76,20 @@ def _sections_below(
             yield from (f"## {name}", "", f"As [{known}](#{known.replace('.', '')}).", "")
             continue
         yield from (f"## {name}", "", str(inner.get("description", "")).split("\n", maxsplit=1)[0], "")
-        yield from _table(inner, definitions)
-        yield from _sections_below(inner, definitions, above=f"{name}.", described=described)
+        yield from _table(inner, definitions, column, above=f"{name}.")
+        yield from _sections_below(inner, definitions, above=f"{name}.", described=described, column=column)
 
 
-def _table(schema: Schema, definitions: Schema) -> Iterator[str]:
-    yield "| key | value | default | |"
-    yield "|---|---|---|---|"
+def _table(schema: Schema, definitions: Schema, column: Column | None, *, above: str = "") -> Iterator[str]:
+    more = [] if column is None else [column.title]
+    yield " | ".join(["| key | value | default", *more, "|"])
+    yield "|---|---|---|---|" + "---|" * len(more)
     required = schema.get("required", ())
     for key, field in schema["properties"].items():
         name = f"**`{key}`**" if key in required else f"`{key}`"
         meaning = field.get("description") or _referred(field, definitions).get("description", "")
-        cells = (name, _kind(field, definitions), _default(field), meaning)
+        own = () if column is None else (column.cell(f"{above}{key}"),)
+        cells = (name, _kind(field, definitions), _default(field), *own, meaning)
         yield "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
     yield ""
 

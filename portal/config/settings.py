@@ -19,8 +19,10 @@ from portal.config.claim_rules import MAX_ACCOUNTS, OperatorFile
 from portal.config.domain_settings import DomainSettings, DomainsFile
 from portal.config.event_settings import EventSettings, EventsFile, event_settings
 from portal.config.field_types import Duration, Slug, Text, refused
+from portal.config.forward_auth_settings import ForwardAuthFile, ForwardAuthSettings
 from portal.config.front_ends import FrontEnd, FrontEndFile, front_ends_of
 from portal.config.limit_settings import LimitSettings, LimitsFile
+from portal.config.metric_settings import MetricSettings, MetricsFile
 from portal.config.product import Product, ProductFile, product_of
 from portal.config.setting_types import SQLITE, DatabaseUrl, ListenAt, Network, ProxyNetwork, PublicUrl
 from portal.config.validation import FileModel, nearest, validate
@@ -76,6 +78,7 @@ class Settings:
     allow_private_networks: bool = False
     session: SessionSettings = field(default_factory=SessionSettings)
     metrics_listen: str | None = None
+    metrics: MetricSettings = field(default_factory=MetricSettings)
     log: LogSettings = field(default_factory=LogSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     domains: DomainSettings = field(default_factory=DomainSettings)
@@ -86,6 +89,7 @@ class Settings:
     chooser: str = "search"
     """What the start page offers to find an organisation: `list`, `search` or `email`."""
     front_ends: Mapping[str, FrontEnd] = field(default_factory=dict)
+    forward_auth: ForwardAuthSettings = field(default_factory=ForwardAuthSettings)
     setup_links: str = "propose"
     """What somebody with a setup link may do with a draft: `propose` or `publish` it."""
 
@@ -186,6 +190,7 @@ class SettingsFile(FileModel):
         default=None,
         description="Where metrics are served: an internal host:port; null: they are not served.",
     )
+    metrics: MetricsFile = Field(default_factory=MetricsFile, description="What metrics distinguish.")
     log: LogFile = Field(default_factory=LogFile, description="Format and level of the log.")
     limits: LimitsFile = Field(default_factory=LimitsFile, description="The limits of one process.")
     events: EventsFile = Field(
@@ -218,6 +223,10 @@ class SettingsFile(FileModel):
         max_length=20,
         description="Applications whose pages the portal serves, by a short name.",
         json_schema_extra={"title": "mapping of [front ends](#front_ends)"},
+    )
+    forward_auth: ForwardAuthFile = Field(
+        default_factory=ForwardAuthFile,
+        description="How reverse proxies ask whether a request to an application may pass.",
     )
     setup_links: Literal["propose", "publish"] = Field(
         default="propose",
@@ -282,12 +291,14 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path], product: Product)
         allow_private_networks=made.allow_private_networks,
         session=SessionSettings(made.session.idle, made.session.absolute),
         metrics_listen=made.metrics_listen,
+        metrics=MetricSettings(made.metrics.tenants),
         log=LogSettings(made.log.format, made.log.level),
         limits=made.limits.settings(),
         domains=DomainSettings(tuple(made.domains.nameservers)),
         product=product,
         operators=tuple(Operator(one.tenant, one.account_rule()) for one in made.operators),
         chooser=made.chooser,
+        forward_auth=ForwardAuthSettings(made.forward_auth.secret),
         setup_links=made.setup_links,
     )
 
@@ -341,7 +352,7 @@ def _value(path: KeyPath, text: str, name: str) -> object:
     if path in (("metrics_listen",), ("presets",)) and text in ("", "null"):
         return None
     if (
-        path[0] == "limits"
+        path[0] in ("limits", "metrics")
         or path in (("processes",), ("allow_private_networks",), ("max_removed_percent",), ("operators",))
         or path in (("front_ends",), ("events", "webhook"), ("events", "log"))
         or (len(path) == 1 and isinstance(annotation, type) and issubclass(annotation, FileModel))

@@ -57,6 +57,11 @@ class Vault:
         self._keyring = keyring
         self._last_error = ""
 
+    @property
+    def newest_key_created_at(self) -> float:
+        """When the key that encrypts new values was created, in seconds since the epoch, UTC."""
+        return self._keyring.newest.created_at
+
     def seal(self, document: str, plaintext: str) -> str:
         """Encrypt a text for the document with this id. Raises VaultError when it is too large."""
         key = self._keyring.newest

@@ -114,6 +114,7 @@ class MetadataSource:
             self._http,
             discovery_url(provider.issuer),
             tenant=provider.tenant,
+            endpoint="metadata",
             max_bytes=_MAX_BYTES,
             tls=provider.tls,
         )

@@ -226,7 +226,12 @@ class KeySource:
 
     async def _load(self, provider: Provider, jwks_uri: str) -> Fetched[KeySet]:
         response = await get_document(
-            self._http, jwks_uri, tenant=provider.tenant, max_bytes=_MAX_BYTES, tls=provider.tls
+            self._http,
+            jwks_uri,
+            tenant=provider.tenant,
+            endpoint="keys",
+            max_bytes=_MAX_BYTES,
+            tls=provider.tls,
         )
         if response.status != 200:
             raise KeysRejected(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from portal.errors import OutboundFailed
 from portal.oidc.errors import ProviderUnavailable
@@ -19,20 +20,32 @@ _BUSY = frozenset({408, 425, 429})
 
 
 async def get_document(
-    http: OutboundClient, url: str, *, tenant: str, max_bytes: int = MAX_BYTES, tls: Tls = DEFAULT_TLS
+    http: OutboundClient,
+    url: str,
+    *,
+    tenant: str,
+    endpoint: str,
+    max_bytes: int = MAX_BYTES,
+    tls: Tls = DEFAULT_TLS,
 ) -> OutboundResponse:
     """GET a document; retry once after a time-out or server error.
 
+    Parameters: endpoint, its name for the metrics.
     Raises: OutboundRefused; ProviderUnavailable, also for 408, 425, 429 and 5xx.
     """
+    call = partial(
+        _call,
+        *(http, "GET", url),
+        tenant=tenant,
+        endpoint=endpoint,
+        max_bytes=max_bytes,
+        timeout=_READ_SECONDS,
+        tls=tls,
+    )
     try:
-        return await _call(
-            http, "GET", url, tenant=tenant, max_bytes=max_bytes, timeout=_READ_SECONDS, tls=tls
-        )
+        return await call()
     except ProviderUnavailable:
-        return await _call(
-            http, "GET", url, tenant=tenant, max_bytes=max_bytes, timeout=_READ_SECONDS, tls=tls
-        )
+        return await call()
 
 
 async def get_once(
@@ -40,16 +53,26 @@ async def get_once(
     url: str,
     *,
     tenant: str,
+    endpoint: str,
     headers: Sequence[tuple[str, str]],
     max_bytes: int,
     tls: Tls = DEFAULT_TLS,
 ) -> OutboundResponse:
     """GET without a retry: the headers are valid for one request only.
 
+    Parameters: endpoint, its name for the metrics.
     Raises: as get_document.
     """
     return await _call(
-        http, "GET", url, tenant=tenant, headers=headers, max_bytes=max_bytes, timeout=_READ_SECONDS, tls=tls
+        http,
+        "GET",
+        url,
+        tenant=tenant,
+        endpoint=endpoint,
+        headers=headers,
+        max_bytes=max_bytes,
+        timeout=_READ_SECONDS,
+        tls=tls,
     )
 
 
@@ -59,6 +82,7 @@ async def post_form(
     fields: Sequence[tuple[str, str]],
     *,
     tenant: str,
+    endpoint: str,
     headers: Sequence[tuple[str, str]] = (),
     max_bytes: int = 2 * MAX_BYTES,
     tls: Tls = DEFAULT_TLS,
@@ -66,9 +90,9 @@ async def post_form(
 ) -> OutboundResponse:
     """POST a form without a retry: its content may be valid for one use only.
 
-    Parameters: max_bytes, limit of the response; the default exceeds the limit of the JSON parser, so that
-    too large tokens cause their specific error; seconds, for connecting, sending and reading the whole
-    response together.
+    Parameters: endpoint, its name for the metrics; max_bytes, limit of the response; the default exceeds the
+    limit of the JSON parser, so that too large tokens cause their specific error; seconds, for connecting,
+    sending and reading the whole response together.
     Raises: OutboundRefused; ProviderUnavailable, also for 408, 425, 429 and 5xx.
     """
     form = ("Content-Type", "application/x-www-form-urlencoded")
@@ -77,6 +101,7 @@ async def post_form(
         "POST",
         url,
         tenant=tenant,
+        endpoint=endpoint,
         headers=(form, *headers),
         body=form_of(fields),
         max_bytes=max_bytes,
@@ -91,6 +116,7 @@ async def _call(
     url: str,
     *,
     tenant: str,
+    endpoint: str,
     headers: Sequence[tuple[str, str]] = (),
     body: bytes = b"",
     max_bytes: int,
@@ -107,6 +133,7 @@ async def _call(
             max_bytes=max_bytes,
             timeout=timeout,
             tls=tls,
+            endpoint=endpoint,
         )
     except OutboundFailed as error:
         raise ProviderUnavailable(error.detail) from error

@@ -122,6 +122,7 @@ async def push(
             token_endpoint=metadata.token_endpoint,
             secrets=hidden,
             authenticate_client=authenticate_client,
+            endpoint="par",
         )
     except TokenRequestRejected as error:
         raise PushedRequestRejected(error.error, error.detail) from error

@@ -36,5 +36,6 @@ async def revoke(
         token_endpoint=metadata.token_endpoint,
         secrets=(token,),
         authenticate_client=authenticate_client,
+        endpoint="revocation",
     )
     return True

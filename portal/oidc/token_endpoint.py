@@ -162,6 +162,7 @@ async def send_form(
     authenticate_client: AuthenticateClient = credentials,
     dpop_prover: DpopProver | None = None,
     seconds: float = WRITE_SECONDS,
+    endpoint: str = "token",
 ) -> OutboundResponse:
     """POST a form with the client's credentials. Return a response with a 2xx status.
 
@@ -171,14 +172,16 @@ async def send_form(
     Parameters: token_endpoint, of the provider, a possible audience of the assertion; secrets, values to
     remove from errors; authenticate_client, makes the credentials of each request; dpop_prover, makes the
     DPoP proof of each request (the request is repeated once if the server requires its nonce); seconds,
-    time-out of each request.
+    time-out of each request; endpoint, its name for the metrics.
     Raises: TokenRequestRejected, TokenResponseMalformed, ClientKeyMissing, OutboundRefused,
     ProviderUnavailable.
     """
     authenticate = partial(
         authenticate_client, provider, audience=assertion_audience(provider, url, token_endpoint)
     )
-    send = partial(_post, http, provider, url, fields, dpop_prover=dpop_prover, seconds=seconds)
+    send = partial(
+        _post, http, provider, url, fields, dpop_prover=dpop_prover, seconds=seconds, endpoint=endpoint
+    )
     hidden = [secret.reveal() for secret in (*secrets, *provider.client_secrets)]
 
     async def attempt(secret: Secret | None) -> tuple[OutboundResponse, TokenRequestRejected | None]:
@@ -256,6 +259,7 @@ async def _post(
     authenticate_client: Callable[[], Credentials],
     dpop_prover: DpopProver | None,
     seconds: float,
+    endpoint: str,
 ) -> tuple[OutboundResponse, Credentials]:
     """Send a form once. Return the response and the credentials that were sent."""
     client_credentials = authenticate_client()
@@ -267,7 +271,14 @@ async def _post(
     if dpop_prover is not None:
         headers.append(("DPoP", dpop_prover.proof("POST", url)))
     response = await post_form(
-        http, url, form, tenant=provider.tenant, headers=headers, tls=tls, seconds=seconds
+        http,
+        url,
+        form,
+        tenant=provider.tenant,
+        endpoint=endpoint,
+        headers=headers,
+        tls=tls,
+        seconds=seconds,
     )
     return response, client_credentials
 

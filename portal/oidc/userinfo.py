@@ -138,6 +138,7 @@ async def _fetch_once(http: OutboundClient, request: UserInfoRequest) -> tuple[O
         http,
         request.endpoint,
         tenant=request.tenant,
+        endpoint="userinfo",
         headers=headers,
         max_bytes=LARGEST,
         tls=request.tls,

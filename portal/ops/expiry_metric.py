@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from portal.ops.tallies import Description
+
 if TYPE_CHECKING:
     from prometheus_client.core import GaugeMetricFamily
 
@@ -17,6 +19,7 @@ _TEXT = (
     "When the next secret or certificate of a provider's client expires, in seconds since the epoch; of the "
     "100 registrations whose credentials expire first."
 )
+DESCRIPTION = Description(NAME, "gauge", ("tenant", "provider"), _TEXT)
 
 
 class ExpiryMetric:

@@ -11,7 +11,7 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from portal.errors import StartupError
@@ -32,6 +32,10 @@ _DROP_SYN = b"".join(
     )
 )
 """A classic BPF program (Linux, Documentation/networking/filter.rst)."""
+_SO_ATTACH_REUSEPORT_CBPF = 51
+_SECOND_SOCKET = struct.pack("=HBBI", 0x06, 0, 0, 1)
+"""A program that chooses the second of the sockets that share an address; without a second one it has no
+effect (socket(7))."""
 
 
 def listening_sockets(listen: str, *, choose: str) -> list[socket.socket]:
@@ -43,7 +47,45 @@ def listening_sockets(listen: str, *, choose: str) -> list[socket.socket]:
     Raises: StartupError.
     """
     if listen.startswith(_UNIX):
-        return [_at_path(listen, Path(listen.removeprefix(_UNIX)), choose)]
+        path = Path(listen.removeprefix(_UNIX))
+        return [_at_path(listen, path, choose, remove=lambda: _remove_stale(path))]
+    return _at_addresses(listen, choose, beside=False)
+
+
+def take_over(listen: str, *, choose: str) -> tuple[list[socket.socket], dict[Path, Path]]:
+    """Return sockets beside those of a portal of the same user that listens at the same place, if any.
+
+    They get connections only after `listen_at`, and a socket file when it is renamed. Returns the sockets,
+    and which socket file must be renamed to what. Parameters and errors: see `listening_sockets`.
+    """
+    if not listen.startswith(_UNIX):
+        return _at_addresses(listen, choose, beside=True), {}
+    path = Path(listen.removeprefix(_UNIX))
+    made = path.with_name(f"{path.name}.{os.getpid()}")
+    _refuse_other_files(listen, path, choose)
+    bound = _at_path(f"{_UNIX}{made}", made, choose, remove=lambda: made.unlink(missing_ok=True))
+    return [bound], {made: path}
+
+
+def listen_at(one: socket.socket) -> None:
+    """Listen on a socket from `take_over`; no effect when it listens already."""
+    if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        one.listen(_BACKLOG)
+
+
+def prefer_successor(sockets: Sequence[socket.socket]) -> None:
+    """Give new connections to the socket of a portal that was started beside this one, if there is one.
+
+    Sockets of one address are in the order in which they began to listen; the one that listens longest stops
+    first. Only Linux has this; elsewhere a client may have to connect again.
+    """
+    for one in sockets:
+        if sys.platform == "linux" and one.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):  # closed already, or shared with nobody
+                _attach(one, _SO_ATTACH_REUSEPORT_CBPF, _SECOND_SOCKET)
+
+
+def _at_addresses(listen: str, choose: str, *, beside: bool) -> list[socket.socket]:
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
     try:
@@ -59,7 +101,7 @@ def listening_sockets(listen: str, *, choose: str) -> list[socket.socket]:
             number = bound[0].getsockname()[1] if bound else int(port)
             try:
                 one = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
-                _listen_at(one, (at, number, *address[2:]))
+                _bind(one, (at, number, *address[2:]), beside=beside)
             except OSError as error:
                 if _lacks_ipv6(error, family) and at != host:
                     continue
@@ -84,13 +126,14 @@ def refuse_new_connections(sockets: Sequence[socket.socket]) -> None:
         with contextlib.suppress(OSError):  # closed already, or not supported by the system
             one.listen(0)
             if sys.platform == "linux" and one.family != socket.AF_UNIX:
-                program = ctypes.create_string_buffer(_DROP_SYN)
-                length = len(_DROP_SYN) // 8
-                one.setsockopt(
-                    socket.SOL_SOCKET,
-                    _SO_ATTACH_FILTER,
-                    struct.pack("@HP", length, ctypes.addressof(program)),
-                )
+                _attach(one, _SO_ATTACH_FILTER, _DROP_SYN)
+
+
+def _attach(one: socket.socket, option: int, instructions: bytes) -> None:
+    """Attach a BPF program to a socket (struct sock_fprog). Raises OSError."""
+    program = ctypes.create_string_buffer(instructions)
+    value = struct.pack("@HP", len(instructions) // 8, ctypes.addressof(program))
+    one.setsockopt(socket.SOL_SOCKET, option, value)
 
 
 def are_waiting(sockets: Sequence[socket.socket]) -> bool:
@@ -102,12 +145,21 @@ def are_waiting(sockets: Sequence[socket.socket]) -> bool:
     return bool(poll.poll(0))
 
 
-def _listen_at(one: socket.socket, address: tuple[object, ...]) -> None:
+def _bind(one: socket.socket, address: tuple[object, ...], *, beside: bool) -> None:
+    """Bind and listen; `beside` other sockets, bind only.
+
+    SO_REUSEPORT is set after the address was found to be free, so that only `take_over` can share it.
+    """
     if one.family == socket.AF_INET6:
         one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     one.setblocking(False)
+    if beside:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind(address)
+        return
     one.bind(address)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     one.listen(_BACKLOG)
 
 
@@ -116,11 +168,11 @@ def _lacks_ipv6(error: OSError, family: int) -> bool:
     return family == socket.AF_INET6 and error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
-def _at_path(listen: str, path: Path, choose: str) -> socket.socket:
+def _at_path(listen: str, path: Path, choose: str, *, remove: Callable[[], None]) -> socket.socket:
     with contextlib.ExitStack() as opened:
         one = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
-            _remove_stale(path)
+            remove()
             one.setblocking(False)
             one.bind(str(path))
             path.chmod(_SOCKET_MODE)
@@ -136,12 +188,26 @@ def _at_path(listen: str, path: Path, choose: str) -> socket.socket:
     return one
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove a socket file that an ended server left; raise OSError when a server is listening there."""
+def _is_socket_file(path: Path) -> bool:
+    """Whether the path is that of a socket file, not of nothing. Raises OSError for any other file."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise OSError(errno.EEXIST, "the file exists and is not a socket")
     except FileNotFoundError:
+        return False
+    return True
+
+
+def _refuse_other_files(listen: str, path: Path, choose: str) -> None:
+    try:
+        _is_socket_file(path)
+    except OSError as error:
+        raise _refused(listen, error, choose) from error
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket file that an ended server left; raise OSError when a server is listening there."""
+    if not _is_socket_file(path):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.setblocking(False)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from portal.errors import OutboundTimeout
+from portal.errors import OutboundBusy, OutboundRefused, OutboundTimeout, PortalError
 from portal.outbound import url_rules
 from portal.outbound.inspection import Inspection
 from portal.outbound.pool import Limits, default_limits
@@ -24,6 +25,9 @@ from portal.outbound.transport import Transport
 from portal.outbound.websocket import ClientHandshake, WebSocketOffer
 
 __all__ = ["OutboundClient", "OutboundResponse"]
+
+Observe = Callable[[str, str, str, float], None]
+"""Called with the tenant of a request to a provider, its endpoint, its outcome, and the seconds it took."""
 
 _CHECKED_ORIGINS = 4_096
 _FETCH_KEEPALIVE = 2.0
@@ -41,7 +45,7 @@ class OutboundClient:
     allow_private_networks, whether to allow private and loopback addresses, and plain http to
     loopback; connect_timeout, seconds in total to wait for a free connection, look up the name, and set up
     TCP and TLS; limits, of connections; lookup, replaces the system's name lookup; clock, monotonic
-    seconds, for the lifetime of cached addresses.
+    seconds, for the lifetime of cached addresses; observe, learns of requests to providers.
     """
 
     def __init__(
@@ -53,7 +57,9 @@ class OutboundClient:
         limits: Limits | None = None,
         lookup: Lookup | None = None,
         clock: Callable[[], float] = time.monotonic,
+        observe: Observe = lambda tenant, endpoint, outcome, seconds: None,
     ) -> None:
+        self._observe = observe
         self._allow_private_networks = allow_private_networks
         self._connect_timeout = connect_timeout
         self._checked_origins: dict[str, Origin] = {}
@@ -99,33 +105,52 @@ class OutboundClient:
         max_bytes: int = 1_000_000,
         timeout: float = 10.0,  # noqa: ASYNC109
         tls: Tls = DEFAULT_TLS,
+        endpoint: str = "",
     ) -> OutboundResponse:
         """Send a request to a provider and read the whole response; redirects are returned, not followed.
 
         Parameters: tenant, on whose behalf; max_bytes, limit of the body; timeout, seconds for the whole
         call; tls, the certificate authorities to trust and the client certificate to present: requests with
-        different values never share a connection.
+        different values never share a connection; endpoint, the provider's, for the metrics; empty: the
+        request is not counted.
         Raises: OutboundRefused when nothing was sent; OutboundTimeout; OutboundFailed.
         """
-        origin, target = self._checked(url)
-        sent = OutboundRequest(
-            method,
-            origin,
-            target,
-            (("User-Agent", "tenant-portal"), ("Accept-Encoding", "identity"), *headers),
-            body,
-            tenant,
-            tls=tls,
-            connect_timeout=self._connect_timeout,
-            head_timeout=timeout,
-            idle_timeout=timeout,
-            longest_idle=_FETCH_KEEPALIVE,
-        )
+        with self._observed(tenant, endpoint) as statuses:
+            origin, target = self._checked(url)
+            sent = OutboundRequest(
+                method,
+                origin,
+                target,
+                (("User-Agent", "tenant-portal"), ("Accept-Encoding", "identity"), *headers),
+                body,
+                tenant,
+                tls=tls,
+                connect_timeout=self._connect_timeout,
+                head_timeout=timeout,
+                idle_timeout=timeout,
+                longest_idle=_FETCH_KEEPALIVE,
+            )
+            try:
+                async with asyncio.timeout(timeout):
+                    response = await self._providers.send(sent, max_bytes=max_bytes)
+            except TimeoutError as error:
+                raise OutboundTimeout(f"{method}: no complete response within {timeout:g} s") from error
+            statuses.append(response.status)
+            return response
+
+    @contextmanager
+    def _observed(self, tenant: str, endpoint: str) -> Iterator[list[int]]:
+        """Report the outcome of a request to a provider; the block adds the status of its response."""
+        begun, outcome, statuses = time.perf_counter(), "cancelled", list[int]()
         try:
-            async with asyncio.timeout(timeout):
-                return await self._providers.send(sent, max_bytes=max_bytes)
-        except TimeoutError as error:
-            raise OutboundTimeout(f"{method}: no complete response within {timeout:g} s") from error
+            yield statuses
+            outcome = f"{min(statuses[-1], 599) // 100}xx"
+        except PortalError as error:
+            outcome = _outcome(error)
+            raise
+        finally:
+            if endpoint:
+                self._observe(tenant, endpoint, outcome, time.perf_counter() - begun)
 
     async def open_stream(
         self,
@@ -196,3 +221,12 @@ class OutboundClient:
                 self._checked_origins.clear()
             self._checked_origins[url[:end_of_origin]] = origin
         return origin, target
+
+
+def _outcome(error: PortalError) -> str:
+    """The outcome of a request that got no response."""
+    if isinstance(error, OutboundBusy):
+        return "busy"
+    if isinstance(error, OutboundTimeout):
+        return "timeout"
+    return "refused" if isinstance(error, OutboundRefused) else "failed"

@@ -113,7 +113,8 @@ class LogoutService:
         while current is not None:
             deleted = await self._store.delete_login(login.session, login.tenant, tokens=current.tokens)
             if deleted is not None:
-                _log.info(f"login_ended_by_{by}", tenant=login.tenant, provider=login.provider)
+                event = "login_ended_by_user" if by == "user" else "login_ended_by_admin"
+                _log.info(event, tenant=login.tenant, provider=login.provider)
                 await self._revoke(deleted)
                 return True
             current = await self.find_login(login.session, login.tenant, signed_in_at=login.signed_in_at)

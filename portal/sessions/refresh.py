@@ -39,6 +39,7 @@ from portal.sessions.login_size import fitting
 from portal.sessions.opened_tokens import OpenedTokens
 from portal.sessions.provider_breaker import ProviderBreaker
 from portal.sessions.refresh_lease import Granted, LeaseTimes, RefreshLeases
+from portal.sessions.refresh_outcomes import RefreshObserver, ignore_outcome, observed
 from portal.sessions.refusals import Refusals
 from portal.sessions.session_expiry import limited
 from portal.sessions.token_revocation import revoke_tokens
@@ -61,7 +62,7 @@ class TokenRefresher:
     """Decrypts token sets and refreshes them when needed.
 
     `may_refresh` returns whether the clock of this host is accurate enough; `wait` is in seconds, by default
-    WAIT_SECONDS.
+    WAIT_SECONDS; `observer` learns what became of each token request.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class TokenRefresher:
         times: LeaseTimes | None = None,
         wait: float = WAIT_SECONDS,
         ended: Ended = ignore_end,
+        observer: RefreshObserver = ignore_outcome,
     ) -> None:
+        self._observer = observer
         self._store = store
         self._relying_party = relying_party
         self._directory = directory
@@ -271,7 +274,8 @@ class TokenRefresher:
     ) -> Received:
         with self._breaker.request(_breaker_key(provider, task.target)):
             async with self._leases.kept_alive(granted):
-                return await task.request(self._relying_party, provider, old, granted.login.subject)
+                with observed(self._observer, provider.tenant, "api" if task.target else "login"):
+                    return await task.request(self._relying_party, provider, old, granted.login.subject)
 
     async def _store_new(
         self, granted: Granted, received: Received, provider: Provider, task: TokenTask

@@ -14,6 +14,7 @@ from portal.sessions.logout import LogoutService
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenRefresher
+from portal.sessions.refresh_outcomes import RefreshObserver, ignore_outcome
 from portal.sessions.service import SessionService
 from portal.stores.store import Store
 
@@ -28,6 +29,7 @@ class SessionParts:
     relying_party: RelyingParty
     ended: Ended = ignore_end
     """Called with each login that a provider ended, and why."""
+    refreshes: RefreshObserver = ignore_outcome
 
     def token_refresher(self, *, may_refresh: Callable[[], bool]) -> TokenRefresher:
         return TokenRefresher(
@@ -38,6 +40,7 @@ class SessionParts:
             clock=self.store.time,
             may_refresh=may_refresh,
             ended=self.ended,
+            observer=self.refreshes,
         )
 
     def session_service(

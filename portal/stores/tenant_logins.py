@@ -21,6 +21,13 @@ class Position(NamedTuple):
     login_id: str
 
 
+class LiveCounts(NamedTuple):
+    """How many sessions and logins have not expired."""
+
+    sessions: int
+    logins: int
+
+
 @dataclass(frozen=True, slots=True)
 class TenantLogin:
     """A login, and what is known of the browser that has it."""
@@ -75,6 +82,12 @@ class TenantLogins(Protocol):
         """How many logins have not expired; some may be of a session that was unused for too long.
 
         Parameters: registrations, as for `list`.
+        """
+
+    async def count_all(self, *, now: float) -> LiveCounts:
+        """How many sessions and logins of all tenants have not expired; for metrics.
+
+        Some logins may be of a session that was unused for too long. It reads an index.
         """
 
     async def delete(self, tenant: str, *, signed_in_until: float, most: int) -> int:

@@ -22,7 +22,7 @@ from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provi
 from portal.tenancy.api_loading import api_warnings, load_api, present_certificates, with_api_requests
 from portal.tenancy.checks.hints import find_hints
 from portal.tenancy.checks.warnings import find_warnings, unverified_email_rules
-from portal.tenancy.model import Api, Branding, ClaimNames, Link, SessionLimits, Tenant
+from portal.tenancy.model import Api, Branding, ClaimNames, ForwardAuth, Link, SessionLimits, Tenant
 from portal.tenancy.presets import OFFLINE_ACCESS, Preset, Presets, built_in
 from portal.tenancy.public_issuers import missing_access_message, public_name
 from portal.tenancy.schema.access import AccessFile, hosted_domain_rule
@@ -220,6 +220,7 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
         home_url=file.home_url,
         links=tuple(Link(one.title, one.url, one.description or "") for one in file.links),
         session=SessionLimits(file.session.idle, file.session.absolute),
+        forward_auth=ForwardAuth(tuple(dict.fromkeys(file.forward_auth.claims)), file.forward_auth.token),
         access={id_: _access(file, id_) for id_ in ids},
         admins=tuple(one.account_rule() for one in file.admins),
     )

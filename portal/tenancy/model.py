@@ -91,6 +91,15 @@ class ClaimNames:
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardAuth:
+    """What applications behind the operator's reverse proxy learn of a user."""
+
+    claims: tuple[str, ...] = ()
+    token: bool = False
+    """Whether they get the access token."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionLimits:
     """Seconds; None: the portal's settings. A tenant may only shorten them."""
 
@@ -132,6 +141,7 @@ class Tenant:
     """Further applications."""
     claims: ClaimNames = field(default_factory=ClaimNames)
     session: SessionLimits = field(default_factory=SessionLimits)
+    forward_auth: ForwardAuth = field(default_factory=ForwardAuth)
     access: Mapping[str, tuple[AccessRules, ...]] = field(default_factory=dict)
     """Access rules by the id of the provider; a user must meet all of them."""
     admins: tuple[AccountRule, ...] = ()

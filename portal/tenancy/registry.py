@@ -154,6 +154,10 @@ class Registry:
         """Current problems by file name; by the path of the folder if it cannot be read."""
         return self._live.problems
 
+    def slug_of_problem(self, name: str) -> str:
+        """The slug of the tenant of a key of `problems`; empty for the folder."""
+        return "" if name == self._folder_path else slug_of_name(name)
+
     @property
     def unclear(self) -> frozenset[str]:
         """Slugs of tenants that are not live because their files are invalid."""
@@ -348,8 +352,8 @@ class Registry:
         after = self._live.index.by_slug
         async for slug in in_slices(sorted(changed)):
             old, new = before.get(slug), after.get(slug)
-            kind = "added" if old is None else "removed" if new is None else "changed"
-            self._log.info(f"tenant_{kind}", tenant=slug)
+            event = "tenant_added" if old is None else "tenant_removed" if new is None else "tenant_changed"
+            self._log.info(event, tenant=slug)
 
     async def _watch_files(self, stop: asyncio.Event) -> None:
         from watchfiles import awatch

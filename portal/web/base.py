@@ -201,7 +201,7 @@ class PortalHandler(CookieReading):
     # --- errors
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = portal_error_of(status_code, kwargs.get("exc_info"))
+        error = self.portal.metrics.limits.reported(portal_error_of(status_code, kwargs.get("exc_info")))
         self.set_status(error.status)
         if error.retry_after is not None:
             self.set_header("Retry-After", str(error.retry_after))

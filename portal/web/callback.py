@@ -33,7 +33,7 @@ from portal.sessions.stored_attempts import (
 from portal.stores.model import Login
 from portal.tenancy.model import Tenant
 from portal.web.admin.acts import act_of
-from portal.web.base import PageHandler, PortalHandler
+from portal.web.base import PortalHandler
 from portal.web.cards import account_name, user_name
 from portal.web.cookie_check import check_cookies
 from portal.web.cookies import (
@@ -43,6 +43,7 @@ from portal.web.cookies import (
     SESSION_COOKIE,
     SETUP_COOKIE,
 )
+from portal.web.counted_logins import CountedLoginHandler
 from portal.web.forms import decoded, posted_form
 from portal.web.login import require_new_logins
 from portal.web.problems import prefers_json
@@ -55,14 +56,12 @@ _GONE = "gone"
 session cookie, so that only the next one can tell whether the browser is signed in."""
 
 
-class LoginCompletionHandler(PageHandler):
+class LoginCompletionHandler(CountedLoginHandler):
     """Base of the handlers that finish a login attempt."""
 
     _can_sign_out_at_provider = False
     shows_page = False
     head = PortalHandler.head
-    is_test = False
-    """Whether the request belongs to a test login of a draft."""
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -115,6 +114,8 @@ class LoginCompletionHandler(PageHandler):
             )
             self._can_sign_out_at_provider = url is not None
             raise
+        if isinstance(outcome, FinishedLogin):
+            self.portal.metrics.logins.finished(outcome.login.tenant)
         if isinstance(outcome, FinishedLogin) and outcome.cookie is not None:
             self._remember(outcome.login)
             await self.portal.admin.file_sign_ins.record(outcome.login, outcome.provider)

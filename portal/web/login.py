@@ -53,14 +53,20 @@ class LoginStartHandler(PageHandler):
             raise CrossSiteRequest("a login must start with a navigation, not with a subresource request")
         require_new_logins(tenant)
         language = self.requested_language
-        url = await self.portal.sessions.begin_login(
-            provider,
-            redirect_uri=self.site.callback_url(tenant, provider.id),
-            return_to=return_to,
-            binding=self.bind_attempt(provider),
-            options=replace(options, ui_locales=language.tag if language else None),
-            renews=renews,
-        )
+        logins = self.portal.metrics.logins
+        try:
+            url = await self.portal.sessions.begin_login(
+                provider,
+                redirect_uri=self.site.callback_url(tenant, provider.id),
+                return_to=return_to,
+                binding=self.bind_attempt(provider),
+                options=replace(options, ui_locales=language.tag if language else None),
+                renews=renews,
+            )
+        except PortalError as error:
+            logins.refused(tenant.slug, error)
+            raise
+        logins.started(tenant.slug)
         self.redirect(url, status=303)
 
     def optional(self, name: str) -> str | None:

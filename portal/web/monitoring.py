@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 from tornado.web import Application, RequestHandler
@@ -55,18 +56,24 @@ class ReadyHandler(PortalHandler):
 class MetricsHandler(RequestHandler):
     """`GET /metrics` on the address `metrics_listen`: metrics of all processes, never public."""
 
-    def initialize(self, metrics: Metrics) -> None:
+    def initialize(self, metrics: Metrics, measure: Callable[[], Awaitable[None]]) -> None:
         self._metrics = metrics
+        self._measure = measure
 
     async def get(self) -> None:
+        await self._measure()
         self._metrics.tasks.set(len(asyncio.all_tasks()))
         text = await asyncio.to_thread(self._metrics.render)  # reads a file of every process
         self.set_header("Content-Type", CONTENT_TYPE)
         self.finish(text)
 
 
-def metrics_application(metrics: Metrics) -> Application:
-    """Return the application that is served at `metrics_listen`."""
+def metrics_application(metrics: Metrics, measure: Callable[[], Awaitable[None]]) -> Application:
+    """Return the application that is served at `metrics_listen`.
+
+    Parameters: measure, called before metrics are served.
+    """
     return Application(
-        [("/metrics", MetricsHandler, {"metrics": metrics})], log_function=lambda handler: None
+        [("/metrics", MetricsHandler, {"metrics": metrics, "measure": measure})],
+        log_function=lambda handler: None,
     )

@@ -19,6 +19,7 @@ _NOT_A_PAGE = re.compile(r"/(?:logout|session|session/events|healthz|readyz|find
 _NOT_A_TENANT_PAGE = (
     "api",
     "apis",
+    "authz",
     "login",
     "callback",
     "cookie-check",

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from portal.background import kept_running
 from portal.clock import Clock
+from portal.ops.limit_metrics import Limit
 from portal.ops.metrics import Metrics
 from portal.pauses import is_set_within
 from portal.sessions.session_watch import SessionChange, SessionEvent, SessionWatch
@@ -158,6 +159,7 @@ class SessionStreams:
         if self._closing or self._is_full(stream):
             if not self._closing:
                 self._metrics.session_streams_refused.inc()
+                self._metrics.limits.hit(Limit.EVENT_STREAMS)
             stream.end(retry=_retry() if self._closing else _RETRY_WHEN_FULL)
             return stream
         self._add(stream)

@@ -28,6 +28,11 @@ class Site:
         """Whether browsers use https."""
         return self.origin.startswith("https:")
 
+    @property
+    def host(self) -> str:
+        """The host name in lower case, with the port unless it is the default."""
+        return self.origin.partition("://")[2].lower()
+
     def serves(self, tenant: str) -> bool:
         """Whether this site serves the tenant."""
         return self.tenant is None or self.tenant == tenant

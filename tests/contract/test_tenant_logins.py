@@ -105,6 +105,9 @@ async def test_a_login_that_expired_or_whose_session_ended_is_not_listed(store: 
     assert await store.tenant_logins.count("acme", registrations=None, now=at(60)) == 2, (
         "one is of an unused session"
     )
+    await signed_in(store, -10, tenant="globex")
+    assert await store.tenant_logins.count_all(now=NOW) == (4, 4)
+    assert await store.tenant_logins.count_all(now=at(60)) == (3, 3)
 
 
 @pytest.mark.gen_test
@@ -201,7 +204,7 @@ def every_operation(logins: TenantLogins) -> dict[str, Awaitable[object]]:
     for name, function in inspect.getmembers(TenantLogins, inspect.iscoroutinefunction):
         parameters = [each for each in inspect.signature(function).parameters if each != "self"]
         operations[name] = getattr(logins, name)(**{each: examples[each] for each in parameters})
-    assert len(operations) == 4
+    assert len(operations) == 5
     return operations
 
 

@@ -31,7 +31,7 @@ class Child:
 
     Its standard input stays open until `end`: a child that reads it ends together with its parent.
     Parameters: name, for messages and files; folder, for its output; first_line, written to its standard
-    input.
+    input; passed, descriptors that it inherits with the same numbers.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Child:
         *,
         first_line: str = "",
         environment: Mapping[str, str] | None = None,
+        passed: Sequence[int] = (),
     ) -> None:
         self.name = name
         self._out, self._err = folder / f"{name}.out", folder / f"{name}.err"
@@ -55,6 +56,7 @@ class Child:
                 stdout=out,
                 stderr=err,
                 bufsize=0,
+                pass_fds=passed,
             )
         assert self._process.stdin is not None
         # `ready` reports why a process has already ended.

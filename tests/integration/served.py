@@ -9,7 +9,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -20,6 +20,8 @@ from tests.kit.world import SERVER
 
 # Below the ephemeral ports.
 _PORTS = range(20_000, 30_000)
+_START_SECONDS = 240.0
+"""A busy machine needs long to start several processes."""
 
 
 class ServedPortal(PortalUsers):
@@ -69,17 +71,47 @@ class ServedPortal(PortalUsers):
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PORTAL_")}
         self._environment = {**kept, "PORTAL_SERVER": SERVER, **secrets}
 
-    async def start(self) -> None:
-        """Start it and wait until all processes serve."""
+    def write_settings(self, **changed: object) -> None:
+        """Write the settings file again with other values."""
+        path = self._folder / "portal.yaml"
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changed}), encoding="utf-8")
+
+    def successor(self) -> ServedPortal:
+        """A second portal with the same settings and data, not started."""
+        made = ServedPortal(self._folder, processes=self._processes)
+        made.port, made.url, made._environment = self.port, self.url, self._environment
+        return made
+
+    async def start(
+        self,
+        *options: str,
+        name: str = "portal",
+        through: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        passed: Sequence[int] = (),
+    ) -> None:
+        """Start it and wait until all processes serve.
+
+        Parameters: options, of `portal serve`; name, of the files with its output; through, a command that
+        runs it; environment, more variables; passed, descriptors that it inherits.
+        """
         command = (sys.executable, "-m", "portal", "serve", "--config", self._folder / "portal.yaml")
-        child = Child("portal", command, self._folder, environment=self._environment)
+        child = Child(
+            name,
+            [*through, *map(str, command), *options],
+            self._folder,
+            environment={**self._environment, **(environment or {})},
+            passed=passed,
+        )
         self._child = child
-        await child.ready(lambda: child.errors.count('"event": "serving"') == self._processes)
+        await child.ready(
+            lambda: child.errors.count('"event": "serving"') == self._processes, seconds=_START_SECONDS
+        )
 
     async def stop(self) -> int:
         """Stop it with SIGTERM, as a service manager would; return its exit code."""
         self.child.signal(signal.SIGTERM)
-        return await self.child.ended()
+        return await self.child.ended(seconds=_START_SECONDS)
 
     def accepts_connections(self) -> bool:
         """Return whether its port accepts connections."""

@@ -18,6 +18,7 @@ import pytest
 import structlog
 
 from portal.ops.logging import configure_logging
+from tests.integration.busy_client import BusyClient
 from tests.integration.certified import (
     ACCESS_TOKEN_SECONDS,
     ACME,
@@ -268,36 +269,6 @@ async def test_a_hangup_makes_every_process_check_its_files_and_ends_none(tmp_pa
         assert (await portal.browser().open(portal.at("/healthz"))).status == 200
         assert portal.workers == serving
         assert await portal.stop() == 0
-
-
-class BusyClient:
-    """Sends requests one after the other, on persistent or new connections, until it is refused."""
-
-    def __init__(self, port: int, *, keep_alive: bool) -> None:
-        self._port = port
-        self._head = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
-        self._head += "\r\n" if keep_alive else "Connection: close\r\n\r\n"
-        self.responses = 0
-
-    async def run(self) -> str:
-        """Return "refused", or the error of a request without a response."""
-        while True:
-            try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-            except ConnectionRefusedError:
-                return "refused"
-            try:
-                while True:
-                    writer.write(self._head.encode())
-                    received = await reader.readuntil(b"\r\n\r\n")
-                    await reader.readexactly(int(received.split(b"Content-Length: ")[1].split(b"\r")[0]))
-                    self.responses += 1
-                    if b"Connection: close" in received:
-                        break
-            except (OSError, asyncio.IncompleteReadError) as error:
-                return f"{error!r} after {self.responses} responses"
-            finally:
-                writer.close()
 
 
 def test_a_log_line_is_written_at_once_so_that_processes_cannot_interleave() -> None:

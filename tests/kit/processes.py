@@ -10,11 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tornado.httpclient import AsyncHTTPClient
+from tornado.httpclient import AsyncHTTPClient, HTTPError
 
 from portal.app import build
 from portal.config.settings import Settings
@@ -23,7 +23,8 @@ from tests.kit.faulty.parts import FaultyParts, ProviderOptions, faulty_parts
 from tests.kit.world import OffsetClock, World
 
 _ROOT = Path(__file__).parent.parent.parent
-_START_SECONDS = 90.0
+_START_SECONDS = 120.0
+"""Generous: a busy machine takes 20."""
 _STOP_SECONDS = 45.0
 
 
@@ -75,6 +76,9 @@ class PortalProcess:
         }
         if self._code != _ROOT:
             environment["PYTHONPATH"] = str(self._code)
+        if settings.metrics_listen is not None:
+            environment["PORTAL_METRICS_LISTEN"] = settings.metrics_listen
+            environment["PORTAL_METRICS_TENANTS"] = str(settings.metrics.tenants)
         if self._clock_offset:
             environment["PYTHONPATH"] = str(_wrong_clock(self._log.parent, self._clock_offset))
         with self._log.open("ab") as log:
@@ -127,7 +131,7 @@ class PortalProcess:
                 while True:
                     assert self._process is not None
                     assert self._process.poll() is None, self.log[-4000:]
-                    with contextlib.suppress(OSError):
+                    with contextlib.suppress(OSError, HTTPError):
                         response = await client.fetch(url, raise_error=False)
                         if response.code == 200:
                             return
@@ -161,8 +165,9 @@ async def world_outside(
     database: str | None = None,
     options: ProviderOptions | None = None,
     serves: bool = True,
+    changes: Callable[[Settings], Settings] = lambda settings: settings,
 ) -> AsyncIterator[tuple[World, PortalProcess]]:
-    """Like `tests.kit.world.world`, but another process serves the portal.
+    """Like `tests.kit.world.world`, but another process serves the portal, with changed settings.
 
     `running` of this world uses the same database and key ring without serving requests: a test inspects
     the store and the vault through it. Parameters: serves, whether to start the other process.
@@ -171,7 +176,7 @@ async def world_outside(
     url = f"http://localhost:{port}"
     options = options or ProviderOptions(access_token_seconds=300.0)
     async with faulty_parts(folder / "parts", portal_url=url, options=options, hostile=True) as parts:
-        settings = _settings(folder, url, port, parts, database)
+        settings = changes(_settings(folder, url, port, parts, database))
         served = PortalProcess(replace(settings, processes=processes), folder / "portal.log")
         if serves:
             await served.start()

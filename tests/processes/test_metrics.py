@@ -37,6 +37,7 @@ with shared_metrics(2):
 """
 
 _ENDED = """
+import asyncio
 import os
 from portal.ops.metrics import Metrics, forget_process, shared_metrics
 
@@ -45,7 +46,11 @@ with shared_metrics(2):
     for number in range(20):
         child = os.fork()
         if child == 0:
-            Metrics().calls_cut.inc()
+            metrics = Metrics()
+            metrics.calls_cut.inc()
+            metrics.tenants.follow(["acme"])
+            metrics.calls.ended("acme", 200, by_api=True, took=0.3, waited=0.2)
+            asyncio.run(metrics.flush())
             os._exit(0)
         os.waitpid(child, 0)
         if number == 7:  # killed while it created the file
@@ -63,8 +68,66 @@ def test_ended_processes_leave_one_file_and_their_counters() -> None:
     )
     lines = done.stdout.splitlines()
     assert "portal_calls_cut_total 19.0" in lines
+    calls = 'portal_api_calls_total{responder="api",status="2xx",tenant="acme"}'
+    assert f"{calls} 20.0" in lines
+    name = "portal_api_upstream_duration_seconds"
+    assert f'{name}_bucket{{le="0.1",tenant="acme"}} 0.0' not in lines
+    assert f'{name}_bucket{{le="0.25",tenant="acme"}} 20.0' in lines
+    assert f'{name}_count{{tenant="acme"}} 20.0' in lines
     files = [line for line in lines if line.isdecimal()]
     assert int(files[0]) <= 8
+
+
+_WHILE_ENDING = """
+import asyncio
+import os
+import sys
+import threading
+from portal.ops.metrics import Metrics, forget_process, shared_metrics
+
+NAME = b'portal_api_calls_total{responder="api",status="2xx",tenant="acme"} '
+
+def count(metrics):
+    found = [line for line in metrics.render().splitlines() if line.startswith(NAME)]
+    return float(found[0].rpartition(b" ")[2]) if found else 0.0
+
+with shared_metrics(2):
+    own = Metrics()
+    pids = []
+    for number in range(60):
+        child = os.fork()
+        if child == 0:
+            metrics = Metrics()
+            metrics.tenants.follow(["acme"])
+            for _ in range(100):
+                metrics.calls.ended("acme", 200, by_api=True, took=0.0, waited=0.0)
+            asyncio.run(metrics.flush())
+            os._exit(0)
+        os.waitpid(child, 0)
+        pids.append(child)
+    scraper = os.fork()
+    if scraper == 0:
+        before = 0.0
+        while before >= 0:
+            now = count(own)
+            if now < before:
+                os._exit(7)
+            before = now
+            if not os.path.exists(sys.argv[1]):
+                os._exit(0 if now == 6000 else 8)
+    for pid in pids:
+        forget_process(pid)
+    os.unlink(sys.argv[1])
+    print("exit", os.waitstatus_to_exitcode(os.waitpid(scraper, 0)[1]))
+"""
+
+
+def test_a_counter_does_not_go_backwards_while_ended_processes_are_added_up(tmp_path: Path) -> None:
+    running = tmp_path / "running"
+    running.touch()
+    command = [sys.executable, "-c", _WHILE_ENDING, str(running)]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["exit", "0"], done
 
 
 def test_metrics_of_several_processes_are_combined_and_an_ended_process_is_removed() -> None:

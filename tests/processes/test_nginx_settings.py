@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -53,6 +53,33 @@ class EchoHandler(RequestHandler):
         self.write({"received": len(self.request.body)})
 
 
+def write_documented_settings(folder: Path, port: int, portal_port: int) -> Path:
+    """Write the settings of docs/operations/install.md with addresses and paths for the test, without TLS."""
+    page = (ROOT / "docs" / "operations" / "install.md").read_text()
+    text = page.split("```nginx\n")[1].split("```")[0]
+    for documented, here in (
+        ("server 127.0.0.1:8080;", f"server 127.0.0.1:{portal_port};"),
+        ("        listen 80 default_server;\n", "        listen unix:redirect;\n"),
+        ("listen 443 ssl;", f"listen 127.0.0.1:{port};"),
+        ("        ssl_certificate     /etc/ssl/portal.pem;\n", ""),
+        ("        ssl_certificate_key /etc/ssl/portal.key;\n", ""),
+        ("/var/log/nginx/", f"{folder}/"),
+        ("/run/nginx.pid", f"{folder}/nginx.pid"),
+        ("unix:redirect", f"unix:{folder}/redirect"),
+        ("    server_tokens off;\n", f"    server_tokens off;\n{_temporary(folder)}"),
+    ):
+        assert documented in text
+        text = text.replace(documented, here)
+    path = folder / "nginx.conf"
+    path.write_text(text)
+    return path
+
+
+def _temporary(folder: Path) -> str:
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in kinds)
+
+
 def write_nginx_settings(folder: Path, port: int, portal_port: int) -> Path:
     """Write the nginx settings with addresses and paths for the test instead of the container."""
     text = (DEPLOY / "nginx" / "nginx.conf").read_text()
@@ -72,8 +99,13 @@ def write_nginx_settings(folder: Path, port: int, portal_port: int) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def nginx_before_echo(folder: Path) -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """Run nginx in front of an echo server; yields its URL and the event for the first part."""
+async def nginx_before_echo(
+    folder: Path, write: Callable[[Path, int, int], Path] = write_nginx_settings
+) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """Run nginx in front of an echo server; yields its URL and the event for the first part.
+
+    Parameters: write, writes the settings for a port of nginx and one of the echo server.
+    """
     assert NGINX is not None
     folder.chmod(0o755)
     first_part_seen = asyncio.Event()
@@ -84,7 +116,7 @@ async def nginx_before_echo(folder: Path) -> AsyncIterator[tuple[str, asyncio.Ev
     free_socket, port = bind_unused_port()
     free_socket.close()
     echo.add_socket(echo_socket)
-    settings = write_nginx_settings(folder, port, echo_port)
+    settings = write(folder, port, echo_port)
     nginx = await asyncio.create_subprocess_exec(
         NGINX, "-p", str(folder), "-c", str(settings), "-e", f"{folder}/error.log", "-g", "daemon off;"
     )
@@ -208,3 +240,26 @@ async def test_A2_nginx_logs_no_token_of_a_setup_link(tmp_path: Path) -> None:
     assert access.count('portal.localhost/setup/..." 200') == 3
     assert access.count('portal.localhost/setups" 200') == 1
     assert "t0ken" not in access + errors
+
+
+@needs_nginx
+@pytest.mark.gen_test
+async def test_A2_the_documented_settings_pass_everything_and_log_no_code(tmp_path: Path) -> None:
+    headers = {"Host": "portal.example.com", "X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
+    async with nginx_before_echo(tmp_path, write_documented_settings) as (url, _):
+        client = AsyncHTTPClient()
+        for path in ("/t/acme/callback?code=c0de", "/setup/t0ken", "/t/acme/api/a%2Fb//c?x=%20y"):
+            echoed = json.loads((await client.fetch(url + path, headers=headers)).body)
+            assert echoed["uri"] == path
+            assert echoed["headers"]["X-Forwarded-For"] == "127.0.0.1"
+            assert echoed["headers"]["Host"] == "portal.example.com"
+            assert "Forwarded" not in echoed["headers"]
+        upload = await client.fetch(
+            f"{url}/t/acme/apis/files/new", method="POST", body=b"x" * (2 * 2**20), headers=headers
+        )
+        assert json.loads(upload.body) == {"received": 2 * 2**20}
+    logs = (tmp_path / "access.log").read_text() + (tmp_path / "error.log").read_text()
+    assert "/t/acme/callback" in logs
+    assert "/setup/..." in logs
+    assert "c0de" not in logs
+    assert "t0ken" not in logs

@@ -21,7 +21,8 @@ _SECONDS = 15.0
 _PRELUDE = """
 import os, signal, sys, time
 import structlog
-from portal.ops import processes
+from portal.ops import forking, processes
+from portal.ops.listening import ListeningSockets
 
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
@@ -210,7 +211,7 @@ def stopping_without_socket(start):
 def say_closed(number, frame, stop=processes.Supervisor._stop):
     stop(one, number, frame)
     say(listening.fileno())
-one = processes.Supervisor(1, stopping_without_socket, sockets=[listening])
+one = processes.Supervisor(1, stopping_without_socket, sockets=[ListeningSockets([listening])])
 one._stop = say_closed
 sys.exit(one.run())
 """
@@ -221,6 +222,49 @@ sys.exit(one.run())
 
 
 def test_S11_a_worker_whose_supervisor_has_died_does_not_begin() -> None:
-    with supervisor("\nprocesses._end_with(os.getppid() + 1)\nsleep_on()\n") as process:
+    with supervisor("\nforking.end_with(os.getppid() + 1)\nsleep_on()\n") as process:
         assert rest(process) == ""
         assert process.returncode == 1
+
+
+RELOAD = """
+def renewed(start):
+    # the second worker with new settings fails
+    number = len(os.listdir(sys.argv[1]))
+    open(f"{sys.argv[1]}/{number}", "x").close()
+    if number == int(sys.argv[2]):
+        say("fails")
+        return 1
+    stopping(start)
+
+processes._FIRST_PAUSE = 0.01
+sys.exit(processes.Supervisor(2, stopping, renew=lambda: processes.Renewed(renewed)).run())
+"""
+
+
+def test_S10_workers_with_new_settings_replace_all_others_even_if_one_fails(tmp_path: Path) -> None:
+    with supervisor(RELOAD, str(tmp_path), "1") as process:
+        former = pids(process, 2)
+        assert process.stdout is not None
+        process.send_signal(signal.SIGHUP)
+        lines = [process.stdout.readline().decode().strip() for _ in range(5)]
+        assert sorted(line for line in lines if not line.isdigit()) == ["fails", "leaves", "leaves"]
+        assert former.isdisjoint(int(line) for line in lines if line.isdigit())
+        process.terminate()
+        assert rest(process).split() == ["leaves"] * 2
+        assert process.returncode == 0
+
+
+def test_S10_when_the_first_worker_with_new_settings_fails_the_others_stay(tmp_path: Path) -> None:
+    with supervisor(RELOAD, str(tmp_path), "0") as process:
+        former = pids(process, 2)
+        assert process.stdout is not None
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == b"fails\n"
+        dead = former.pop()
+        os.kill(dead, signal.SIGKILL)
+        (new,) = pids(process, 1)  # with the former settings: those would have made another file
+        assert len(list(tmp_path.iterdir())) == 1
+        os.kill(new, 0)
+        process.terminate()
+        assert rest(process).split() == ["leaves"] * 2

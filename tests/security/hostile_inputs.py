@@ -88,6 +88,7 @@ from portal.web.api_proxy import challenges, step_up
 from portal.web.api_proxy import response as api_response
 from portal.web.api_proxy import rules as proxy_rules
 from portal.web.client_address import Network
+from portal.web.forward_auth import identity, original_request
 from portal.web.front_ends import conditions
 from portal.web.front_ends import paths as front_end_paths
 from portal.web.languages import choice, load_languages, stored_texts
@@ -399,6 +400,16 @@ def _in_token(run: Callable[[Secret], object]) -> Callable[[str], object]:
 
 def _target(text: str) -> str:
     return proxy_rules.target_url("https://api.example", f"/{text}", text)
+
+
+def _address(text: str) -> object:
+    return original_request.AuthzAddress.of(f"/t/acme/authz/{text}")
+
+
+def _original(uri: str) -> object:
+    made = HTTPHeaders({"X-Original-Method": "GET", "X-Original-Host": "portal.example"})
+    made.add("X-Original-Uri", uri)
+    return original_request.original_request(made, method="GET", appended="")
 
 
 def _all_outcomes(text: str) -> object:
@@ -832,6 +843,9 @@ PARSERS = (
         TEXT,
         HEADER_BYTES,
     ),
+    Parser(original_request.original_request, lambda text: _original(f"/{text}?{text}"), TEXT, HEADER_BYTES),
+    Parser(original_request.AuthzAddress.of, _address, TEXT, HEADER_BYTES),
+    Parser(identity.encoded_text, identity.encoded_text, TEXT, MAX_LOGIN_BYTES),
     Parser(proxy_rules.target_url, _target, TEXT, HEADER_BYTES),
     Parser(paths.path_refusal, lambda text: paths.path_refusal(ACCESS, {}, text), TEXT, 8_000),
     Parser(paths.rules_for, lambda text: paths.rules_for(ACCESS[0].paths, text), TEXT, 8_000),

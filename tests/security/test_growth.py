@@ -161,6 +161,8 @@ NO_UNTRUSTED_INPUT = {
     "portal.config.event_settings": "input of the operator",
     "portal.config.setting_types": "input of the operator",
     "portal.config.domain_settings": "input of the operator",
+    "portal.config.forward_auth_settings": "input of the operator",
+    "portal.web.forward_auth.response": "writes",
     "portal.web.admin.domains": "writes",
     "portal.config.claim_rules": "values of tenant files and settings, read in a thread",
     "portal.config.product": "input of the operator",

@@ -127,6 +127,7 @@ ORGANISATION = {
     "branding": {"color": "#1f6feb", "logo_url": "https://www.acme.example/logo.svg"},
     "claims": {"name": "name", "email": "email", "roles": "roles", "show": ["name"], "page": ["name"]},
     "session": {"idle": "10m", "absolute": "12h"},
+    "forward_auth": {"claims": ["name"], "token": True},
     "admins": [{**RULE, "provider": "default"}],
     "access": PROVIDER["access"],
 }

@@ -370,7 +370,7 @@ async def test_T7_each_document_of_a_provider_has_a_size_limit() -> None:
     huge = http_response(200, b"{" + b" " * 270_000 + b"}")
     async with serving(lambda _: huge) as wire, calling() as client:
         with pytest.raises(ProviderUnavailable, match="more than 262144 bytes"):
-            await post_form(client, wire.url("/token"), [("code", "x")], tenant="acme")
+            await post_form(client, wire.url("/token"), [("code", "x")], endpoint="token", tenant="acme")
 
 
 @pytest.mark.gen_test
@@ -397,11 +397,16 @@ async def test_T7_a_dead_provider_does_not_delay_another() -> None:
         serving(lambda _: http_response(200, "alive")) as alive,
         calling() as client,
     ):
-        waiting = [asyncio.ensure_future(get_document(client, dead.url(), tenant="acme")) for _ in range(200)]
+        waiting = [
+            asyncio.ensure_future(get_document(client, dead.url(), endpoint="metadata", tenant="acme"))
+            for _ in range(200)
+        ]
         await until(lambda: dead.connections == min(200, default_limits().per_destination))
         begun = time.perf_counter()
         for _ in range(50):
-            assert (await get_document(client, alive.url(), tenant="globex")).body == b"alive"
+            assert (
+                await get_document(client, alive.url(), endpoint="metadata", tenant="globex")
+            ).body == b"alive"
         assert time.perf_counter() - begun < 4
         assert not any(call.done() for call in waiting)
         for call in waiting:

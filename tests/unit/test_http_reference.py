@@ -19,6 +19,7 @@ from portal.web.admin.base import AdminHandler
 from portal.web.api_proxy.admission import _METHODS
 from portal.web.api_proxy.handler import ApiServer
 from portal.web.context import Portal
+from portal.web.forward_auth.handler import AuthzServer
 from portal.web.not_found import NotFoundHandler
 from portal.web.step_up_errors import StepUpFailed, StepUpRequired
 
@@ -37,12 +38,13 @@ ROUTES: dict[str, type[Any]] = {
     and not issubclass(rule.target, AdminHandler)
 }
 API = "/t/{tenant}/api/…"
+AUTHZ = "/t/{tenant}/authz"
 CONSOLE = "/admin/…"
 """docs/reference/console.md has its addresses."""
 
 
 def test_the_documented_urls_are_those_of_the_portal() -> None:
-    assert set(ADDRESSES) == {*ROUTES, API, CONSOLE, "/static/…"}
+    assert set(ADDRESSES) == {*ROUTES, API, AUTHZ, CONSOLE, "/static/…"}
 
 
 def test_the_documented_url_of_the_api_reaches_the_api() -> None:
@@ -50,6 +52,16 @@ def test_the_documented_url_of_the_api_reaches_the_api() -> None:
     target = API.replace("{tenant}", "acme").replace("…", "orders")
     assert isinstance(routing.delegate_for(target, HTTPHeaders({"Host": "portal.example"})), ApiServer)
     assert set(ADDRESSES[API]) == _METHODS
+
+
+def test_the_documented_url_of_forward_authentication_reaches_it() -> None:
+    routing, headers = dispatcher(cast(Portal, None), Application()), HTTPHeaders({"Host": "portal.example"})
+    target = AUTHZ.replace("{tenant}", "acme")
+    for found in (target, f"{target}?x", f"{target}/desk/"):
+        assert isinstance(routing.delegate_for(found, headers), AuthzServer)
+    for other in (f"{target}x", "/t/acme/", "/t/Acme/authz", "/authz"):
+        assert not isinstance(routing.delegate_for(other, headers), AuthzServer)
+    assert ADDRESSES[AUTHZ] == ["GET"]
 
 
 @pytest.mark.parametrize("address", ROUTES)
@@ -75,6 +87,7 @@ def test_every_url_in_the_text_is_documented() -> None:
 ERRORS = {
     *("portal.errors", "portal.oidc.errors", "portal.oidc.step_up_errors", "portal.oidc.api_errors"),
     "portal.web.step_up_errors",
+    "portal.web.forward_auth.errors",
     *(f"portal.web.front_ends.{module}" for module in ("conditions", "development", "files")),
 }
 SEVERAL_STATUSES = {

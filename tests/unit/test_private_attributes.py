@@ -28,7 +28,7 @@ USED = {
     ),
 }
 """Module or package → library and the private attributes that it uses."""
-PUBLIC = {"portal.ops.processes": {"_exit"}}
+PUBLIC = {"portal.ops.processes": {"_exit"}, "portal.ops.forking": {"_exit"}}
 """`os._exit` is documented despite its name."""
 OWN_CLASS_MODULES = {"portal.keys.key_ring", "portal.secret"}
 """Modules in which an object accesses private attributes of another instance of its class."""

@@ -12,7 +12,13 @@ from portal.stores.mongo.documents import Document, login_of, session_of, to_dat
 from portal.stores.mongo.queries import WITH_SESSION, live_session
 from portal.stores.record_checks import require_numbers, require_short, require_times
 from portal.stores.stored_entries import EntryReader
-from portal.stores.tenant_logins import Position, TenantLogin, require_position, require_registrations
+from portal.stores.tenant_logins import (
+    LiveCounts,
+    Position,
+    TenantLogin,
+    require_position,
+    require_registrations,
+)
 
 _DELETED_AT_ONCE = 1000
 
@@ -78,6 +84,14 @@ class MongoTenantLogins:
         query = _unexpired(tenant, registrations, now)
         async with self._connection.operation():
             return await self._connection.collection("logins").count_documents(query)
+
+    async def count_all(self, *, now: float) -> LiveCounts:
+        require_times(now=now)
+        live = {"expires_at": {"$gt": to_date(now)}}
+        async with self._connection.operation():
+            sessions = await self._connection.collection("sessions").count_documents(live)
+            logins = await self._connection.collection("logins").count_documents(live)
+        return LiveCounts(sessions, logins)
 
     async def delete(self, tenant: str, *, signed_in_until: float, most: int) -> int:
         require_short(tenant=tenant)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal
 
 from bson.raw_bson import RawBSONDocument
@@ -58,7 +58,8 @@ class TenantReader:
         kind: type[Entry],
     ) -> list[Entry]:
         """Up to `most` documents that match, in descending order of the field `by`."""
-        return await self._ordered(collection, query, by, -1, most, convert, kind)
+        pages = self._pages(collection, query, by, -1, most)
+        return [entry async for page in pages for entry in await self._decoded(page, convert, kind)]
 
     async def list_oldest(
         self,
@@ -71,29 +72,21 @@ class TenantReader:
         kind: type[Entry],
     ) -> list[Entry]:
         """Up to `most` documents that match, in ascending order of the field `by`."""
-        return await self._ordered(collection, query, by, 1, most, convert, kind)
+        pages = self._pages(collection, query, by, 1, most)
+        return [entry async for page in pages for entry in await self._decoded(page, convert, kind)]
 
-    async def _ordered(
-        self,
-        collection: str,
-        query: Document,
-        by: str,
-        order: Literal[-1, 1],
-        most: int,
-        convert: Callable[[Document], Entry],
-        kind: type[Entry],
-    ) -> list[Entry]:
+    async def _pages(
+        self, collection: str, query: Document, by: str, order: Literal[-1, 1], most: int
+    ) -> AsyncIterator[Sequence[RawBSONDocument]]:
         beyond = "$gt" if order == 1 else "$lt"
-        found: list[Entry] = []
         while most > 0:
             stages: list[Document] = [{"$sort": {by: order}}, {"$limit": min(most, _ORDERED_AT_ONCE)}]
             page = await self._connection.read(collection, query, stages)
-            found += await self._decoded(page, convert, kind)
+            yield page
             if len(page) < _ORDERED_AT_ONCE:
                 break
             most -= len(page)
             query = {**query, by: {**query.get(by, {}), beyond: page[-1][by]}}
-        return found
 
     async def revisions(self, keys: Sequence[tuple[str, int]]) -> list[Revision]:
         """The revisions with these slugs and numbers, in their order, also those not delivered yet."""

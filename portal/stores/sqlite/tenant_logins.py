@@ -13,7 +13,13 @@ from portal.stores.sqlite.reading import login_of, session_of
 from portal.stores.sqlite.rows import Row
 from portal.stores.sqlite.statements import columns_of
 from portal.stores.stored_entries import EntryReader, stored_names
-from portal.stores.tenant_logins import Position, TenantLogin, require_position, require_registrations
+from portal.stores.tenant_logins import (
+    LiveCounts,
+    Position,
+    TenantLogin,
+    require_position,
+    require_registrations,
+)
 
 _DELETED_AT_ONCE = 200
 """Logins that a transaction deletes: no other write, of any process, can run meanwhile."""
@@ -34,6 +40,9 @@ _OF_USER = f"""SELECT {columns_of(Login, "l.")}, l.id, {columns_of(Session, "s."
 """The sign keeps SQLite from reading all logins of the tenant in place of those of the user."""
 _COUNT = """SELECT count(*) FROM logins WHERE tenant = :tenant AND expires_at > :now
     AND (:registrations IS NULL OR registration IN (SELECT value FROM json_each(:registrations)))"""
+_COUNT_ALL = """SELECT
+    (SELECT count(*) FROM sessions WHERE min(idle_expires_at, absolute_expires_at) > :now),
+    (SELECT count(*) FROM logins WHERE expires_at > :now)"""
 _DELETE = """DELETE FROM logins WHERE id IN
     (SELECT id FROM logins WHERE tenant = ? AND signed_in_at <= ? LIMIT ?)"""
 
@@ -96,6 +105,11 @@ class SQLiteTenantLogins:
         parameters = {"tenant": tenant, "registrations": _json(registrations), "now": now}
         rows = await self._file.read(lambda db: db.execute(_COUNT, parameters).fetchall())
         return int(rows[0][0])
+
+    async def count_all(self, *, now: float) -> LiveCounts:
+        require_times(now=now)
+        rows = await self._file.read(lambda db: db.execute(_COUNT_ALL, {"now": now}).fetchall())
+        return LiveCounts(*rows[0])
 
     async def delete(self, tenant: str, *, signed_in_until: float, most: int) -> int:
         require_short(tenant=tenant)

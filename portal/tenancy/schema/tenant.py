@@ -14,6 +14,7 @@ from portal.config.validation import FileModel
 from portal.oidc.api_target import MAX_APIS
 from portal.tenancy.schema.access import AccessOption, check_contact, check_path_apis
 from portal.tenancy.schema.api import ApiFile, check_apis
+from portal.tenancy.schema.forward_auth import ForwardAuthFile, check_forward_auth
 from portal.tenancy.schema.front_end import FrontEndOption, check_hosts
 from portal.tenancy.schema.organisation import BrandingFile, ClaimsFile, LinkFile, SessionFile
 from portal.tenancy.schema.provider import ProviderFile
@@ -102,6 +103,13 @@ class TenantBase(FileModel):
     )
     claims: ClaimsFile = Field(default_factory=ClaimsFile, description="Which claims the portal shows.")
     session: SessionFile = Field(default_factory=SessionFile, description="The maximum lifetime of a login.")
+    forward_auth: ForwardAuthFile = Field(
+        default_factory=ForwardAuthFile,
+        description=(
+            "What applications behind the operator's reverse proxy, on the portal's host, learn of a user "
+            "who is signed in here."
+        ),
+    )
     access: AccessOption = None
     admins: list[AccountFile] = Field(
         default_factory=list,
@@ -129,6 +137,7 @@ class OneProviderTenantFile(ProviderFile, TenantBase):
     def _check_certificate(self) -> OneProviderTenantFile:
         check_apis(self.api, self.apis, [self.client])
         check_path_apis(self.access, _user_apis(self))
+        check_forward_auth(self.forward_auth, dpop=self.dpop)
         self._check_admins((ONLY_PROVIDER,))
         return self
 
@@ -152,6 +161,7 @@ class ManyProvidersTenantFile(TenantBase):
         check_apis(self.api, self.apis, [provider.client for provider in self.providers.values()])
         for access in (self.access, *(provider.access for provider in self.providers.values())):
             check_path_apis(access, _user_apis(self))
+        check_forward_auth(self.forward_auth, dpop=any(one.dpop for one in self.providers.values()))
         self._check_admins(self.providers)
         return self
 

@@ -76,7 +76,9 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._portal = portal
         self._connection = connection
         self._request_id = request_id
-        self._begun = time.perf_counter()
+        self._begun = self._ready = time.perf_counter()
+        self._responded_at = 0.0
+        self._by_api = False
         self._status = 0
         self._body = bytearray()
         self._call: UpstreamCall | None = None
@@ -205,6 +207,8 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     def finish(self) -> None:
         """Handle the end of the request."""
         self._complete = True
+        if self._body:
+            self._ready = time.perf_counter()
         if self._connection.stream.closed():
             self.on_connection_close()
             return
@@ -302,7 +306,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     async def _exchange(self) -> None:
         if self._refusal is not None:
             raise self._refusal
-        call = self._call or self._watched(await self._admit())
+        call = self._call = self._call or self._watched(await self._admit())
         if self._socket is not None:
             with self._portal.sockets.place(*call.place, without_login=call.login is None) as shared:
                 await self._send(call, shared)
@@ -315,6 +319,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             response = await self._upload
         else:
             response = await call.send(bytes(self._body))
+        self._by_api = True
         try:
             if self._socket is not None and shared is not None and isinstance(response, Tunnel):
                 self._status = response.status
@@ -331,7 +336,10 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             del headers["Content-Length"]  # RFC 9110 8.6: a recipient might wait for the body
             length = None
         if length is not None and length.isdecimal() and int(length) <= REPLAYABLE_BYTES:
-            self._write_head(response.status, headers, await response.read())
+            reading = time.perf_counter()
+            body = await response.read()
+            call.waited += time.perf_counter() - reading
+            self._write_head(response.status, headers, body)
         else:
             await self._write_head(response.status, headers)
             async for chunk in response.chunks():
@@ -344,7 +352,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         headers.add("X-Request-Id", self._request_id)
         if self._portal.in_flight.draining or not self._complete:
             headers["Connection"] = "close"
-        self._status = status
+        self._status, self._responded_at = status, time.perf_counter()
         reason = responses.get(status, "Unknown")
         start_line = httputil.ResponseStartLine("HTTP/1.1", status, reason)
         return self._connection.write_headers(start_line, headers, body)
@@ -360,9 +368,11 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             else:
                 self._connection.stream.close()
             return
+        self._by_api = False
         error = api_failure(error)
         log_failure(error, error.__traceback__, path=self._path)
         shown = error if isinstance(error, PortalError) else PortalError()
+        self._portal.metrics.limits.reported(shown)
         headers, body = problem_response(shown, request_id=self._request_id, slug=self._address.tenant)
         self._write_head(shown.status, headers, None if self._method == "HEAD" else body)
         self._connection.finish()
@@ -375,6 +385,10 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if self._live is not None:
             self._portal.live_calls.remove(self._live)
             self._live = None  # it refers to this object
+        if (calls := self._portal.metrics.calls) is not None:
+            took = self._responded_at - self._ready if self._by_api and self._upload is None else 0.0
+            waited = self._call.waited if self._call is not None else 0.0
+            calls.ended(self._address.tenant, self._status, by_api=self._by_api, took=took, waited=waited)
         self._portal.access_log.write(
             method=self._method,
             path=self._path,

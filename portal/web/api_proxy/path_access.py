@@ -1,4 +1,4 @@
-"""Access rules for paths of a tenant's APIs (`access.paths` of the tenant file)."""
+"""Access rules for paths of a tenant's APIs and of applications (`access.paths` of the tenant file)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ def check_path_access(tenant: Tenant, login: Login, path: str, *, api: Api) -> N
     Parameters: path, below the API's base URL, percent-encoded as it is sent.
     Raises: AccessDenied.
     """
+    check_path(tenant, login, path, api=api.name)
+
+
+def check_path(tenant: Tenant, login: Login, path: str, *, api: str = "") -> None:
+    """Check that a user may request a path of an API or, without `api`, of an application behind a proxy.
+
+    Parameters: api, the name of the API; empty for the default one. Raises: AccessDenied.
+    """
     access = tenant.access.get(login.provider, ())
-    refusal = path_refusal(access, login.claims, path, api=api.name)
+    refusal = path_refusal(access, login.claims, path, api=api)
     if refusal is not None:
         found = f"{refusal.found}, for an account of {tenant.slug}/{login.provider}"
         raise AccessDenied(refusal.rule, found, explanation=_explanation(tenant, login))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable
 
 from portal.display_text import display_text
@@ -19,6 +20,7 @@ from portal.oidc.bound_token import bound_to, fits
 from portal.oidc.dpop import DpopProver, wants_nonce
 from portal.oidc.errors import TokenCertificateMismatch
 from portal.oidc.provider import Provider, TokenSet
+from portal.ops.limit_metrics import Limit
 from portal.outbound.stream import OutboundStream
 from portal.outbound.tls import Tls
 from portal.outbound.websocket import WebSocketOffer
@@ -85,6 +87,8 @@ class UpstreamCall:
         self.client = client
         self._provider = tenant.default_provider if login is None else tenant.providers.get(login.provider)
         """The provider of the access token."""
+        self.waited = 0.0
+        """Seconds of waiting for the API."""
         self._tls = _tls(api, self._provider)
 
     @property
@@ -242,6 +246,7 @@ class UpstreamCall:
         headers = own_headers(access_token=token, request_id=self._request_id, dpop_proof=proof)
         if length is not None:
             headers.append(("Content-Length", str(length)))
+        begun = time.perf_counter()
         try:
             response = await self._portal.http.open_stream(
                 self._method,
@@ -256,11 +261,14 @@ class UpstreamCall:
                 websocket=self._websocket,
             )
         except OutboundBusy as error:
+            self._portal.metrics.limits.hit(Limit.API_CONNECTIONS)
             raise UpstreamBusy(error.detail, retry_after=_BUSY_SECONDS) from error
         except OutboundTimeout as error:
             raise UpstreamTimeout(error.detail) from error
         except OutboundFailed as error:
             raise UpstreamUnavailable(error.detail) from error
+        finally:
+            self.waited += time.perf_counter() - begun
         if dpop_prover is not None:
             dpop_prover.store_nonce(self.target, response.headers)
         if response.status > 599:

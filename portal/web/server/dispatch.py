@@ -1,7 +1,8 @@
-"""Dispatches each request: API calls to the API proxy, everything else to the Tornado application.
+"""Dispatches each request: API calls to the API proxy, questions of reverse proxies to forward
+authentication, everything else to the Tornado application.
 
-Tornado's router makes a complete request object before it selects a handler; API calls do not need one. See
-docs/decisions/009.
+Tornado's router makes a complete request object before it selects a handler; the first two do not need one.
+See docs/decisions/009.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _HOST = re.compile(r"[A-Za-z0-9.\-]+(?::[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?"
 
 
 class Dispatcher(httputil.HTTPServerConnectionDelegate):
-    """Passes a request to `api` when its target matches `api_target`, else to `application`.
+    """Passes a request to `api` or `authz` when its target matches `api_target` or `authz_target`, else to
+    `application`.
 
     Parameters: bodies, the limits for request bodies of the application.
     """
@@ -31,12 +33,16 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
         *,
         api_target: re.Pattern[str],
         api: httputil.HTTPServerConnectionDelegate,
+        authz_target: re.Pattern[str],
+        authz: httputil.HTTPServerConnectionDelegate,
         application: httputil.HTTPServerConnectionDelegate,
         bodies: BodyRules,
     ) -> None:
         self._bodies = bodies
         self._api_target = api_target
         self._api = api
+        self._authz_target = authz_target
+        self._authz = authz
         self._application = application
 
     def start_request(
@@ -44,8 +50,9 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
     ) -> httputil.HTTPMessageDelegate:
         if isinstance(request_conn, HttpExchange):  # its head has arrived
             head = request_conn.head
-            if self.delegate_for(head.start_line.path, head.headers) is self._api:
-                return self._api.start_request(server_conn, request_conn)
+            server = self.delegate_for(head.start_line.path, head.headers)
+            if server is self._api or (server is self._authz and not has_body(head.headers)):
+                return server.start_request(server_conn, request_conn)
         elif (stream := client_stream(request_conn)) is not None:
             stream.await_request()
         return _PendingRequest(self, server_conn, request_conn)
@@ -58,9 +65,13 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
         self, target: str, headers: httputil.HTTPHeaders
     ) -> httputil.HTTPServerConnectionDelegate:
         """Return the server that handles a request with this target and headers."""
-        if not self._api_target.fullmatch(target) or not _has_valid_host(headers):
+        if self._api_target.fullmatch(target):
+            server = self._api
+        elif self._authz_target.fullmatch(target):
+            server = self._authz
+        else:
             return self._application
-        return self._api
+        return server if _has_valid_host(headers) else self._application
 
     def begin(
         self,

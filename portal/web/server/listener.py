@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from tornado.httpserver import HTTPServer
 
+from portal.ops.limit_metrics import Limit
 from portal.ops.metrics import Metrics
 from portal.ops.worker_loads import WorkerLoad
 from portal.time_slices import in_slices
@@ -180,6 +181,7 @@ class ConnectionServer:
 
     def _report_pause(self, reason: str) -> None:
         self._metrics.accept_pauses.inc()
+        self._metrics.limits.hit(Limit.CONNECTIONS)
         if self._loop.time() - self._reported_at >= _REPORT_SECONDS:
             self._reported_at = self._loop.time()
             _log.warning("accepting_paused", connections=self._open, reason=reason)

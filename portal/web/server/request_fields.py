@@ -133,8 +133,14 @@ class FieldsCache:
 
 
 def _may_come_again(fields: RequestFields) -> bool:
-    """Whether other requests may have the same fields: a body has its own length, a WebSocket its key."""
-    return fields.known.get("Content-Length", "0") == "0" and "Sec-Websocket-Key" not in fields.known
+    """Whether other requests may have the same fields.
+
+    A body has its own length, a WebSocket its key; what a reverse proxy asks about often has its own query.
+    """
+    known = fields.known
+    described = known.get("X-Original-Uri", "") + known.get("X-Forwarded-Uri", "")
+    is_own = "Sec-Websocket-Key" in known or "?" in described
+    return not is_own and known.get("Content-Length", "0") == "0"
 
 
 def _without_cookie(block: bytes) -> tuple[bytes, str | None]:

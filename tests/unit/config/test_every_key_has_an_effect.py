@@ -152,6 +152,7 @@ CASES: dict[str, Case] = {
     "metrics_listen": Case(values=("127.0.0.1:9090",)),
     "trusted_proxies": Case(values=(["10.0.0.0/24"],)),
     "events.retention": Case(values=("30d",)),
+    "forward_auth.secret": Case(values=("s" * 32,)),
     "domains.nameservers": Case(values=(["9.9.9.9"],)),
     **{f"front_end.{key}": _OF_A_HOST for key in ("directory", "source_maps")},
     "front_end.csp": replace(_OF_A_HOST, values=({"img-src": ["data:"]},)),

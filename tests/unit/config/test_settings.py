@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from portal.config.settings import LogSettings, SessionSettings, Settings, load_settings
 from portal.errors import ConfigurationError
+from portal.secret import Secret
 
 EVERYTHING = """\
 public_url: https://Portal.example:443/
@@ -370,3 +371,14 @@ def test_other_name_servers_are_refused(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_settings(None, {"PORTAL_DOMAINS_NAMESERVERS": text})
     assert "an IP address such as 9.9.9.9" in str(caught.value)
+
+
+def test_the_secret_of_proxies_is_long_and_never_shown(tmp_path: Path) -> None:
+    secret = "0123456789abcdef" * 2
+    made = load_settings(None, {"PORTAL_FORWARD_AUTH_SECRET": secret})
+    assert made.forward_auth.secret == Secret(secret)
+    assert secret not in repr(made)
+    for wrong in (secret[1:], f"{secret} ", f"{secret}\u00fc", secret * 17):
+        (found,) = problems(written(tmp_path, f'forward_auth: {{secret: "{wrong}"}}\n'))
+        assert "forward_auth.secret must be 32 to 512 printable ASCII characters" in found
+        assert wrong not in found

@@ -6,12 +6,14 @@ import contextlib
 import re
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from portal.errors import StartupError
+from portal.ops.listening import ListeningSockets
 from portal.ops.sockets import listening_sockets
 
 
@@ -146,3 +148,92 @@ def test_a_file_that_is_not_a_socket_is_never_removed(tmp_path: Path, kind: str)
     error = refusal(f"unix:{path}")
     assert re.search(r"cannot be used: the file exists and is not a socket\.$", error.message)
     assert path.is_symlink() or path.exists()
+
+
+# --- beside another portal
+
+
+def accepted(one: socket.socket) -> int:
+    count = 0
+    while True:
+        try:
+            one.accept()[0].close()
+        except BlockingIOError:
+            return count
+        count += 1
+
+
+def connect_often(port: int, stack: contextlib.ExitStack, times: int = 40) -> int:
+    for _ in range(times):
+        stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+    return times
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems share addresses in other ways")
+def test_a_socket_beside_another_gets_connections_when_it_listens_and_all_when_the_other_stops() -> None:
+    with contextlib.ExitStack() as stack:
+        old = ListeningSockets.open("127.0.0.1:0", choose="-")
+        stack.callback(old.close)
+        port = port_of(old.sockets[0])
+        new = ListeningSockets.open(f"127.0.0.1:{port}", choose="-", beside=True)
+        stack.callback(new.close)
+        assert connect_often(port, stack) == accepted(old.sockets[0])
+
+        new.begin()
+        new.begin()  # each worker calls it
+        count = connect_often(port, stack)
+        assert accepted(old.sockets[0]) + accepted(new.sockets[0]) == count
+
+        old.refuse()
+        assert connect_often(port, stack) == accepted(new.sockets[0])
+        old.close()
+        assert connect_often(port, stack) == accepted(new.sockets[0])
+
+        third = ListeningSockets.open(f"127.0.0.1:{port}", choose="-", beside=True)
+        stack.callback(third.close)
+        third.begin()
+        new.refuse()
+        assert connect_often(port, stack) == accepted(third.sockets[0])
+
+
+def test_an_address_is_shared_only_on_purpose() -> None:
+    with listening("127.0.0.1:0") as (other,):
+        port = port_of(other)
+        ListeningSockets.open(f"127.0.0.1:{port}", choose="-", beside=True).close()
+        assert refusal(f"127.0.0.1:{port}").message == f"The address 127.0.0.1:{port} is in use."
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        with pytest.raises(StartupError, match="is in use"):
+            ListeningSockets.open(f"127.0.0.1:{port_of(stranger)}", choose="-", beside=True)
+
+
+def test_a_socket_file_is_replaced_when_the_other_portal_serves(tmp_path: Path) -> None:
+    path = tmp_path / "portal.sock"
+    with listening(f"unix:{path}") as (old,):
+        new = ListeningSockets.open(f"unix:{path}", choose="-", beside=True)
+        connect_to(path)
+        assert accepted(old) == 1
+        new.begin()
+        new.begin()
+        connect_to(path)
+        assert (accepted(old), accepted(new.sockets[0])) == (0, 1)
+        assert [one.name for one in tmp_path.iterdir()] == ["portal.sock"]
+        new.close()
+
+
+def test_only_a_socket_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "portal.sock"
+    path.write_text("mine")
+    with pytest.raises(StartupError, match="exists and is not a socket"):
+        ListeningSockets.open(f"unix:{path}", choose="-", beside=True)
+    assert path.read_text() == "mine"
+
+
+def test_a_socket_that_another_process_keeps_open_still_accepts_after_a_stop() -> None:
+    with contextlib.ExitStack() as stack:
+        kept = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        passed = ListeningSockets.open("-", choose="-", passed=[kept.dup()])
+        passed.refuse()
+        passed.close()
+        connect_often(port_of(kept), stack, 5)
+        kept.setblocking(False)
+        assert accepted(kept) == 5

@@ -238,3 +238,13 @@ def test_only_a_file_shares_an_e_mail_domain_with_other_tenants() -> None:
     (problem,) = caught.value.problems
     assert "only the operator can set this, in a tenant file" in problem.message
     assert stored("acme", PUBLIC.format(name="Acme") + "shared_email_domains: []\nlisted: false\n").loaded
+
+
+def test_P3_only_a_file_lets_applications_have_access_tokens() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        stored("acme", PUBLIC.format(name="Acme") + "forward_auth: {token: true}\n")
+    (problem,) = caught.value.problems
+    assert "only the operator can set this, in a tenant file" in problem.message
+    assert stored(
+        "acme", PUBLIC.format(name="Acme") + "forward_auth: {token: false, claims: [name]}\n"
+    ).loaded

@@ -14,7 +14,7 @@ from portal.oidc.jose.algorithms import SUPPORTED
 from portal.oidc.provider import ClientAuth, Endpoints, Provider
 from portal.secret import Secret
 from portal.tenancy.loading import read_tenant, slug_of
-from portal.tenancy.model import Api, Branding, ClaimNames, Link, SessionLimits
+from portal.tenancy.model import Api, Branding, ClaimNames, ForwardAuth, Link, SessionLimits
 from portal.tenancy.schema.provider import ProviderFile
 from tests.unit.tenancy.files import ACME, ENVIRON, problems, tenant, write
 
@@ -108,6 +108,19 @@ def test_pages_are_given_no_claim_about_the_token(tmp_path: Path, name: str) -> 
     (found,) = problems(tmp_path, ACME + f"claims: {{page: [email, {name}]}}\n")
     assert found.startswith("acme.yaml:6:24: claims.page")
     assert "is about the token, not about the user" in found
+
+
+def test_what_applications_behind_a_proxy_learn_is_read(tmp_path: Path) -> None:
+    made = tenant(tmp_path, ACME + "forward_auth: {claims: [name, email, name], token: true}\n")
+    assert made.forward_auth == ForwardAuth(("name", "email"), token=True)
+    assert tenant(tmp_path, ACME).forward_auth == ForwardAuth()
+    (found,) = problems(tmp_path, ACME + "forward_auth: {claims: [nonce]}\n")
+    assert "is about the token, not about the user" in found
+
+
+def test_a_token_that_is_bound_to_the_portal_is_not_for_applications(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, ACME + "dpop: true\nforward_auth: {token: true}\n")
+    assert "with dpop the access token is bound to a key of the portal" in found
 
 
 def test_everything_but_name_provider_and_client_has_a_default(tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def test_fields_with_a_body_and_large_ones_are_not_kept() -> None:
     cache.read(block("Content-Length: 5"))
     cache.read(block("Referer: " + "x" * 5000))
     cache.read(block("Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg=="))
+    for name in ("X-Original-URI", "X-Forwarded-Uri"):
+        cache.read(block(f"{name}: /desk/?page=7"))
     assert cache.size == 0
     cache.read(block("Content-Length: 0"))
     assert cache.size > 0

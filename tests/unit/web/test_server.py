@@ -56,7 +56,12 @@ class _Server:
             [(r"/.*", _Handler)], log_function=lambda handler: None, unanswered=self.unanswered
         )
         dispatcher = Dispatcher(
-            api_target=re.compile("(?!)"), api=application, application=application, bodies=BodyRules([])
+            api_target=re.compile("(?!)"),
+            api=application,
+            authz_target=re.compile("(?!)"),
+            authz=application,
+            application=application,
+            bodies=BodyRules([]),
         )
         server = HTTPServer(dispatcher) if kind == "tornado" else HttpServer(dispatcher, RequestLimits())
         self.served = ConnectionServer(server, most=most, metrics=self.metrics, load=load)

@@ -1,0 +1,77 @@
+"""The metric of limits that were reached."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from portal.errors import PortalError
+from portal.ops.tallies import Tallies
+
+
+class Limit(StrEnum):
+    """A limit that refuses something, or makes it wait."""
+
+    API_CONNECTIONS = "api_connections"
+    """Connections to an API of a tenant (503 `tenant_busy`)."""
+    BODY = "body"
+    """The size of a request body (413)."""
+    CONNECTIONS = "connections"
+    """Connections of clients: `limits.connections`, or a limit of the system; further ones wait."""
+    CONSOLE_CHANGES = "console_changes"
+    """Changes of a tenant in the console (429)."""
+    DOMAIN_CHECKS = "domain_checks"
+    """Checks of a domain of a tenant in the console (429)."""
+    EVENT_STREAMS = "event_streams"
+    """Event streams of `GET /session/events`."""
+    LIVE_CHECKS = "live_checks"
+    """Live checks of drafts (429)."""
+    PROVIDER_CONNECTIONS = "provider_connections"
+    """Connections to a provider of a tenant."""
+    SETUP_LINKS = "setup_links"
+    """Live setup links of a tenant (409)."""
+    SOCKETS_PER_TENANT = "sockets_per_tenant"
+    """`limits.sockets_per_tenant` (503)."""
+    SOCKETS_PER_USER = "sockets_per_user"
+    """`limits.sockets_per_user` (503)."""
+    STORED_LOGIN = "stored_login"
+    """The size of a stored login."""
+    STORE_OPERATIONS = "store_operations"
+    """Operations that wait for the database (503)."""
+    TEST_LOGINS = "test_logins"
+    """Test logins of drafts of a tenant (429)."""
+
+
+_OF_ERRORS = {
+    "payload_too_large": Limit.BODY,
+    "too_many_changes": Limit.CONSOLE_CHANGES,
+    "too_many_setup_links": Limit.SETUP_LINKS,
+    "too_many_test_logins": Limit.TEST_LOGINS,
+    "login_too_large": Limit.STORED_LOGIN,
+    "checks_refused": Limit.LIVE_CHECKS,
+    "domain_checked_recently": Limit.DOMAIN_CHECKS,
+}
+"""By the code of the error that reports it."""
+
+
+class LimitMetrics:
+    """Counts how often each limit was reached."""
+
+    def __init__(self, tallies: Tallies) -> None:
+        self._hits = tallies.counter(
+            "portal_limit_hits",
+            "How often a limit was reached, by its name; the names are below.",
+            ("limit",),
+        )
+        for limit in Limit:
+            self._hits.add(limit, amount=0.0)
+
+    def hit(self, limit: Limit) -> None:
+        """Count a limit that was reached."""
+        self._hits.add(limit)
+
+    def reported(self, error: PortalError) -> PortalError:
+        """Count the limit that an error reports, if it reports one; return the error."""
+        limit = _OF_ERRORS.get(error.code)
+        if limit is not None:
+            self._hits.add(limit)
+        return error
