@@ -139,7 +139,7 @@ class Metrics:
     def requested(self, tenant: str, endpoint: str, outcome: str, seconds: float) -> None:
         """Count a request to a provider; see `portal.outbound.client.Observe`."""
         if outcome == "busy":
-            self.limits.hit(Limit.PROVIDER_CONNECTIONS)
+            self.limits.hit(Limit.PROVIDER_CONNECTIONS, tenant)
         self.providers.requested(tenant, endpoint, outcome, seconds)
 
     async def flush(self) -> None:
