@@ -20,8 +20,8 @@ def event_fields(event: Event) -> dict[str, object]:
 
 
 def event_line(event: Event) -> str:
-    """An event as one line of JSON."""
-    return json.dumps(event_fields(event), ensure_ascii=False)
+    """An event as one line of JSON, in ASCII: nothing in it can control a terminal."""
+    return json.dumps(event_fields(event))
 
 
 def rfc3339(at: float) -> str:

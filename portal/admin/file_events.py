@@ -116,9 +116,12 @@ class FileEvents:
             )
 
     def _compared(
-        self, text: str | None, states: Mapping[str, str], problems: Mapping[str, ConfigurationError]
+        self, text: str | None, states: dict[str, str], problems: Mapping[str, ConfigurationError]
     ) -> tuple[str, list[_Change]]:
-        """The new record and the changes. The first record of a database is no change."""
+        """The new record and the changes; adds to `states` the files of tenants that are kept without them.
+
+        The first record of a database is no change.
+        """
         recorded = _parse(text)
         if recorded is None:
             return _text(states), []
@@ -128,7 +131,9 @@ class FileEvents:
             lost=len(missing), before=len(recorded), max_percent=_MOST_REMOVED_PERCENT
         ):
             missing = set()  # the folder may not be mounted
-        missing = {name for name in missing if not self._files.is_of_operator(slug_of_name(name))}
+        for name in in_turns(sorted(missing)):
+            if self._files.is_of_operator(slug_of_name(name)):
+                states[name] = recorded[name]  # its tenant is kept
         merged = dict(recorded)
         changes = []
         for name in in_turns(sorted(states.keys() | missing)):

@@ -128,7 +128,10 @@ IF_UNCHANGED = """ AND proof = :old_proof AND proven_at = :old_proven_at
     AND checked_at = :old_checked_at AND created_at = :old_created_at"""
 
 ADD_EVENT = f"INSERT OR IGNORE INTO events ({_EVENT}) VALUES ({_named(Event)})"
-LIST_EVENTS = f"SELECT {_EVENT} FROM events WHERE {{}} ORDER BY id DESC LIMIT :most"
+LIST_EVENTS = f"""SELECT {_EVENT} FROM events INDEXED BY {{index}} WHERE {{conditions}}
+    ORDER BY id DESC LIMIT :most"""
+ACTS_OF_TENANT, ALL_ACTS = "events_acts", "events_all_acts"
+"""Indexes of `LIST_EVENTS`: SQLite would choose that with the sign-ins."""
 LIST_USER_EVENTS = f"""SELECT {_EVENT} FROM events
     WHERE {OF_USERS} AND tenant = :tenant AND actor = :actor AND id >= :since
     ORDER BY id DESC LIMIT :most"""

@@ -236,7 +236,10 @@ class SQLiteTenants:
             require_short(id=before)
             conditions.append("id < :before")
             parameters["before"] = before
-        return await self._list(Event, sql.LIST_EVENTS.format(" AND ".join(conditions)), parameters)
+        statement = sql.LIST_EVENTS.format(
+            index=sql.ALL_ACTS if tenant is None else sql.ACTS_OF_TENANT, conditions=" AND ".join(conditions)
+        )
+        return await self._list(Event, statement, parameters)
 
     async def list_user_events(self, tenant: str, *, actor: str, since: float, most: int) -> list[Event]:
         require_short(tenant=tenant, actor=actor)
