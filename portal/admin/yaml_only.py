@@ -15,6 +15,7 @@ YAML_ONLY: Mapping[str, str] = {
     "access.paths": "Rules for parts of an API: lists of rules in a list, which are easier to read as YAML.",
     "shared_email_domains": "Refused in the console: only the operator can vouch that they belong together.",
     "front_end": "Refused in the console: it names a folder of the portal's server.",
+    "forward_auth": "What the operator's reverse proxy learns of users; tokens only in tenant files.",
     "authorize_params": "Parameters of any name, as the provider documents them.",
     "requested_claims": "Claims with requirements of their own (OpenID Connect Core 5.5), nested.",
     "resources": "Several APIs of one access token; the form of each API asks for its resource.",

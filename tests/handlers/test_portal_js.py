@@ -62,7 +62,7 @@ async def test_the_page_of_a_sign_in_that_did_not_happen_offers_it(world: World)
     browser = world.browser()
     await world.quick_sign_in(browser, "globex")
     page = await browser.open(world.at("/t/acme/signed-in"))
-    assert page.url == world.at("/t/acme/")
+    assert page.url == world.at("/t/acme/signed-in")
     assert any(link.startswith("/t/acme/login") for link in page.links)
     assert (await browser.open(world.at("/t/nobody/signed-in"))).status == 404
 

@@ -21,6 +21,7 @@ def store(world: World, monkeypatch: pytest.MonkeyPatch) -> FailingStore:
     monkeypatch.setattr(login_storing, "PAUSES", (0.01, 0.01))
     failing = FailingStore(world.running.portal.store)
     monkeypatch.setattr(world.running.portal.sessions, "_store", failing)
+    monkeypatch.setattr(world.running.portal.sessions._new_logins, "_store", failing)
     return failing
 
 

@@ -48,7 +48,7 @@ def test_ctrl_c_ends_a_command_quietly() -> None:
     code = (
         "import signal, sys, time, unittest.mock, portal.cli.main\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in a shell's background job
-        "def serve(settings):\n  print('ready', flush=True)\n  time.sleep(60)\n"
+        "def serve(settings, **options):\n  print('ready', flush=True)\n  time.sleep(60)\n"
         "with unittest.mock.patch('portal.serving.serve', serve):\n"
         "  sys.exit(portal.cli.main.main(['serve']))\n"
     )

@@ -134,7 +134,7 @@ class TenantPageHandler(AdminHandler):
         self, live: Tenant, presets: Mapping[str, Preset], secrets: Mapping[KeyPath, str]
     ) -> TenantFacts:
         path_rules = [
-            (rules.place, tuple(map(str, rules.require)))
+            (rules.place, tuple(rule.in_words() for rule in rules.require))
             for access in _once(access for one in live.access.values() for access in one)
             for rules in access.paths
         ]
@@ -209,9 +209,9 @@ def _secret_in_words(provider: Provider, secrets: Mapping[KeyPath, str]) -> str:
 
 def _admin_in_words(admin: AccountRule) -> str:
     text = (
-        sentence("%(rule)s (at %(provider)s)", rule=admin.rule, provider=admin.provider)
+        sentence("%(rule)s (at %(provider)s)", rule=admin.rule.in_words(), provider=admin.provider)
         if admin.provider
-        else str(admin.rule)
+        else admin.rule.in_words()
     )
     return text if len(text) <= 500 else display_text(text, limit=500)
 

@@ -64,6 +64,8 @@ class ProblemTexts:
 
     def _sentence(self, text: str, depth: int) -> str | None:
         """The translation of a text, with its full stop and its capital letter."""
+        if (whole := self._plain.get(text)) is not None:
+            return whole
         bare = text.removesuffix(".")
         small = bare[:1].lower() + bare[1:]
         found = self._plain.get(bare) or self._plain.get(small) or self._found(bare, depth)

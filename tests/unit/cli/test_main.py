@@ -311,7 +311,7 @@ def test_serve_passes_the_settings_and_returns_the_exit_code(
 
     served = []
 
-    def serve(settings: Settings) -> int:
+    def serve(settings: Settings, **options: object) -> int:
         served.append(settings)
         return 7
 
@@ -362,7 +362,7 @@ def test_an_error_is_a_message_and_a_code_and_never_a_traceback(
 ) -> None:
     import portal.serving
 
-    def serve(settings: object) -> int:
+    def serve(settings: object, **options: object) -> int:
         raise error
 
     monkeypatch.setattr(portal.serving, "serve", serve)

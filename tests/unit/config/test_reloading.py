@@ -12,10 +12,13 @@ import structlog
 
 from portal.config.domain_settings import DomainSettings
 from portal.config.event_settings import EventSettings
+from portal.config.forward_auth_settings import ForwardAuthSettings
 from portal.config.limit_settings import LimitSettings
+from portal.config.metric_settings import MetricSettings
 from portal.config.reloading import NEEDS_RESTART, settings_change
 from portal.config.settings import LogSettings, SessionSettings, Settings, load_settings
 from portal.config.settings_reference import settings_reference
+from portal.secret import Secret
 from portal.settings_reload import SettingsReload
 
 OTHER: dict[str, Any] = {
@@ -32,6 +35,8 @@ OTHER: dict[str, Any] = {
     "allow_private_networks": True,
     "session": SessionSettings(1.0, 2.0),
     "metrics_listen": "127.0.0.1:9",
+    "metrics": MetricSettings(tenants=1),
+    "forward_auth": ForwardAuthSettings(Secret("s" * 32)),
     "log": LogSettings("json", "error"),
     "limits": LimitSettings(sockets_per_user=1),
     "domains": DomainSettings((("9.9.9.9", 53),)),

@@ -21,7 +21,7 @@ from tests.kit.memory import kept_memory
 from tests.kit.samples import START, sample_login, sample_session
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
-ENTRIES = 25
+ENTRIES = 50
 
 SHAPES: dict[str, Mapping[str, Any]] = {
     "no claims": {"claims": {}, "tokens": ""},
