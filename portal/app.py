@@ -154,6 +154,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         sessions=parts.session_service(tokens, reader, settings.session),
         logouts=logouts,
         provider_logouts=parts.provider_logout_service(tokens),
+        global_revocations=parts.global_revocation_service(logouts, store.tenant_logins),
         client_keys=client_keys,
         http=http,
         logos=TenantLogos(http),

@@ -12,6 +12,7 @@ from tornado.web import Application
 
 from portal.config.api_paths import API_PATH
 from portal.config.front_ends import ICON_PATH
+from portal.oidc.global_revocation import LARGEST as LARGEST_REVOCATION
 from portal.web.account import AccountHandler, EndLoginHandler, EndOtherLoginsHandler
 from portal.web.admin.routes import ADMIN_ROUTES, ANY_ADDRESS, TENANT
 from portal.web.admin.setup import SetupHandler
@@ -34,7 +35,11 @@ from portal.web.monitoring import HealthHandler, ReadyHandler
 from portal.web.not_found import NotFoundHandler
 from portal.web.page_addresses import PageAddresses
 from portal.web.product import FaviconHandler, ProductFileHandler
-from portal.web.provider_logout import BackchannelLogoutHandler, FrontchannelLogoutHandler
+from portal.web.provider_logout import (
+    BackchannelLogoutHandler,
+    FrontchannelLogoutHandler,
+    GlobalRevocationHandler,
+)
 from portal.web.server.dispatch import Dispatcher
 from portal.web.server.request_body import BodyRule, BodyRules
 from portal.web.session import SessionEventsHandler, SessionHandler
@@ -86,6 +91,7 @@ def body_rules(developed: Sequence[str] = ()) -> BodyRules:
                 cookies=(POSTED_BINDING_COOKIE, BINDING_COOKIE),
             ),
             BodyRule(re.compile(rf"{_TENANT}/backchannel-logout"), largest=64 * 1024),
+            BodyRule(re.compile(rf"{_TENANT}/global-token-revocation"), largest=LARGEST_REVOCATION),
             BodyRule(
                 re.compile(rf"{TENANT}/draft/yaml"),
                 largest=LARGEST_YAML_FORM,
@@ -136,6 +142,7 @@ def routes() -> list[Rule]:
         (rf"{_TENANT}/signed-out", SignedOutHandler),
         (rf"{_TENANT}/signed-in", SignedInHandler),
         (rf"{_TENANT}/backchannel-logout", BackchannelLogoutHandler),
+        (rf"{_TENANT}/global-token-revocation", GlobalRevocationHandler),
         (rf"{_TENANT}/frontchannel-logout", FrontchannelLogoutHandler),
         (r"/", ChooserHandler),
         (r"/find", FindHandler),

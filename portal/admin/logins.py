@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from portal.admin.events import Act, EventKind
+from portal.admin.login_filter import ANY, LoginFilter
 from portal.clock import Clock
 from portal.display_text import display_text
 from portal.errors import VaultError
@@ -18,6 +19,9 @@ from portal.stores.tenant_store import TenantStore
 from portal.tenancy.model import Tenant
 
 _DELETED_AT_ONCE = 1000
+_READ_AT_ONCE = 200
+MOST_SEARCHED = 2_000
+"""Logins that one page of a search reads; the next page continues there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class ListedLogin:
 
 @dataclass(frozen=True, slots=True)
 class LoginPage:
-    """Some logins, and the reference of the last one when there are more."""
+    """Some logins, and the reference of the last one that was read when there are more."""
 
     logins: tuple[ListedLogin, ...]
     more_after: str | None
@@ -62,24 +66,33 @@ class LoginAdmin:
         self._vault = vault
         self._clock = clock
 
-    async def list(self, slug: str, *, after: str | None = None, most: int = 50) -> LoginPage:
+    async def list(
+        self, slug: str, *, after: str | None = None, most: int = 50, matching: LoginFilter = ANY
+    ) -> LoginPage:
         """A page of the logins at a tenant, the newest first.
 
+        A search reads at most MOST_SEARCHED logins: a page can have fewer logins than `most`, or none, and
+        more after it.
         Parameters: after, a reference; one that cannot be read is the beginning. Raises StoreUnavailable.
         """
-        before = None
-        if after is not None and (place := self._read(slug, after)) is not None:
-            session, signed_in_at = place
-            before = Position(signed_in_at, login_id(session, slug))
-        found = await self._logins.list(
-            slug,
-            registrations=self._registrations(slug),
-            before=before,
-            most=most + 1,
-            now=self._clock(),
-        )
-        listed = tuple(ListedLogin(self._reference(one), one) for one in found[:most])
-        return LoginPage(listed, listed[-1].reference if len(found) > most else None)
+        before = self._position(slug, after)
+        if not matching:
+            found = await self._some(slug, before, most + 1)
+            return self._page(found[:most], found[most - 1] if len(found) > most else None)
+        live, listed, searched = self._tenants(slug), list[TenantLogin](), 0
+        email_claim = live.claims.email if live is not None else None
+        while searched < MOST_SEARCHED:
+            found = await self._some(slug, before, _READ_AT_ONCE)
+            for one in found:
+                before = one.position
+                if matching.accepts(one, email_claim=email_claim):
+                    listed.append(one)
+                if len(listed) == most:
+                    return self._page(listed, one)
+            if len(found) < _READ_AT_ONCE:
+                return self._page(listed, None)
+            searched += len(found)
+        return self._page(listed, found[-1])
 
     async def count(self, slug: str) -> int:
         """How many logins there are at a tenant. Raises StoreUnavailable."""
@@ -117,6 +130,20 @@ class LoginAdmin:
     async def _report(self, kind: EventKind, slug: str, target: str, act: Act) -> None:
         event = act.event(kind, tenant=slug, target=target, at=self._clock())
         await self._store.add_events([event])
+
+    async def _some(self, slug: str, before: Position | None, most: int) -> Sequence[TenantLogin]:
+        registrations = self._registrations(slug)
+        return await self._logins.list(
+            slug, registrations=registrations, before=before, most=most, now=self._clock()
+        )
+
+    def _page(self, found: Sequence[TenantLogin], last: TenantLogin | None) -> LoginPage:
+        listed = tuple(ListedLogin(self._reference(one), one) for one in found)
+        return LoginPage(listed, self._reference(last) if last is not None else None)
+
+    def _position(self, slug: str, reference: str | None) -> Position | None:
+        place = self._read(slug, reference) if reference is not None else None
+        return Position(place[1], login_id(place[0], slug)) if place is not None else None
 
     def _registrations(self, slug: str) -> frozenset[str] | None:
         """Those of the live tenant; None, for any, while there is none: then only operators may ask."""

@@ -34,7 +34,7 @@ _NUMBERS = click.IntRange(1, 2**53)
 
 
 def _checked_slug(context: click.Context, parameter: click.Parameter, slug: str) -> str:
-    return _checked(slug)
+    return checked_slug(slug)
 
 
 def _checked_reason(context: click.Context, parameter: click.Parameter, reason: str) -> str:
@@ -63,7 +63,7 @@ def import_tenant(file: Path, slug: str | None, reason: str, config: Path | None
     from portal.tenancy.loading import slug_of
 
     settings = settings_of(config)
-    name = slug_of(file) if slug is None else _checked(slug)
+    name = slug_of(file) if slug is None else checked_slug(slug)
     typed = _TypedFile(file)
 
     async def work(admin: TenantAdmin, database: Database) -> int:
@@ -305,7 +305,8 @@ def operator_act(reason: str) -> Act:
     return Act(Actor(ActorType.OPERATOR, account), reason=reason)
 
 
-def _checked(slug: str) -> str:
+def checked_slug(slug: str) -> str:
+    """Return a tenant's name. Raises ConfigurationError when it is not one."""
     from portal.config.field_types import is_slug
 
     if not is_slug(slug):

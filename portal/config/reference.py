@@ -63,6 +63,13 @@ def sections(model: type[BaseModel], column: Column | None = None) -> Iterator[s
     yield from _sections_below(root, definitions, above="", described={}, column=column)
 
 
+def added_keys(model: type[BaseModel], base: type[BaseModel]) -> Iterator[str]:
+    """Yield the lines of a table with the keys that a model has in addition to another."""
+    root = model.model_json_schema(schema_generator=PlainSchema)
+    own = {key: field for key, field in root["properties"].items() if key not in base.model_fields}
+    yield from _table({**root, "properties": own}, root.get("$defs", {}), None)
+
+
 def _sections_below(
     holder: Schema, definitions: Schema, *, above: str, described: dict[int, str], column: Column | None
 ) -> Iterator[str]:

@@ -54,11 +54,13 @@ class ApiTarget:
     resource: str | None = None
     scopes: tuple[str, ...] = ()
     methods: tuple[ApiTokenMethod, ...] = ()
+    step_up_scopes: tuple[str, ...] = field(default=(), compare=False)
+    """Further scopes that this API may ask for (RFC 6750 3.1)."""
     key: str = field(init=False)
-    """Fingerprint of audience, resource and scopes: a token is used only for what it was requested for."""
+    """Fingerprint of all that a token was requested for: name, audience, resource and scopes."""
 
     def __post_init__(self) -> None:
-        wanted = json.dumps([self.audience, self.resource, sorted(self.scopes)])
+        wanted = json.dumps([self.name, self.audience, self.resource, sorted(self.scopes)])
         object.__setattr__(self, "key", hashlib.sha256(wanted.encode()).hexdigest()[:32])
 
     @property

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from portal.clock import Clock
 from portal.errors import PortalError
@@ -17,7 +17,7 @@ from portal.oidc.dpop import DpopKey, DpopProver
 from portal.oidc.errors import ClientRejected, IdTokenRejected, RefreshRejected, TokenRequestRejected
 from portal.oidc.jose import jws
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
-from portal.oidc.quoting import mismatch
+from portal.oidc.quoting import listed, mismatch
 from portal.oidc.token_response import read_token_set
 from portal.outbound.client import OutboundClient
 from portal.secret import Secret
@@ -100,10 +100,13 @@ class ApiTokenClient:
         return read_token_set(response, requested_scopes=target.scopes, now=self._clock(), dpop_key=dpop_key)
 
 
-def check_audience(access_token: Secret, target: ApiTarget) -> None:
+def check_audience(access_token: Secret, target: ApiTarget, *, others: Collection[str] = ()) -> None:
     """Check that an access token is for its API, where that can be read (RFC 9068 2.2, RFC 8707 2.2).
 
     Nothing else is verified: the token is meant for the API, and need not be a JWT.
+    Parameters: others, the audiences of the tenant's APIs (`Provider.api_audiences`). A token of one API must
+    not name another, where this API could use it (RFC 8707 3). Empty for the access token of the login, which
+    several APIs may share.
     Raises: ApiTokenMismatch.
     """
     expected = target.expected_audience
@@ -115,6 +118,10 @@ def check_audience(access_token: Secret, target: ApiTarget) -> None:
         return  # opaque or encrypted
     if expected != stated and not (isinstance(stated, list) and expected in stated):
         raise ApiTokenMismatch(target.name, mismatch("aud of the access token", stated, expected))
+    also = [one for one in stated if one in others and one != expected] if isinstance(stated, list) else []
+    if also:
+        detail = f"{mismatch('aud of the access token', stated, expected)} without other APIs of this tenant"
+        raise ApiTokenMismatch(target.name, f"{detail}; it also names {listed(also)}")
 
 
 def _refusal(error: TokenRequestRejected, target: ApiTarget) -> PortalError:

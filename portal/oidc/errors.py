@@ -353,6 +353,28 @@ class LogoutTokenReplayed(LogoutTokenRejected):
     code = "logout_token_replayed"
 
 
+class RevocationRequestRejected(LogoutRequestRejected):
+    """The body of a Global Token Revocation request broke a rule of the draft or of RFC 9493."""
+
+    code = "revocation_request_rejected"
+
+
+class RevocationTokenRejected(LogoutRequestRejected):
+    """The token of a Global Token Revocation request is missing or broke a rule."""
+
+    status = 401
+    code = "revocation_token_rejected"
+
+
+class RevocationSubjectUnknown(PortalError):
+    """Nobody with the subject identifier of a valid Global Token Revocation request is signed in."""
+
+    status = 404
+    code = "revocation_subject_unknown"
+    title = "Nobody with this identifier is signed in"
+    advice = "There was nothing to end. The portal knows users only while they are signed in."
+
+
 # --- refreshing
 
 

@@ -115,7 +115,7 @@ def validate(token: Secret, provider: Provider, keys: KeySet, *, now: float) -> 
         _check_sid_and_sub(claims)
         _check_event(claims)
         _check_no_nonce(claims)
-        jti = _check_jti(claims)
+        jti = check_jti(claims)
         expires_at = id_token.time_of(claims, "exp") if "exp" in claims else issued_at + OLDEST
     sid, sub = claims.get("sid"), claims.get("sub")
     return LogoutNotice(
@@ -168,7 +168,8 @@ def _check_no_nonce(claims: Claims) -> None:
         )
 
 
-def _check_jti(claims: Claims) -> str:
+def check_jti(claims: Claims) -> str:
+    """Return the `jti`. Raises: IdTokenRejected."""
     # Back-Channel Logout 2.4: required; 2.6 step 7 needs it
     jti = claims.get("jti")
     if not isinstance(jti, str) or not 1 <= len(jti) <= _LONGEST_ID:

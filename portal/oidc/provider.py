@@ -136,6 +136,8 @@ class Provider:
     """Resources of further APIs, for which the refresh token is used later; not sent in token requests."""
     api_scopes: tuple[str, ...] = ()
     """Scopes of these APIs, in addition to `scopes`."""
+    api_audiences: tuple[str, ...] = ()
+    """What access tokens for the tenant's APIs are for; a token of one API must not name another."""
     authorize_params: tuple[tuple[str, str], ...] = ()
     """Extra parameters of the authorization request; never a security parameter."""
     discovery: bool = True
@@ -193,6 +195,8 @@ class Provider:
     """Returns what an administrator can do about `code: description` of this provider; None if unknown."""
     frontchannel_without_issuer: bool = False
     """Whether front-channel logout requests of this kind of provider have `sid` and no `iss`."""
+    global_token_revocation: bool = False
+    """Whether this provider may end all logins of a user by one request (Global Token Revocation)."""
     expiries: tuple[CredentialExpiry, ...] = field(default=(), compare=False)
     """When its credentials expire, as far as that is known; it decides nothing of a sign-in."""
 
@@ -321,6 +325,13 @@ class Authentication:
     sid: str | None
     claims: Mapping[str, object]
     tokens: TokenSet
+
+    @classmethod
+    def of(cls, claims: Mapping[str, object], tokens: TokenSet) -> Authentication:
+        """Parameters: claims, of a validated ID token."""
+        sid = claims.get("sid")
+        issuer, subject = str(claims["iss"]), str(claims["sub"])
+        return cls(issuer, subject, sid if isinstance(sid, str) else None, claims, tokens)
 
 
 @dataclass(frozen=True, slots=True)

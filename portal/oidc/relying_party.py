@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from portal.clock import Clock, now
 from portal.oidc import (
@@ -55,6 +56,8 @@ from portal.oidc.provider import (
 from portal.oidc.signed_response import ResponseKeyUnknown
 from portal.outbound.client import OutboundClient
 from portal.secret import Secret
+
+T = TypeVar("T")
 
 
 class RelyingParty:
@@ -165,10 +168,10 @@ class RelyingParty:
         )
         claims = await self._login_claims(provider, metadata, keys, signed, expected)
         if target is not None:
-            check_audience(tokens.access_token, target)
+            check_audience(tokens.access_token, target, others=provider.api_audiences)
         elif provider.userinfo:
             claims = await self._with_userinfo(provider, metadata, keys, tokens, claims)
-        return _authentication(claims, tokens)
+        return Authentication.of(claims, tokens)
 
     def dpop_prover(self, registration: str, key: DpopKey | None) -> DpopProver | None:
         """Return the prover for the key that a login's tokens are bound to (RFC 9449); None without a key.
@@ -266,16 +269,23 @@ class RelyingParty:
             providers,
             decrypt=lambda token, provider: jwe.open_logout_token(token, provider, self._client_keys),
         )
-        metadata = await self.metadata(provider)
-        keys = await self._key_set(provider, metadata)
-        return await self._keys.validated(
+        return await self.verified(
             provider,
-            metadata.jwks_uri,
-            keys,
             lambda keys: logout_token.validate(token, provider, keys, now=self._clock()),
             unknown=LogoutKeyUnknown,
             purpose="logout",
         )
+
+    async def verified(
+        self, provider: Provider, validate: Callable[[KeySet], T], *, unknown: type[Exception], purpose: str
+    ) -> T:
+        """Return what `validate` returns for the provider's keys. Parameters: as KeySource.validated.
+
+        Raises: as metadata; KeysRejected, and what `validate` raises.
+        """
+        metadata = await self.metadata(provider)
+        keys, url = await self._key_set(provider, metadata), metadata.jwks_uri
+        return await self._keys.validated(provider, url, keys, validate, unknown=unknown, purpose=purpose)
 
     async def close(self) -> None:
         """Cancel fetches of metadata and keys. The caller closes the guarded client."""
@@ -385,14 +395,3 @@ class RelyingParty:
         return await self._keys.validated(
             provider, metadata.jwks_uri, keys, lambda keys: validate(keys, token), unknown=KeyUnknown
         )
-
-
-def _authentication(claims: Claims, tokens: TokenSet) -> Authentication:
-    sid = claims.get("sid")
-    return Authentication(
-        issuer=str(claims["iss"]),
-        subject=str(claims["sub"]),
-        sid=sid if isinstance(sid, str) else None,
-        claims=claims,
-        tokens=tokens,
-    )

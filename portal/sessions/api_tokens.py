@@ -83,12 +83,14 @@ class ApiTokens:
     def wanted(self, tokens: TokenSet, target: ApiTarget) -> ApiTarget:
         """An API with the scopes that a step-up has added for it; the same object if there are none.
 
-        Only scopes that the login still has: a refresh or an exchange cannot get others (RFC 6749 6). A
+        Only scopes that the tenant file still lists for a step-up, and that the login still has: a refresh or
+        an exchange cannot get others (RFC 6749 6). A
         refresh without `scope` asks for everything that was granted: where the tenant file lists no scopes,
         none are added.
         """
         added = tokens.api_scopes.get(target.key, ())
-        more = tuple(scope for scope in added if scope in tokens.scope and scope not in target.scopes)
+        listed = set(target.step_up_scopes).difference(target.scopes)
+        more = tuple(scope for scope in added if scope in listed and scope in tokens.scope)
         if not more or not (target.scopes or target.methods == (ApiTokenMethod.LOGIN,)):
             return target
         return replace(target, scopes=(*target.scopes, *more))

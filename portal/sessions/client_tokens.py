@@ -91,7 +91,7 @@ class ClientTokens:
         try:
             with self._breaker.request(provider.key):
                 tokens = await self._relying_party.client_token(provider, target, dpop_key=dpop_key)
-            check_audience(tokens.access_token, target)
+            check_audience(tokens.access_token, target, others=provider.api_audiences)
             if not tokens.valid_at((tokens.issued_at or 0.0) + _LEAST_LIFETIME):
                 raise ApiTokenRefused(target.name, "expires_at_once", "the access token expires at once")
         except PortalError as error:

@@ -8,6 +8,8 @@ written again: if it is missing, the provider or the user has ended it meanwhile
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from portal.errors import FailedBeforeLogin, LoginNotStored, StoredWithoutLogin, StoreUnavailable
 from portal.secret import Secret
@@ -15,8 +17,10 @@ from portal.sessions.credentials import SessionCookie
 from portal.stores.model import Login, Session
 from portal.stores.store import Store
 
+_T = TypeVar("_T")
+
 PAUSES = (0.1, 0.4)
-"""Seconds before the second and the third attempt to store a login."""
+"""Seconds before the second and the third attempt to store a login, or to move it."""
 
 
 async def add_session(store: Store, session: Session, login: Login) -> None:
@@ -25,7 +29,7 @@ async def add_session(store: Store, session: Session, login: Login) -> None:
         await store.add_session(session, login=login)
     except StoreUnavailable as error:
         if await _needs_login(store, session.id, session.secret_hash, after=error):
-            await _put_login(store, login)
+            await retried(lambda: store.put_login(login))
 
 
 async def add_to_session(
@@ -50,7 +54,7 @@ async def add_to_session(
         if not await _needs_login(store, session.id, renewed.secret_hash, after=error):
             return True
     try:
-        await _put_login(store, login)
+        await retried(lambda: store.put_login(login))
     except StoreUnavailable as error:  # the other logins of the session need the new secret
         raise LoginNotStored(error.detail, cookie=Secret(renewed.value)) from error
     return True
@@ -69,13 +73,11 @@ async def _needs_login(store: Store, session_id: str, secret_hash: str, *, after
     return isinstance(after, FailedBeforeLogin)
 
 
-async def _put_login(store: Store, login: Login) -> None:
-    """Store a login. Raises StoreUnavailable."""
+async def retried(operation: Callable[[], Awaitable[_T]]) -> _T:
+    """Run an operation of the database, up to three times. Raises StoreUnavailable."""
     for pause in PAUSES:
         try:
-            await store.put_login(login)
+            return await operation()
         except StoreUnavailable:
             await asyncio.sleep(pause)
-        else:
-            return
-    await store.put_login(login)
+    return await operation()

@@ -27,6 +27,9 @@ _STEP_SECONDS = 600.0
 _PROVIDER_SECONDS = 5.0
 """How long a logout waits for a provider; the login is already deleted."""
 
+_REVOKED_AT_ONCE = 10
+"""Each login sends a request to its provider."""
+
 
 @dataclass(frozen=True, slots=True)
 class _ProviderLogout:
@@ -119,6 +122,11 @@ class LogoutService:
                 return True
             current = await self.find_login(login.session, login.tenant, signed_in_at=login.signed_in_at)
         return False
+
+    async def revoke_ended(self, logins: Sequence[Login]) -> None:
+        """Revoke the tokens of logins that were deleted, some at a time; failures are logged."""
+        for start in range(0, len(logins), _REVOKED_AT_ONCE):
+            await asyncio.gather(*map(self._revoke, logins[start : start + _REVOKED_AT_ONCE]))
 
     async def logout_url_without_login(
         self, tenant: str, provider: str, *, signed_out_url: Callable[[str], str]

@@ -18,14 +18,22 @@ from portal.oidc.errors import TokenResponseMalformed
 from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.sessions.credentials import AnyCookie, SessionCookie
 from portal.sessions.directory import Directory
+from portal.sessions.former_logins import revoke_former
 from portal.sessions.idle_limits import expiry
+from portal.sessions.login_moving import move_login
 from portal.sessions.login_size import check_login_size
 from portal.sessions.login_storing import add_session, add_to_session
 from portal.sessions.outcomes import RequestSession
 from portal.sessions.reader import BatchedReader
+from portal.sessions.refresh import TokenRefresher
 from portal.sessions.session_expiry import limited
-from portal.stores.model import Login, Session, login_id
+from portal.stores.model import Login, Session, SessionTouch, login_id
 from portal.stores.store import Store
+
+WAITING_SECONDS = 60.0
+"""How long a login may wait; the browser follows the redirects at once."""
+_MARGIN = 5.0
+"""Seconds that the session of a login that waits is longer."""
 
 
 class OpenSession(Protocol):
@@ -37,13 +45,23 @@ class OpenSession(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Superseded:
+    """The session of a browser whose cookie another login has just replaced."""
+
+    session: str
+    had_login: bool
+    """Whether it had a login at the tenant that this login is for."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredLogin:
     """A login that was stored, and the cookie of its session."""
 
     cookie: SessionCookie
     login: Login
-    waits: bool = False
-    """Whether it is in a session of its own, because another login has just replaced the browser's cookie."""
+    superseded: Superseded | None = None
+    """If the login waits in a session of its own, since another login has just replaced the browser's cookie:
+    the session that it waits for."""
 
 
 class NewLogins:
@@ -56,6 +74,7 @@ class NewLogins:
         vault: Vault,
         directory: Directory,
         reader: BatchedReader,
+        tokens: TokenRefresher,
         clock: Clock,
         open_session: OpenSession,
         idle: float,
@@ -65,6 +84,7 @@ class NewLogins:
         self._vault = vault
         self._directory = directory
         self._reader = reader
+        self._tokens = tokens
         self._clock = clock
         self._open_session = open_session
         self._idle = idle
@@ -79,64 +99,102 @@ class NewLogins:
         Raises: LoginTooLarge, TokenResponseMalformed, StoreUnavailable, LoginNotStored.
         """
         now = self._clock()
-        request_session = await self._open_session(cookie)
+        request_session = await self._open_session(cookie, provider.tenant)
         if request_session is not None:
-            login = self._login(request_session.session, provider, authentication, now)
-            renewed = await self._add(request_session.session, login)
-            if renewed is not None:
+            session = request_session.session
+            login = self._login(session, provider, authentication, now)
+            renewed, idle_expires_at = self._renewed(session)
+            if await add_to_session(self._store, session, renewed, login, idle_expires_at):
+                revoke_former(self._tokens, self._directory, request_session.login, login)
                 return StoredLogin(renewed, login)
-        waits = await self.is_superseded(cookie)
+        superseded = await self._superseded(cookie, provider.tenant)
+        idle = self._idle if superseded is None else min(self._idle, WAITING_SECONDS + _MARGIN)
         new_cookie = SessionCookie.new()
         session = Session(
             id=new_cookie.session_id,
             secret_hash=new_cookie.secret_hash,
             created_at=now,
             last_seen_at=now,
-            idle_expires_at=now + min(self._idle, self._absolute),
+            idle_expires_at=now + min(idle, self._absolute),
             absolute_expires_at=now + self._absolute,
             device=device,
         )
         login = self._login(session, provider, authentication, now)
         await add_session(self._store, session, login)
-        return StoredLogin(new_cookie, login, waits)
+        return StoredLogin(new_cookie, login, superseded)
 
-    async def move(self, login: Login, tokens: TokenSet, session: Session) -> StoredLogin | None:
-        """Store a login of another session in this one; None when this ended or has another secret by now.
+    async def move(self, login: Login, tokens: TokenSet, target: RequestSession) -> StoredLogin | None:
+        """Move a login to another session; None when that ended or has another secret by now.
 
-        Parameters: login, that stays in its session; tokens, its token set.
-        Raises: VaultError, StoreUnavailable, LoginNotStored.
+        Its own session is deleted. Parameters: tokens, its token set.
+        Raises: VaultError, StoreUnavailable; LoginNotStored, also when the login has ended.
         """
+        session = target.session
         limits = self._directory.limits(login.tenant)
         expires_at = limited(expiry(login.signed_in_at, login.signed_in_at, limits, session), login.claims)
-        moved = replace(
+        copy = replace(
             login,
             session=session.id,
-            tokens=self._vault.seal_tokens(login_id(session.id, login.tenant), tokens),
             expires_at=expires_at,
             version=secrets.randbits(48),
             lease_owner=None,
             lease_expires_at=0.0,
         )
-        renewed = await self._add(session, moved)
-        return None if renewed is None else StoredLogin(renewed, moved)
+        sealed = self._vault.seal_tokens(login_id(session.id, login.tenant), tokens)
+        moved = replace(copy, tokens=sealed, version=copy.version + 1)
+        renewed, idle_expires_at = self._renewed(session)
+        if not await move_login(
+            self._store,
+            copy,
+            moved,
+            former=login.session,
+            session=session,
+            renewed=renewed,
+            idle_expires_at=idle_expires_at,
+        ):
+            return None
+        revoke_former(self._tokens, self._directory, target.login, moved)
+        return StoredLogin(renewed, moved)
+
+    async def let_wait(self, session: str) -> None:
+        """Let the session of a login that waits live until it has waited. Raises StoreUnavailable."""
+        await self._touch(session, WAITING_SECONDS + _MARGIN)
+
+    async def keep(self, session: Session) -> None:
+        """Let the session of a login that has waited live as long as any other. Raises StoreUnavailable."""
+        await self._touch(session.id, min(self._idle, session.absolute_expires_at - self._clock()))
+
+    async def _touch(self, session: str, seconds: float) -> None:
+        now = self._clock()
+        await self._store.touch_sessions([SessionTouch(session, now, now + seconds)])
+
+    async def has_ended(self, superseded: Superseded, tenant: str) -> bool:
+        """Whether the user has signed out of the session that a login waits for, or of its tenant there.
+
+        Raises StoreUnavailable.
+        """
+        session, login = await self._reader.read(superseded.session, tenant)
+        return session is None or (superseded.had_login and login is None)
 
     async def is_superseded(self, cookie: AnyCookie) -> bool:
         """Whether a cookie names a live session that has another secret: a login has replaced its own.
 
         It proves nothing about who sent it. Raises: StoreUnavailable.
         """
+        return await self._superseded(cookie, None) is not None
+
+    async def _superseded(self, cookie: AnyCookie, tenant: str | None) -> Superseded | None:
         credentials = SessionCookie.parse(cookie)
         if credentials is None:
-            return False
-        session, _ = await self._reader.read(credentials.session_id)
-        return session is not None and not credentials.matches(session.secret_hash)
+            return None
+        session, login = await self._reader.read(credentials.session_id, tenant)
+        if session is None or credentials.matches(session.secret_hash):
+            return None
+        return Superseded(session.id, login is not None)
 
-    async def _add(self, session: Session, login: Login) -> SessionCookie | None:
-        """Add a login to a session and give it a new secret; None when it ended or has another one by now."""
-        renewed = SessionCookie.new(session.id)
-        idle_expires_at = min(self._clock() + self._idle, session.absolute_expires_at)
-        added = await add_to_session(self._store, session, renewed, login, idle_expires_at)
-        return renewed if added else None
+    def _renewed(self, session: Session) -> tuple[SessionCookie, float]:
+        """A new cookie for a session, and when that expires without use."""
+        return SessionCookie.new(session.id), min(self._clock() + self._idle, session.absolute_expires_at)
 
     def _login(
         self, session: Session, provider: Provider, authentication: Authentication, now: float

@@ -16,7 +16,7 @@ Rules, with the modules that implement them:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Iterable
 from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -42,7 +42,7 @@ from portal.sessions.refresh_lease import Granted, LeaseTimes, RefreshLeases
 from portal.sessions.refresh_outcomes import RefreshObserver, ignore_outcome, observed
 from portal.sessions.refusals import Refusals
 from portal.sessions.session_expiry import limited
-from portal.sessions.token_revocation import revoke_tokens
+from portal.sessions.token_revocation import own_grants, revoke_access_tokens, revoke_tokens
 from portal.sessions.token_storing import TokenStoring
 from portal.sessions.token_tasks import Received, RefreshTask, TokenTask
 from portal.single_flight import SingleFlight
@@ -96,6 +96,7 @@ class TokenRefresher:
         """Keyed by sign-in, so that a new sign-in never receives the result of an earlier one."""
         self._turns: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
         """By sign-in: its token requests in this process run one after the other."""
+        self._revocations: set[asyncio.Task[None]] = set()
 
     def open(self, login: Login) -> TokenSet:
         """Decrypt the stored token set of a login. Raises VaultError."""
@@ -196,7 +197,12 @@ class TokenRefresher:
         """For a graceful stop: wait at most `seconds` for running requests and unstored token sets."""
         self._leases.stop()
         deadline = asyncio.get_running_loop().time() + seconds
-        while tasks := {*self._in_progress.tasks, *self._storing.under_way, *self._leases.under_way}:
+        while tasks := {
+            *self._in_progress.tasks,
+            *self._storing.under_way,
+            *self._leases.under_way,
+            *self._revocations,
+        }:
             left = deadline - asyncio.get_running_loop().time()
             done, _ = await asyncio.wait(tasks, timeout=max(0.0, left), return_when="FIRST_COMPLETED")
             if not done:
@@ -282,6 +288,7 @@ class TokenRefresher:
     ) -> TokenSet:
         refreshed = received.refreshed
         stored, new = granted.login, refreshed.tokens
+        before = [self.open(stored), new]
         self._refusals.forget(stored.id)
         try:
             if refreshed.claims is not None:
@@ -303,6 +310,7 @@ class TokenRefresher:
             )
         if tokens is None:
             raise LoginRequired("the login ended while its token set was being refreshed")
+        self.revoke_dropped(before, tokens, provider)
         return tokens
 
     async def _handle_rejection(
@@ -342,6 +350,27 @@ class TokenRefresher:
     async def revoke(self, tokens: TokenSet, provider: Provider) -> None:
         """Revoke a token set without a login, as `revoke_tokens`."""
         await revoke_tokens(self._relying_party, provider, tokens)
+
+    def revoke_later(self, tokens: TokenSet, provider: Provider) -> None:
+        """Begin to revoke a token set, as `revoke`; a graceful stop waits for it."""
+        self._start(revoke_tokens(self._relying_party, provider, tokens))
+
+    def revoke_dropped(self, before: Iterable[TokenSet], after: TokenSet | None, provider: Provider) -> None:
+        """Begin to revoke access tokens of APIs that token sets had, and that the one after them has not.
+
+        Only valid ones with a grant of their own: the others end with the refresh token of the login.
+        """
+        kept = {one.access_token for one in after.api_tokens.values()} if after is not None else set()
+        now = self._clock()
+        valid = [one for tokens in before for one in tokens.api_tokens.values() if one.valid_at(now)]
+        dropped = set(own_grants(valid)) - kept
+        if dropped:
+            self._start(revoke_access_tokens(self._relying_party, provider, dropped))
+
+    def _start(self, revocation: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(revocation)
+        self._revocations.add(task)
+        task.add_done_callback(self._revocations.discard)
 
 
 def _breaker_key(provider: Provider, target: ApiTarget | None) -> str:

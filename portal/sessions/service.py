@@ -42,7 +42,7 @@ from portal.sessions.outcomes import (
 )
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenRefresher
-from portal.sessions.stored_attempts import state_prefix
+from portal.sessions.stored_attempts import require_binding, state_prefix
 from portal.sessions.waiting_logins import WaitingLogins
 from portal.stores.model import Login, Session
 from portal.stores.store import Store
@@ -87,6 +87,7 @@ class SessionService:
             vault=vault,
             directory=directory,
             reader=reader,
+            tokens=tokens,
             clock=clock,
             open_session=self.open_session,
             idle=idle,
@@ -245,7 +246,7 @@ class SessionService:
                 tokens = replace(authentication.tokens, api_scopes={step_up.api_key: step_up.scope})
                 authentication = replace(authentication, tokens=tokens)
             stored = await self._new_logins.store(provider, authentication, cookie, device)
-            waiting = await self._wait(stored, attempt, binding) if stored.waits else None
+            waiting = await self._wait(stored, attempt, binding)
         except PortalError:  # the tokens have no login
             await self._tokens.revoke(authentication.tokens, provider)
             raise
@@ -258,14 +259,15 @@ class SessionService:
     async def _wait(
         self, stored: StoredLogin, attempt: OpenAttempt, binding: str | None
     ) -> WaitingLogin | None:
-        """Let a stored login wait for the session cookie of another tab of the browser."""
-        if binding is None:
+        """Let a stored login wait for the session cookie of another tab of the browser, if it must."""
+        if stored.superseded is None:
             return None
         return await self._waiting.add(
             stored.login,
             stored.cookie,
+            superseded=stored.superseded,
             return_to=attempt.return_to,
-            binding=binding,
+            binding=require_binding(binding),
             silent=attempt.silent,
             step_up=attempt.step_up is not None,
         )

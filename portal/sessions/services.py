@@ -10,6 +10,7 @@ from portal.keys.vault import Vault
 from portal.oidc.relying_party import RelyingParty
 from portal.sessions.directory import Directory
 from portal.sessions.ended import Ended, ignore_end
+from portal.sessions.global_revocation import GlobalRevocationService
 from portal.sessions.logout import LogoutService
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
@@ -17,6 +18,7 @@ from portal.sessions.refresh import TokenRefresher
 from portal.sessions.refresh_outcomes import RefreshObserver, ignore_outcome
 from portal.sessions.service import SessionService
 from portal.stores.store import Store
+from portal.stores.tenant_logins import TenantLogins
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,18 @@ class SessionParts:
             vault=self.vault,
             relying_party=self.relying_party,
             tokens=tokens,
+            clock=self.store.time,
+            ended=self.ended,
+        )
+
+    def global_revocation_service(
+        self, logouts: LogoutService, logins: TenantLogins
+    ) -> GlobalRevocationService:
+        return GlobalRevocationService(
+            store=self.store,
+            logins=logins,
+            relying_party=self.relying_party,
+            logouts=logouts,
             clock=self.store.time,
             ended=self.ended,
         )

@@ -37,7 +37,7 @@ class AttemptKind(Enum):
     SIGN_IN = ""
     TEST = "test."
     WAITING = "waiting."
-    """The other states are base64url, which has no dot."""
+    """The rest of a state or reference is base64url, which has no dot, after `state_prefix`."""
 
     @classmethod
     def of(cls, state_or_reference: str) -> AttemptKind:
@@ -68,7 +68,7 @@ def state_prefix(return_to: str) -> str:
 
 def names_window(state_or_reference: str) -> bool:
     """Whether a state, or the reference of a posted response, is of a sign-in in a window of its own."""
-    return state_or_reference.startswith(_WINDOW)
+    return state_or_reference.removeprefix(AttemptKind.WAITING.value).startswith(_WINDOW)
 
 
 def is_of_window(response: Response, *, binding: str | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Iterable
 
 import structlog
 
@@ -26,7 +27,27 @@ async def revoke_tokens(relying_party: RelyingParty, provider: Provider, tokens:
     """
     token = tokens.refresh_token or tokens.access_token
     hint = "refresh_token" if tokens.refresh_token else "access_token"
-    others = [one.access_token for one in tokens.api_tokens.values() if one.own_grant]
+    others = own_grants(tokens.api_tokens.values())
+    await _revoke_each(
+        relying_party, provider, [(token, hint), *((other, "access_token") for other in others)]
+    )
+
+
+async def revoke_access_tokens(
+    relying_party: RelyingParty, provider: Provider, access_tokens: Collection[Secret]
+) -> None:
+    """Revoke access tokens of grants of their own, as `revoke_tokens`."""
+    await _revoke_each(relying_party, provider, [(token, "access_token") for token in access_tokens])
+
+
+def own_grants(api_tokens: Iterable[TokenSet]) -> list[Secret]:
+    """Those access tokens for APIs that the provider does not revoke with the refresh token of the login."""
+    return [one.access_token for one in api_tokens if one.own_grant]
+
+
+async def _revoke_each(
+    relying_party: RelyingParty, provider: Provider, tokens: Collection[tuple[Secret, str]]
+) -> None:
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def revoke(token: Secret, hint: str) -> None:
@@ -38,7 +59,7 @@ async def revoke_tokens(relying_party: RelyingParty, provider: Provider, tokens:
 
     try:
         async with asyncio.timeout(REVOKE_SECONDS):
-            await asyncio.gather(revoke(token, hint), *(revoke(other, "access_token") for other in others))
+            await asyncio.gather(*(revoke(token, hint) for token, hint in tokens))
     except TimeoutError as error:
         _log_failure(provider, error)
 

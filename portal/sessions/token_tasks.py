@@ -81,7 +81,7 @@ class ApiTokenTask:
         try:
             if self.method is ApiTokenMethod.EXCHANGE:
                 issued = await relying_party.exchange(provider, old, self.target)
-                return _received(Refreshed(old), issued, old, self.target)
+                return _received(Refreshed(old), issued, old, self.target, provider)
             api = ApiTokenRequest(self.target, self.method)
             refreshed = await relying_party.refresh(provider, old, subject=subject, api=api)
         except LoginTooLarge as error:
@@ -90,7 +90,7 @@ class ApiTokenTask:
             return self._too_large(old, error)
         # its ID token may have fewer claims than the login, whose scopes were not requested
         kept = replace(old, refresh_token=refreshed.tokens.refresh_token)
-        return _received(Refreshed(kept), refreshed.tokens, old, self.target)
+        return _received(Refreshed(kept), refreshed.tokens, old, self.target, provider)
 
     def _too_large(self, old: TokenSet, error: LoginTooLarge) -> Received:
         """Keep the login, with the refresh token of a response whose access token is too large."""
@@ -113,7 +113,7 @@ class AddApiTokenTask:
     async def request(
         self, relying_party: RelyingParty, provider: Provider, old: TokenSet, subject: str
     ) -> Received:
-        return _received(Refreshed(old), self.issued, old, self.target, own_grant=True)
+        return _received(Refreshed(old), self.issued, old, self.target, provider, own_grant=True)
 
 
 def is_replaced(tokens: TokenSet, target: ApiTarget, replaces: Secret | None) -> bool:
@@ -123,11 +123,17 @@ def is_replaced(tokens: TokenSet, target: ApiTarget, replaces: Secret | None) ->
 
 
 def _received(
-    refreshed: Refreshed, issued: TokenSet, old: TokenSet, target: ApiTarget, *, own_grant: bool = False
+    refreshed: Refreshed,
+    issued: TokenSet,
+    old: TokenSet,
+    target: ApiTarget,
+    provider: Provider,
+    *,
+    own_grant: bool = False,
 ) -> Received:
     """Add an issued access token, unless it is for another API: the rest is kept all the same."""
     try:
-        check_audience(issued.access_token, target)
+        check_audience(issued.access_token, target, others=provider.api_audiences)
     except ApiTokenMismatch as error:
         return Received(refreshed, error)
     added = TokenSet(

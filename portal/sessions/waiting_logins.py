@@ -5,7 +5,7 @@ second was stored in a session of its own, whose cookie stays here. Its tab is r
 request, which carries the cookie that the first response has set by then: only this cookie shows that both
 tabs are of one browser, and the login moves to its session. A cookie from before both logins shows nothing,
 since somebody else may know it (THREATS L6): without a valid one the login stays in its own session, and the
-browser gets the cookie of that.
+browser gets the cookie of that. A logout while it waits wins.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from dataclasses import dataclass, replace
 import structlog
 
 from portal.clock import Clock
-from portal.errors import LoginNotStored, VaultError
+from portal.errors import LoginNotStored, PortalError, StoreUnavailable, VaultError
 from portal.keys.vault import Vault
 from portal.oidc.errors import AttemptNotLive, AttemptUnknown
 from portal.oidc.provider import Provider
-from portal.secret import Secret
 from portal.sessions.credentials import SessionCookie, digest
-from portal.sessions.directory import Directory, accepting_registration
-from portal.sessions.new_logins import NewLogins, OpenSession
+from portal.sessions.directory import Directory, accepting_registration, live_registration
+from portal.sessions.login_storing import retried
+from portal.sessions.new_logins import WAITING_SECONDS, NewLogins, OpenSession, Superseded
 from portal.sessions.outcomes import FinishedLogin, RequestSession, WaitingLogin
 from portal.sessions.refresh import TokenRefresher
-from portal.sessions.stored_attempts import AttemptKind, require_binding
+from portal.sessions.stored_attempts import AttemptKind, require_binding, state_prefix
 from portal.stores.model import Login, LoginAttempt
 from portal.stores.store import Store
 
@@ -36,8 +36,6 @@ _log = structlog.get_logger("portal.sessions")
 
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds before each further request: the response with the cookie was sent at about the same time."""
-_SECONDS = 60.0
-"""How long a login may wait; the browser follows the redirects at once."""
 _MAX_REFERENCE_CHARS = 256
 
 
@@ -47,21 +45,25 @@ class _Waiting:
 
     cookie: SessionCookie
     """Of the login's own session."""
+    superseded: Superseded
+    """The session that it waits for. A logout there also ends the login that waits."""
     tries: int
     silent: bool
     step_up: bool
     """Whether the login was silent, or for a step-up: what it may replace."""
 
     def encode(self) -> str:
-        return json.dumps([self.cookie.value, self.tries, self.silent, self.step_up])
+        waits_for = [self.superseded.session, self.superseded.had_login]
+        return json.dumps([self.cookie.value, waits_for, self.tries, self.silent, self.step_up])
 
     @classmethod
     def decode(cls, text: str) -> _Waiting:
-        value, tries, silent, step_up = json.loads(text)
+        value, (session, had_login), tries, silent, step_up = json.loads(text)
         cookie = SessionCookie.parse(value)
         if cookie is None:
             raise ValueError("no cookie")
-        return cls(cookie, int(tries), bool(silent), bool(step_up))
+        superseded = Superseded(str(session), bool(had_login))
+        return cls(cookie, superseded, int(tries), bool(silent), bool(step_up))
 
 
 class WaitingLogins:
@@ -91,6 +93,7 @@ class WaitingLogins:
         login: Login,
         cookie: SessionCookie,
         *,
+        superseded: Superseded,
         return_to: str,
         binding: str,
         silent: bool = False,
@@ -98,26 +101,47 @@ class WaitingLogins:
     ) -> WaitingLogin:
         """Let a login wait. Parameters: cookie, of its own session; silent and step_up, how it was asked for.
 
-        Raises: StoreUnavailable.
+        Raises: StoreUnavailable, after its session was deleted.
         """
-        waiting = _Waiting(cookie, 0, silent, step_up)
-        return await self._store_waiting(waiting, login, return_to=return_to, binding_hash=digest(binding))
+        waiting = _Waiting(cookie, superseded, 0, silent, step_up)
+        try:
+            return await self._store_waiting(
+                waiting, login, return_to=return_to, binding_hash=digest(binding)
+            )
+        except StoreUnavailable:
+            await self._delete_session(login.session, login.tenant)
+            raise
 
     async def finish(
         self, tenant: str, reference: str, *, binding: str | None, cookie: str | None
     ) -> FinishedLogin | WaitingLogin:
         """Move a login to the session of the browser, or let it wait once more. A reference is valid once.
 
-        When the browser has no session, the login's own becomes that of the browser.
+        When the browser has no valid cookie, the login's own session becomes that of the browser. After an
+        error, the login has ended and its tokens are revoked.
         Parameters: cookie, the session cookie of the browser.
         Raises: AttemptUnknown, AttemptNotLive, when the login has ended; StoreUnavailable; LoginNotStored.
         """
         attempt, waiting = await self._take(tenant, reference, binding)
-        own = await self._open_session(waiting.cookie, tenant, extend=False)
+        own: RequestSession | None = None
+        try:
+            own = await self._open_session(waiting.cookie, tenant, extend=False)
+            return await self._finish(attempt, waiting, own, cookie)
+        except PortalError as error:
+            if not isinstance(error, LoginNotStored):  # which has tried to delete it
+                await self._delete_session(waiting.cookie.session_id, tenant)
+            if own is not None and own.login is not None:
+                await self._revoke(own.login)
+            raise
+
+    async def _finish(
+        self, attempt: LoginAttempt, waiting: _Waiting, own: RequestSession | None, cookie: str | None
+    ) -> FinishedLogin | WaitingLogin:
         provider = accepting_registration(self._directory, own.login) if own and own.login else None
         if own is None or own.login is None or provider is None:
             raise AttemptNotLive("the login ended while it waited")
-        current = await self._open_session(cookie, tenant)
+        await self._require_no_logout(waiting.superseded, attempt.tenant)
+        current = await self._open_session(cookie, attempt.tenant)
         if current is not None:
             finished = await self._move(own.login, provider, current, waiting, attempt.return_to)
             if finished is not None:
@@ -130,8 +154,15 @@ class WaitingLogins:
                 return_to=attempt.return_to,
                 binding_hash=attempt.binding_hash,
             )
-        _log.info("login_in_new_session", tenant=tenant, provider=provider.id)
+        await self._require_no_logout(waiting.superseded, attempt.tenant)  # there may be one by now
+        await self._new_logins.keep(own.session)
+        _log.info("login_in_new_session", tenant=attempt.tenant, provider=provider.id)
         return FinishedLogin(waiting.cookie, own.login, attempt.return_to, provider)
+
+    async def _require_no_logout(self, superseded: Superseded, tenant: str) -> None:
+        """Raises: AttemptNotLive, when the user has signed out where the login waits to be moved."""
+        if await self._new_logins.has_ended(superseded, tenant):
+            raise AttemptNotLive("the user has signed out while the login waited")
 
     async def _move(
         self, login: Login, provider: Provider, current: RequestSession, waiting: _Waiting, return_to: str
@@ -141,24 +172,19 @@ class WaitingLogins:
         if other is not None and (other.issuer, other.subject) == (login.issuer, login.subject):
             other = None
         if other is not None and waiting.silent:  # a silent login must not replace that of another user
-            await self._store.delete_session(login.session)
-            await self._tokens.revoke(self._tokens.open(login), provider)
             raise AttemptNotLive("another user has signed in meanwhile")
-        moved = await self._new_logins.move(login, self._tokens.open(login), current.session)
+        moved = await self._new_logins.move(login, self._tokens.open(login), current)
         if moved is None:
             return None
-        ended = await self._store.delete_session(login.session)
-        if all(one.tenant != login.tenant for one in ended):  # by a logout of the provider: it wins
-            await self._store.delete_login(moved.login.session, login.tenant, tokens=moved.login.tokens)
-            raise LoginNotStored("the login ended while it waited", cookie=Secret(moved.cookie.value))
         replaced = other if waiting.step_up else None
         return FinishedLogin(moved.cookie, moved.login, return_to, provider, replaced=replaced)
 
     async def _store_waiting(
         self, waiting: _Waiting, login: Login, *, return_to: str, binding_hash: str
     ) -> WaitingLogin:
-        reference = AttemptKind.WAITING.value + secrets.token_urlsafe(32)
+        reference = AttemptKind.WAITING.value + state_prefix(return_to) + secrets.token_urlsafe(32)
         key = digest(reference)
+        await self._new_logins.let_wait(login.session)
         await self._store.add_attempt(
             LoginAttempt(
                 id=key,
@@ -170,10 +196,22 @@ class WaitingLogins:
                 sealed=self._vault.seal(AttemptKind.WAITING.document(key), waiting.encode()),
                 redirect_uri="",
                 return_to=return_to,
-                expires_at=round(self._clock() + _SECONDS, 3),
+                expires_at=round(self._clock() + WAITING_SECONDS, 3),
             )
         )
         return WaitingLogin(reference)
+
+    async def _delete_session(self, session: str, tenant: str) -> None:
+        """Delete the session of a login that waits no longer; if that fails, it expires soon."""
+        try:
+            await retried(lambda: self._store.delete_session(session))
+        except StoreUnavailable as error:
+            _log.warning("waiting_session_not_deleted", tenant=tenant, error=type(error).__name__)
+
+    async def _revoke(self, login: Login) -> None:
+        provider = live_registration(self._directory, login)
+        if provider is not None:
+            await self._tokens.revoke(self._tokens.open(login), provider)
 
     async def _take(self, tenant: str, reference: str, binding: str | None) -> tuple[LoginAttempt, _Waiting]:
         """Consume what is stored under a reference. Raises: AttemptUnknown, AttemptNotLive."""

@@ -10,7 +10,7 @@ from portal.oidc.provider import Provider
 from portal.tenancy.api_headers import normalized_name
 from portal.tenancy.model import Api, ApiAccess
 from portal.tenancy.presets import Preset
-from portal.tenancy.schema.api import ApiFile
+from portal.tenancy.schema.api import ApiFile, NamedApiFile
 
 Providers = Mapping[str, tuple[Provider, Preset]]
 """The providers of a tenant by id, each with its preset."""
@@ -36,11 +36,12 @@ def load_api(name: str, file: ApiFile, providers: Providers) -> Api:
 
 
 def with_api_requests(provider: Provider, preset: Preset, apis: tuple[Api, ...]) -> Provider:
-    """Return a registration whose authorization requests name the APIs that the refresh token is for.
+    """Return a registration that has the audiences of all APIs, and requests those of the refresh token.
 
     RFC 8707 2.2 and RFC 6749 6: a refresh token can only be used for what was granted at the login. Auth0 and
     Microsoft Entra, whose presets say so, decide it when the refresh token is used.
     """
+    provider = replace(provider, api_audiences=tuple(dict.fromkeys(_audiences(provider, apis))))
     if _known_method(preset) in {ApiTokenMethod.REFRESH_AUDIENCE, ApiTokenMethod.REFRESH_SCOPE}:
         return provider
     targets = [
@@ -77,6 +78,23 @@ def api_warnings(
                 yield (*path, key), f"{key} has no effect with access: anonymous, since no token is sent"
 
 
+def _audiences(provider: Provider, apis: tuple[Api, ...]) -> Iterator[str]:
+    """What access tokens of users at a provider, or of the portal itself, are for."""
+    for api in apis:
+        if api.access is ApiAccess.ANONYMOUS:
+            continue
+        stated = {one.expected_audience for one in api.targets.values()} - {None}
+        yield from (one for one in stated if one)
+        target = api.targets.get(provider.id)
+        if api.access is ApiAccess.USER and not stated and (target is None or not target.methods):
+            yield from _of_login(provider)
+
+
+def _of_login(provider: Provider) -> tuple[str, ...]:
+    """What the access token of a login is for, as far as the tenant file says it."""
+    return tuple(one for one in (provider.audience, *provider.resources[:1]) if one is not None)
+
+
 def _targets(name: str, file: ApiFile, access: ApiAccess, providers: Providers) -> dict[str, ApiTarget]:
     if access is ApiAccess.ANONYMOUS:
         return {}
@@ -84,7 +102,12 @@ def _targets(name: str, file: ApiFile, access: ApiAccess, providers: Providers) 
     if access is ApiAccess.CLIENT:
         return {next(iter(providers)): target}
     found = {
-        id_: replace(target, scopes=_scopes(target, preset), methods=_methods(file, provider, preset))
+        id_: replace(
+            target,
+            scopes=_scopes(target, preset),
+            methods=_methods(file, provider, preset),
+            step_up_scopes=_step_up_scopes(file, provider),
+        )
         for id_, (provider, preset) in providers.items()
     }
     is_shared = not any(one.methods for one in found.values())
@@ -108,9 +131,18 @@ def _methods(file: ApiFile, provider: Provider, preset: Preset) -> tuple[ApiToke
 
 def _is_own(file: ApiFile, provider: Provider) -> bool:
     """Whether the access token of the login is for this API."""
-    own = {provider.audience, *provider.resources[:1]}
     expected = file.audience or file.resource
-    return set(file.scopes) <= set(provider.scopes) and (expected is None or expected in own)
+    if isinstance(file, NamedApiFile) and file.step_up_scopes:
+        return False
+    return set(file.scopes) <= set(provider.scopes) and (expected is None or expected in _of_login(provider))
+
+
+def _step_up_scopes(file: ApiFile, provider: Provider) -> tuple[str, ...]:
+    """The scopes that a step-up may add: an API with a name has its own, the default API the provider's."""
+    scopes = (
+        file.step_up_scopes if isinstance(file, NamedApiFile) else provider.scopes + provider.step_up_scopes
+    )
+    return tuple(dict.fromkeys(scopes))
 
 
 def _by_refresh_token(file: ApiFile) -> ApiTokenMethod:

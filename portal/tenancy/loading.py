@@ -341,14 +341,14 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
         translate_error=preset.error_translation,
         error_advice=preset.error_advice,
         frontchannel_without_issuer=preset.logout.frontchannel_without_issuer,
+        global_token_revocation=file.global_token_revocation,
         expiries=tuple(file.client.expiries()),
     )
 
 
 def _authorize_params(file: ProviderFile) -> dict[str, str]:
     """Return additional authorization parameters, possibly with `acr_values`."""
-    hosted_domain = {} if file.hosted_domain is None else {"hd": file.hosted_domain}
-    return {**file.authorize_params, **hosted_domain}
+    return file.authorize_params | ({} if file.hosted_domain is None else {"hd": file.hosted_domain})
 
 
 def _issuer_template(

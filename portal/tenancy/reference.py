@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from portal.config.reference import NOTE, PlainSchema, sections
+from portal.config.reference import NOTE, PlainSchema, added_keys, sections
 from portal.tenancy.presets import Preset, Presets, built_in
+from portal.tenancy.schema.api import ApiFile, NamedApiFile
 from portal.tenancy.schema.provider import ProviderFile
 from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile
 
@@ -60,6 +61,12 @@ def tenant_reference() -> str:
         _INTRODUCTION,
         "",
         *sections(OneProviderTenantFile),
+        "## apis",
+        "",
+        "[Several APIs](../guides/several-apis.md), each below its short name. Each has the keys of "
+        "[api](#api), and:",
+        "",
+        *added_keys(NamedApiFile, ApiFile),
         "## providers",
         "",
         "Several providers, each under a short name. The redirect URI of each ends with its name: "

@@ -225,7 +225,7 @@ class LoginCompletionHandler(CountedLoginHandler):
     def retry_url(self, error: PortalError) -> str | None:
         if self.is_test:
             return f"/admin/t/{self.path_kwargs['tenant']}/draft/test"
-        tenant = self.path_kwargs["tenant"]
+        tenant = self.path_tenant or ""
         if isinstance(error, StepUpNotDone):
             return self._end(tenant)
         if isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable):

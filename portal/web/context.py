@@ -14,6 +14,7 @@ from portal.oidc.client_keys import ClientKeys
 from portal.ops.access_log import AccessLog
 from portal.ops.metrics import Metrics
 from portal.outbound.client import OutboundClient
+from portal.sessions.global_revocation import GlobalRevocationService
 from portal.sessions.logout import LogoutService
 from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
@@ -44,6 +45,7 @@ class Portal:
     sessions: SessionService
     logouts: LogoutService
     provider_logouts: ProviderLogoutService
+    global_revocations: GlobalRevocationService
     client_keys: ClientKeys
     http: OutboundClient
     store: Store

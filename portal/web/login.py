@@ -15,7 +15,7 @@ from portal.oidc.step_up import StepUp, StepUpMalformed
 from portal.sentences import message
 from portal.stores.model import Login
 from portal.tenancy.model import ApiAccess, Tenant
-from portal.web.api_proxy.step_up import allowed_acr_values, allowed_scopes
+from portal.web.api_proxy.step_up import allowed_acr_values, allowed_scopes, scope_lists
 from portal.web.base import PageHandler, PortalHandler
 from portal.web.forms import posted_form
 from portal.web.return_to import safe_return_to, safe_target
@@ -146,14 +146,13 @@ class LoginHandler(LoginStartHandler):
             raise StepUpLinkMalformed(str(error)) from error
         if allowed_acr_values(provider, required.acr_values) != required.acr_values:
             raise StepUpLinkMalformed(f"acr_values of {provider.key} does not list what the link asks for")
-        refused = set(required.scope) - allowed_scopes(provider)
+        api = self.optional("scope_api")
+        target = _target_of_scope(tenant, provider, api) if api is not None else None
+        refused = set(required.scope) - allowed_scopes(provider, target)
         if refused:
             named = display_text(", ".join(sorted(refused)), limit=300)
-            raise StepUpScopeRefused(f"neither scopes nor step_up_scopes of {provider.key} has {named}")
-        api = self.optional("scope_api")
-        if api is not None:
-            required = replace(required, api_key=_key_of(tenant, provider, api))
-        return required or None
+            raise StepUpScopeRefused(f"{scope_lists(provider, target)} have no {named}")
+        return replace(required, api_key=target.key) if required and target is not None else required or None
 
 
 class InitiateLoginHandler(LoginStartHandler):
@@ -221,8 +220,8 @@ def _target_of(
     return target if current is not None and current.provider == provider.id else None
 
 
-def _key_of(tenant: Tenant, provider: Provider, name: str) -> str:
-    """`ApiTarget.key` of an API that gets access tokens of its own; empty for one that gets the login's.
+def _target_of_scope(tenant: Tenant, provider: Provider, name: str) -> ApiTarget | None:
+    """The API whose own access token a scope is for; None for one that gets the login's.
 
     Raises: StepUpLinkMalformed.
     """
@@ -230,7 +229,7 @@ def _key_of(tenant: Tenant, provider: Provider, name: str) -> str:
     if api is None or api.access is not ApiAccess.USER:
         raise StepUpLinkMalformed(f"tenant {tenant.slug} has no API {name[:63]!r} that needs a sign-in")
     target = api.targets.get(provider.id)
-    return target.key if target is not None and target.methods else ""
+    return target if target is not None and target.methods else None
 
 
 def require_new_logins(tenant: Tenant | None) -> None:

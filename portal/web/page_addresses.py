@@ -10,6 +10,9 @@ from tornado.web import RequestHandler
 
 from portal.web.base import PageHandler
 
+_DEEPEST = 8
+"""Segments of a path that are looked at: no address of a page has more."""
+
 
 class PageAddresses:
     """The addresses of the application. Parameters: table, the patterns of paths with their handlers."""
@@ -26,7 +29,7 @@ class PageAddresses:
         handler = self._handler(path)
         if handler is None or _shows_page(handler):
             return path
-        parent = path.rstrip("/")
+        parent = "/".join(path.split("/", _DEEPEST + 1)[: _DEEPEST + 1]).rstrip("/")
         while parent:
             parent = parent.rpartition("/")[0]
             for above in (f"{parent}/", parent):

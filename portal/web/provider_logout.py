@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 import structlog
 from tornado.web import stream_request_body
 
-from portal.errors import PortalError
-from portal.oidc.errors import LogoutRequestRejected
+from portal.errors import NotFound, PortalError
+from portal.oidc.errors import LogoutRequestRejected, RevocationRequestRejected, RevocationTokenRejected
+from portal.oidc.global_revocation import read_subject
 from portal.oidc.provider import Provider
 from portal.secret import Secret
 from portal.web.base import PortalHandler
@@ -97,6 +98,50 @@ class BackchannelLogoutHandler(_ProviderLogoutHandler):
             "request_id": self.request_id,
         }
         self.finish(json.dumps(described))
+
+
+@stream_request_body
+class GlobalRevocationHandler(_ProviderLogoutHandler):
+    """`POST /t/{tenant}/global-token-revocation` (draft-parecki-oauth-global-token-revocation).
+
+    Nothing of the body is read before the token is valid: nobody else learns whether a user is signed in.
+    """
+
+    def initialize(self) -> None:
+        self._body = bytearray()
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk
+
+    async def post(self, tenant: str) -> None:
+        live = self.tenant(tenant)
+        providers = tuple(live.providers.values())
+        if not any(provider.global_token_revocation for provider in providers):
+            raise NotFound(f"no provider of {tenant} has global_token_revocation")
+        revocations = self.portal.global_revocations
+        sender = await revocations.authenticate(
+            tenant, providers, self._token(), audience=f"{self.site.origin}{self.request.path}"
+        )
+        kinds = self.request.headers.get_list("Content-Type")
+        if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
+            raise RevocationRequestRejected("content_type", "the request is not application/json")
+        subject = read_subject(bytes(self._body), issuer=sender.issuer)
+        await revocations.end_all(tenant, providers, sender, subject, email_claim=live.claims.email)
+        self.set_status(204)
+        self.finish()
+
+    def _token(self) -> Secret:
+        fields = self.request.headers.get_list("Authorization")
+        scheme, _, token = fields[0].partition(" ") if len(fields) == 1 else ("", "", "")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise RevocationTokenRejected("authorization", "expected one field Authorization: Bearer")
+        return Secret(token.strip())
+
+    def render_error(self, error: PortalError) -> None:
+        """Send a problem; with 401, what authenticates a request (RFC 9110 11.6.1, RFC 6750 3)."""
+        if error.status == 401:
+            self.set_header("WWW-Authenticate", 'Bearer error="invalid_token"')
+        super().render_error(error)
 
 
 class FrontchannelLogoutHandler(_ProviderLogoutHandler):

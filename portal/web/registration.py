@@ -45,7 +45,7 @@ def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -
         "frontchannel_logout_session_required": True,
         "response_types": ["code"],
         "grant_types": ["authorization_code", *(["refresh_token"] if provider.refresh_tokens else [])],
-        "scope": " ".join((*provider.scopes, *provider.step_up_scopes)),
+        "scope": " ".join(_scopes(tenant, provider)),
         "id_token_signed_response_alg": provider.id_token_algs[0],
         # RFC 7591 2: jwks_uri and jwks exclude each other
         **({"jwks_uri": sites[0].origin + _jwks_path(provider)} if _needs_jwks_uri(provider) else {}),
@@ -53,6 +53,13 @@ def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -
         **dict(_options(provider)),
         **({"tls_client_certificate_bound_access_tokens": True} if _binds_tokens(tenant, provider) else {}),
     }
+
+
+def _scopes(tenant: Tenant, provider: Provider) -> Iterable[str]:
+    """Every scope that the portal may request (RFC 7591 2)."""
+    targets = [one for api in tenant.every_api if (one := api.targets.get(provider.id)) is not None]
+    of_apis = (scope for one in targets for scope in (*one.scopes, *one.step_up_scopes))
+    return dict.fromkeys((*provider.scopes, *provider.step_up_scopes, *of_apis))
 
 
 def _signing_keys(client_keys: ClientKeys, provider: Provider) -> Sequence[Metadata]:

@@ -28,6 +28,7 @@ _NOT_A_TENANT_PAGE = (
     "signed-out",
     "backchannel-logout",
     "frontchannel-logout",
+    "global-token-revocation",
     "initiate-login",
 )
 

@@ -71,7 +71,8 @@ class StepUpScopeNotAllowed(StepUpFailed):
     title = "The portal may not ask for this permission"
     advice = (
         "The API needs a permission that the settings of your organisation do not let the portal request. "
-        "Ask the administrator of your organisation to add it to step_up_scopes."
+        "Ask the administrator of your organisation to add it to step_up_scopes: those of the API, if "
+        "it has access tokens of its own."
     )
 
 
@@ -104,5 +105,5 @@ class StepUpScopeRefused(BadRequest):
     advice = (
         "The link asks for a permission that the settings of this organisation do not let the portal "
         "request. You are still signed in as before. The administrator of your organisation can add it to "
-        "step_up_scopes."
+        "step_up_scopes: those of the API, if it has access tokens of its own."
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 
+from portal.admin import logins
 from portal.admin.actors import Actor, ActorType
 from portal.admin.events import Act, EventKind, Outcome
 from portal.errors import StoreUnavailable
@@ -158,6 +160,51 @@ async def test_an_admin_ends_one_login(console: ConsoleWorld) -> None:
         body=f"login={dict(forms[number].fields)['login']}",
     )
     assert again.headers["Location"] == "/admin/t/globex/sessions?ended=gone"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("user=hank%40globex.example", ("Hank",)),
+        ("user=+globex-9b21+", ("Hank",)),
+        ("user=HANK%40globex.example", ()),
+        ("user=alice%40acme.example", ()),
+        ("issuer=https%3A%2F%2Funknown.example", ()),
+        ("device=no+such+browser", ()),
+        ("device=&user=&issuer=", ("Gina", "Hank")),
+    ],
+)
+@pytest.mark.gen_test
+async def test_an_admin_searches_the_logins(
+    console: ConsoleWorld, query: str, found: tuple[str, ...]
+) -> None:
+    page = await console.get(console.admin, f"/admin/t/globex/sessions?{query}")
+    assert page.text.count('class="row"') == len(found)
+    rows = page.text.split('class="row"')[1:]
+    for name in found:
+        assert any(name in row for row in rows), name
+    assert ("No login matches" in page.text) == (not found)
+    assert ("End all" in page.text) == (len(found) == 2), "a search does not offer to end all logins"
+
+
+@pytest.mark.gen_test
+async def test_a_search_keeps_its_values_from_page_to_page(console: ConsoleWorld) -> None:
+    with (
+        mock.patch.object(logins, "_READ_AT_ONCE", 1),
+        mock.patch.object(logins, "MOST_SEARCHED", 1),
+    ):
+        page = await console.get(console.admin, "/admin/t/globex/sessions?user=gina%40globex.example")
+        assert "Not all logins have been searched yet." in page.text
+        assert 'value="gina@globex.example"' in page.text
+        (more,) = [link for link in page.links if "after=" in link]
+        assert "user=gina%40globex.example" in more
+        assert "Gina Gomez" in (await console.get(console.admin, more)).text.split('class="row"', 1)[1]
+
+
+@pytest.mark.gen_test
+async def test_a_value_that_nothing_can_have_is_not_searched(console: ConsoleWorld) -> None:
+    page = await console.get(console.admin, f"/admin/t/globex/sessions?user={'x' * 2_049}")
+    assert page.status == 400
 
 
 @pytest.mark.gen_test

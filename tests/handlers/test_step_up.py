@@ -390,6 +390,7 @@ async def narrow_apis(
                 key: audience(name),
                 "scopes": ["read:orders"],
                 "token": token,
+                "step_up_scopes": ["delete:orders"] if name == "billing" else [],
             }
             for name in names
         }

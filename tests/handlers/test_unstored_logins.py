@@ -20,8 +20,9 @@ def store(world: World, monkeypatch: pytest.MonkeyPatch) -> FailingStore:
     """The portal's store, which fails on command."""
     monkeypatch.setattr(login_storing, "PAUSES", (0.01, 0.01))
     failing = FailingStore(world.running.portal.store)
-    monkeypatch.setattr(world.running.portal.sessions, "_store", failing)
-    monkeypatch.setattr(world.running.portal.sessions._new_logins, "_store", failing)
+    sessions = world.running.portal.sessions
+    for part in (sessions, sessions._new_logins, sessions._waiting):
+        monkeypatch.setattr(part, "_store", failing)
     return failing
 
 

@@ -23,7 +23,7 @@ from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, Req
 
 from portal.access import path_reading, paths, rules
 from portal.admin import editing, list_editing, setup_cookie, setup_links
-from portal.config import logo_content, yaml_document, yaml_mistakes
+from portal.config import api_paths, logo_content, yaml_document, yaml_mistakes
 from portal.display_text import display_text
 from portal.errors import PortalError
 from portal.keys.key_ring import KeyRing
@@ -34,6 +34,7 @@ from portal.oidc import (
     discovery,
     dpop,
     form_encoding,
+    global_revocation,
     id_token,
     issuer,
     keys,
@@ -54,7 +55,7 @@ from portal.outbound.client import OutboundResponse
 from portal.outbound.read_pace import READ_BYTES
 from portal.outbound.resolver import Resolver
 from portal.outbound.response_parser import MAX_HEAD_BYTES, ResponseHead, ResponseParser
-from portal.routes import LARGEST_FORM, body_rules
+from portal.routes import LARGEST_FORM, body_rules, routes
 from portal.secret import Secret
 from portal.sessions import credentials
 from portal.sessions.login_size import MAX_LOGIN_BYTES
@@ -91,7 +92,8 @@ from portal.web.client_address import Network
 from portal.web.forward_auth import identity, original_request
 from portal.web.front_ends import conditions
 from portal.web.front_ends import paths as front_end_paths
-from portal.web.languages import choice, load_languages, stored_texts
+from portal.web.languages import choice, load_languages, problem_texts, stored_texts
+from portal.web.page_addresses import PageAddresses
 from portal.web.remembered import RememberedOrganisations
 from portal.web.server import request_body
 from portal.web.server.chunked_body import ChunkedBody
@@ -533,6 +535,15 @@ FINDINGS = {
     "many separators": repeated("; the tenant file has ", " is "),
     "colons": repeated(": ", "the token endpoint refuses the client; client.id is wrong, or "),
 }
+PAGE_ADDRESSES: PageAddresses = next(
+    rule.target_kwargs["pages"] for rule in routes() if rule.target_kwargs.get("pages")
+)
+PROBLEM_TEXTS = load_languages().all[1]._problems
+PROBLEMS = {
+    "many beginnings": repeated("client.secret must be at least "),
+    "many separators": repeated("; ", "client.auth is "),
+    "colons": repeated(": ", "acme:3:1: client.auth "),
+}
 LANGUAGES = {
     "many tags": repeated("de;q=0.1,"),
     "many parts of a tag": repeated("-de", "de"),
@@ -696,6 +707,20 @@ PARSERS = (
         ),
         JSON,
         LOGOUT_JSON,
+    ),
+    Parser(
+        global_revocation.find_registration,
+        _in_token(lambda token: global_revocation.find_registration(token, [HS256])),
+        JSON,
+        global_revocation.LARGEST * 3 // 4 - 200,
+    ),
+    Parser(
+        global_revocation.read_subject,
+        lambda text: global_revocation.read_subject(
+            text.encode("utf-8", "surrogatepass"), issuer="https://a.example"
+        ),
+        JSON,
+        global_revocation.LARGEST,
     ),
     Parser(
         jwe.open_token,
@@ -914,6 +939,11 @@ PARSERS = (
     Parser(markup.escaped, markup.escaped, TEXT, BODY_BYTES),
     Parser(choice.accepted_tags, choice.accepted_tags, TEXT | LANGUAGES, HEADER_BYTES),
     Parser(stored_texts.StoredTexts.translate, CHECK_TEXTS.translate, TEXT | FINDINGS, stored_texts.LONGEST),
+    Parser(
+        problem_texts.ProblemTexts.translate, PROBLEM_TEXTS.translate, TEXT | PROBLEMS, stored_texts.LONGEST
+    ),
+    Parser(PageAddresses.nearest, lambda text: PAGE_ADDRESSES.nearest(f"/setup/{text}"), TEXT, HEADER_BYTES),
+    Parser(api_paths.leads_to_api_path, api_paths.leads_to_api_path, TEXT, HEADER_BYTES),
     Parser(choice.requested_tags, choice.requested_tags, TEXT | LANGUAGES, HEADER_BYTES),
     Parser(sites.Sites.find, SITES.find, TEXT, HEADER_BYTES),
     Parser(dot_segments.decode_fully, dot_segments.decode_fully, TEXT, HEADER_BYTES),

@@ -6,12 +6,16 @@ import asyncio
 import contextlib
 import hashlib
 import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.kit.browser import Form, Response
+from portal.oidc.provider import TokenSet
+from tests.kit.browser import Browser, Form, Response
 from tests.kit.faulty.endpoints import EndpointFault
+from tests.kit.faulty.provider import FaultyProvider
 from tests.kit.processes import world_outside
 from tests.kit.raw import api_head, change_tenant, connected, until
 from tests.kit.several_apis import (
@@ -238,6 +242,67 @@ async def test_T3_the_token_of_a_refused_login_for_one_api_is_revoked(world: Wor
         assert (await browser.open(world.at("/t/acme/login?api=billing"))).status == 400
         assert world.acme.requests["revocation"] == 1
         assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_T3_a_token_of_a_login_for_one_api_that_is_replaced_is_revoked(world: World) -> None:
+    async with billing_by_login(world) as browser:
+        await world.post_back(browser, await browser.open(world.at("/t/acme/login?api=billing")))
+        await until(lambda: world.acme.requests["revocation"] == 1, "the first token is still valid")
+        assert (await browser.fetch(world.at("/t/acme/apis/billing/x"))).status == 200, "the second is not"
+        assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_T3_a_new_login_revokes_tokens_of_apis_and_not_its_own_session(world: World) -> None:
+    """The refresh tokens of both logins may be of one session at the provider (decision 065)."""
+    async with billing_by_login(world) as browser:
+        former = await tokens_of(world, browser)
+        await world.quick_sign_in(browser, "acme")
+        await until(lambda: world.acme.requests["revocation"] == 1, "the token of the API is still valid")
+        assert not (await tokens_of(world, browser)).api_tokens
+        assert is_valid_at(world.acme, former)
+        assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_T3_a_login_of_another_user_revokes_all_tokens_of_the_former(world: World) -> None:
+    async with billing_by_login(world) as browser:
+        former = await tokens_of(world, browser)
+        world.acme.automatic_user = "bob"
+        await world.post_back(browser, await browser.open(world.at("/t/acme/login?prompt=select_account")))
+        await until(lambda: world.acme.requests["revocation"] == 2, "a token is still valid")
+        assert not is_valid_at(world.acme, former)
+        assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@asynccontextmanager
+async def billing_by_login(world: World) -> AsyncIterator[Browser]:
+    """A browser with a login at Acme, and a token for an API from a login of its own."""
+    allow_audiences(world.acme, "billing")
+    async with recording_apis() as apis:
+        use_apis(world, {"billing": entry_of(apis, "billing", token="login")})
+        browser = world.browser()
+        await world.quick_sign_in(browser, "acme")
+        world.acme.automatic_user = "alice"
+        await world.post_back(browser, await browser.open(world.at("/t/acme/login?api=billing")))
+        assert (await browser.fetch(world.at("/t/acme/apis/billing/x"))).status == 200
+        assert world.acme.requests["revocation"] == 0
+        yield browser
+
+
+async def tokens_of(world: World, browser: Browser) -> TokenSet:
+    login = await world.login_of(browser, "acme")
+    assert login is not None
+    return world.running.tokens.open(login)
+
+
+def is_valid_at(provider: FaultyProvider, tokens: TokenSet) -> bool:
+    """Whether the provider still accepts a refresh token."""
+    assert tokens.refresh_token is not None
+    found = provider.state.refresh_token(tokens.refresh_token.reveal())
+    assert found is not None
+    return not found.grant.revoked
 
 
 @pytest.mark.gen_test(timeout=60)

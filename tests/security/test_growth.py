@@ -113,6 +113,11 @@ PARSING = frozenset(
 """A module that imports one of these packages may parse text."""
 
 NO_UNTRUSTED_INPUT = {
+    "portal.admin.store_check": "stored by the portal; a command, which runs beside it",
+    "portal.cli.store_check": "writes",
+    "portal.web.sign_in_window": "writes",
+    "portal.sessions.waiting_logins": "stored by the portal, sealed",
+    "portal.stores.sqlite.inspection": "stored by the portal; a command, which runs beside it",
     "portal.web.languages.language": "splits the messages of the catalogues",
     "portal.web.language_choice": "compares at most 1,000 characters with one pattern",
     "portal.web.api_proxy.admission": "one pattern of bounded length at the beginning of a path",
@@ -153,6 +158,7 @@ NO_UNTRUSTED_INPUT = {
     "portal.tenancy.checks.live.model": "bounded responses; pages and JSON are measured",
     "portal.tenancy.checks.live.stated_urls": "bounded responses; pages and JSON are measured",
     "portal.cli.claims_report": "a file of the operator",
+    "portal.cli.sessions": "writes",
     "portal.cli.main": "input of the operator",
     "portal.cli.key_report": "writes",
     "portal.cli.source_lines": "a file of the operator",
@@ -232,6 +238,8 @@ NO_UNTRUSTED_INPUT = {
 """Modules that import such a package but parse no untrusted input, and why."""
 
 HARMLESS_FUNCTIONS = {
+    "step_up.step_up_url": "required_step_up, which is measured",
+    "stored_texts.values_between": "StoredTexts.translate and ProblemTexts.translate, which are measured",
     "list_editing.origins": "compares values, at most 20 of a form; reached by set_entries",
     "problems.prefers_json": "two searches of a word in a header",
     "editing.values": "parse_document, which is measured",
@@ -267,6 +275,9 @@ HARMLESS_FUNCTIONS = {
     "jwe.open_logout_token": "as open_token",
     "jws.verified_claims": "measured within signed_claims",
     "logout_token.validate": "signed_claims, then comparisons",
+    "logout_token.check_jti": "compares a length",
+    "global_revocation.validate": "signed_claims, then comparisons",
+    "jws.stated_type": "read_header, which is measured",
     "cards.account_name": "as display_text",
     "cards.unknown_tenant_card": "a slug of the path",
     "client_address.client_network": "one parse of an address",

@@ -96,11 +96,11 @@ async def test_L6_two_logins_at_the_same_moment_are_both_in_the_session(
 @pytest.mark.gen_test(timeout=60)
 async def test_L6_a_login_waits_until_the_other_tab_has_its_cookie(world: World) -> None:
     """The response of the first tab arrives after the second has asked for its session."""
-    browser, first, second = await _superseded(world)
+    browser, first, second = await superseded(world)
     waiting = await browser.step(world.at(second.headers["Location"]))
     assert "/finish-login?reference=waiting." in waiting.headers["Location"]
-    assert "portal" not in _cookies_of(waiting)
-    browser.cookies["localhost"]["portal"] = _cookies_of(first)["portal"]
+    assert "portal" not in cookies_of(waiting)
+    browser.cookies["localhost"]["portal"] = cookies_of(first)["portal"]
     page = await browser.open(world.at(waiting.headers["Location"]))
     assert page.url == world.at("/t/globex/")
     assert await tenants_of(world, browser) == ["acme", "globex"]
@@ -108,11 +108,15 @@ async def test_L6_a_login_waits_until_the_other_tab_has_its_cookie(world: World)
     assert len(stored(world)["logins"]) == 2
 
 
-async def _superseded(world: World) -> tuple[Browser, Response, Response]:
-    """A browser, and the responses to two callbacks of which it has received neither; the first was first."""
+async def superseded(world: World, query: str = "") -> tuple[Browser, Response, Response]:
+    """A browser, and the responses to two callbacks of which it has received neither; the first was first.
+
+    Parameters: query, of the address that begins the second login.
+    """
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
-    acme, globex = [await world.stop_before_callback(browser, tenant) for tenant in ("acme", "globex")]
+    acme = await world.stop_before_callback(browser, "acme")
+    globex = await world.stop_before_callback(browser, "globex", query)
     before = dict(browser.cookies["localhost"])
     async with codes_held(world, "globex") as hold:
         held = asyncio.ensure_future(browser.step(globex, site="cross-site"))
@@ -121,12 +125,12 @@ async def _superseded(world: World) -> tuple[Browser, Response, Response]:
         hold.set()
         second = await held
     browser.cookies["localhost"] = before
-    assert "portal" in _cookies_of(first)
-    assert "portal" not in _cookies_of(second)
+    assert "portal" in cookies_of(first)
+    assert "portal" not in cookies_of(second)
     return browser, first, second
 
 
-def _cookies_of(response: Response) -> dict[str, str]:
+def cookies_of(response: Response) -> dict[str, str]:
     lines = response.headers.get_list("Set-Cookie")
     return {name: morsel.value for line in lines for name, morsel in SimpleCookie(line).items()}
 
@@ -134,9 +138,9 @@ def _cookies_of(response: Response) -> dict[str, str]:
 @pytest.mark.gen_test(timeout=60)
 async def test_L6_without_the_cookie_of_the_first_the_second_login_stays_alone(world: World) -> None:
     """Both used a cookie that a stranger knows: nothing shows that they were one browser."""
-    stranger, of_victim, second = await _superseded(world)
+    stranger, of_victim, second = await superseded(world)
     victim = world.browser()
-    victim.cookies["localhost"] = _cookies_of(of_victim)
+    victim.cookies["localhost"] = cookies_of(of_victim)
     page = await stranger.open(world.at(second.headers["Location"]))
     assert page.url == world.at("/t/globex/")
     assert len(page.trail) == 2 + len(PAUSES), "it asked again until its time was over"
@@ -147,7 +151,7 @@ async def test_L6_without_the_cookie_of_the_first_the_second_login_stays_alone(w
 
 @pytest.mark.gen_test(timeout=60)
 async def test_L6_a_reference_is_for_one_browser_and_one_use(world: World) -> None:
-    browser, first, second = await _superseded(world)
+    browser, first, second = await superseded(world)
     url = world.at(second.headers["Location"])
     other = world.browser()
     await world.quick_sign_in(other, "acme")
@@ -156,7 +160,7 @@ async def test_L6_a_reference_is_for_one_browser_and_one_use(world: World) -> No
     assert await tenants_of(world, other) == ["acme"]
     wrong = world.at(second.headers["Location"].replace("/t/globex/", "/t/initech/"))
     assert (await browser.step(wrong)).status in {400, 404}
-    browser.cookies["localhost"]["portal"] = _cookies_of(first)["portal"]
+    browser.cookies["localhost"]["portal"] = cookies_of(first)["portal"]
     assert (await browser.open(url)).url == world.at("/t/globex/")
     assert await tenants_of(world, browser) == ["acme", "globex"]
     cookie = browser.cookie("localhost", "portal")
@@ -167,8 +171,8 @@ async def test_L6_a_reference_is_for_one_browser_and_one_use(world: World) -> No
 @pytest.mark.parametrize("when", ["waiting", "moving"])
 @pytest.mark.gen_test(timeout=60)
 async def test_L6_a_logout_of_the_provider_ends_a_login_that_waits(world: World, when: str) -> None:
-    browser, first, second = await _superseded(world)
-    browser.cookies["localhost"]["portal"] = _cookies_of(first)["portal"]
+    browser, first, second = await superseded(world)
+    browser.cookies["localhost"]["portal"] = cookies_of(first)["portal"]
     store = world.running.portal.store
     [waiting] = [login for login in await _logins(world) if login.tenant == "globex"]
     if when == "waiting":
@@ -191,15 +195,6 @@ async def _logins(world: World) -> list[Login]:
     store = world.running.portal.store
     sessions = [str(row[0]) for row in stored(world)["sessions"]]
     return [login for key in sessions for login in await store.list_logins(key, now=world.clock())]
-
-
-@pytest.mark.gen_test(timeout=60)
-async def test_L6_a_logout_of_everything_during_the_login_restores_nothing(world: World) -> None:
-    browser, first, second = await _superseded(world)
-    browser.cookies["localhost"]["portal"] = _cookies_of(first)["portal"]
-    await browser.step(world.at("/logout"), "POST", "", site="same-origin")
-    assert (await browser.open(world.at(second.headers["Location"]))).url == world.at("/t/globex/")
-    assert await tenants_of(world, browser) == ["globex"]
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -131,9 +131,12 @@ export async function switchTo(tenant, { from, keepPage = true } = {}) {
 
 const addressOf = ({ tenant, api, path }) => `/t/${tenant}/${api ? `apis/${api}` : "api"}${path}`;
 
-/** The sign-in that a response of the portal asks for. The portal alone can set X-Portal-Problem. */
+/**
+ * The sign-in that a response of the portal asks for. Of the responses of the page's origin, the portal alone can set
+ * X-Portal-Problem; after a redirect, a response may be of another origin.
+ */
 async function loginOf(response, safe) {
-  if (response.headers.get("X-Portal-Problem") !== "1") return null;
+  if (response.headers.get("X-Portal-Problem") !== "1" || new URL(response.url).origin !== location.origin) return null;
   const { code, login_url: link } = await response.clone().json();
   if (!link || (response.status !== 401 && code !== "step_up_required")) return null;
   // The API may have done it: to repeat it is the user's decision.

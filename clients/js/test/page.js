@@ -94,7 +94,10 @@ export async function openPage(path, responses = {}, { popup = {} } = {}) {
       body: request.body ? await request.text() : "",
     });
     const made = responses[`${request.method} ${pathname}`] ?? (() => new Response("{}"));
-    return (Array.isArray(made) ? made.shift() : made)(request);
+    const response = (Array.isArray(made) ? made.shift() : made)(request);
+    // as a browser does, unless the test says that the request was redirected
+    if (response instanceof Response && !response.url) Object.defineProperty(response, "url", { value: request.url });
+    return response;
   };
   Object.assign(globalThis, {
     Request: PageRequest,

@@ -38,6 +38,13 @@ test("F6: a call of another origin neither gets the header nor can ask for a sig
   assert.deepEqual([page.opened, page.assigned], [[], []]);
 });
 
+test("F6: a response of another origin, to which a call was redirected, begins no sign-in", async () => {
+  const redirected = () => Object.defineProperty(expired(), "url", { value: "https://elsewhere.example/x" });
+  const page = await openPage("/desk/acme/", { "GET /t/acme/api/orders": redirected });
+  assert.equal((await page.portal.fetch(ORDERS)).status, 401);
+  assert.deepEqual([page.opened, page.assigned], [[], []]);
+});
+
 for (const [name, make] of [
   ["of an API", () => new Response('{"login_url": "/t/acme/login"}', { status: 401 })],
   ["with an address elsewhere", () => problem(401, { login_url: "https://evil.example/t/acme/login" })],

@@ -92,6 +92,11 @@ def stored_claims(token: str, *, repeatable: Collection[str] = ()) -> dict[str, 
     return _read(token.split(".")[1], "claims", repeatable)
 
 
+def stated_type(token: str) -> object:
+    """Return `typ` of a token's header; None without it. Raises: IdTokenRejected."""
+    return _header_of(token).get("typ")
+
+
 def _verifies(key: Key, message: bytes, signature: bytes) -> bool:
     """Whether a signature is the key's; False also when key and signature do not fit together."""
     try:

@@ -80,7 +80,7 @@ class ApiFile(FileModel):
             "How the portal gets the user's access token for this API. shared: the one of the login. "
             "refresh: with the refresh token. exchange: by token exchange (RFC 8693). login: by one more "
             "login, which the page starts. auto: shared if audience, resource and scopes are those of the "
-            "login or not given; else what the preset says, or what works."
+            "login or not given, and there are no step_up_scopes; else what the preset says, or what works."
         ),
     )
     example_paths: list[ApiPath] = Field(
@@ -192,6 +192,41 @@ class ApiFile(FileModel):
     @property
     def _selects_tokens(self) -> bool:
         return bool(self.audience or self.resource or self.scopes)
+
+
+class NamedApiFile(ApiFile):
+    """A further API of the tenant, below its name."""
+
+    step_up_scopes: list[ScopeToken] = Field(
+        default_factory=list,
+        max_length=50,
+        description=(
+            "Scopes that access tokens for this API get when it asks for one of them with insufficient_scope "
+            "(RFC 6750). It may ask for these and scopes only, and always gets access tokens of its own. An "
+            "API that gets the access token of the login may ask for those of the provider."
+        ),
+        examples=[["delete:invoices"]],
+    )
+
+    @model_validator(mode="after")
+    def _check_step_up_scopes(self) -> NamedApiFile:
+        if not self.step_up_scopes:
+            return self
+        if self.access != "user":
+            raise refused(f"has no effect with access: {self.access}; remove it", key="step_up_scopes")
+        if self.token == "shared" or not self._selects_tokens:  # noqa: S105 - not a password
+            raise refused(
+                "has no effect for an API that gets the access token of the login; add the scopes to "
+                "step_up_scopes of the provider",
+                key="step_up_scopes",
+            )
+        for scope in self.step_up_scopes:
+            if scope in self.scopes:
+                raise refused(
+                    f'has "{scope}", which every access token of this API is requested with; remove it',
+                    key="step_up_scopes",
+                )
+        return self
 
 
 def _check_names(

@@ -249,6 +249,13 @@ class ProviderFile(FileModel):
         default_factory=LogoutFile,
         description="Logout at a provider that does not follow the standard.",
     )
+    global_token_revocation: bool = Field(
+        default=False,
+        description=(
+            "Whether this provider may end all logins of a user at /t/{tenant}/global-token-revocation, by a "
+            "request that it signs with its keys (Global Token Revocation; Universal Logout of Okta)."
+        ),
+    )
     hosted_domain: HostedDomain = None
     access: AccessOption = None
 

@@ -40,7 +40,8 @@ StepUpScopes = Annotated[
         max_length=100,
         description=(
             "Scopes that no sign-in requests until the API asks for one of them with insufficient_scope "
-            "(RFC 6750). The portal never requests others than these and scopes."
+            "(RFC 6750). The portal never requests others than these and scopes, except those of an API with "
+            "access tokens of its own."
         ),
         examples=[["delete:orders"]],
     ),

@@ -13,7 +13,7 @@ from portal.config.load_context import LoadContext
 from portal.config.validation import FileModel
 from portal.oidc.api_target import MAX_APIS
 from portal.tenancy.schema.access import AccessOption, check_contact, check_path_apis
-from portal.tenancy.schema.api import ApiFile, check_apis
+from portal.tenancy.schema.api import ApiFile, NamedApiFile, check_apis
 from portal.tenancy.schema.forward_auth import ForwardAuthFile, check_forward_auth
 from portal.tenancy.schema.front_end import FrontEndOption, check_hosts
 from portal.tenancy.schema.organisation import BrandingFile, ClaimsFile, LinkFile, SessionFile
@@ -46,11 +46,11 @@ class TenantBase(FileModel):
             "/t/{tenant}/api/."
         ),
     )
-    apis: dict[Slug, ApiFile] = Field(
+    apis: dict[Slug, NamedApiFile] = Field(
         default_factory=dict,
         max_length=MAX_APIS,
         description=(
-            "Further APIs by a short name, with the same keys as api, at /t/{tenant}/apis/{name}/. Each may "
+            "Further APIs by a short name, with the keys of api, at /t/{tenant}/apis/{name}/. Each may "
             "need an access token of its own."
         ),
     )

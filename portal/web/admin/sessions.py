@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from portal.admin.login_filter import LONGEST_VALUE, LoginFilter
 from portal.admin.logins import ListedLogin
 from portal.admin.viewers import Right
 from portal.display_text import display_text
@@ -19,6 +20,8 @@ from portal.web.cards import account_name
 from portal.web.forms import posted_form
 
 _LONGEST_REFERENCE = 1_000
+_SEARCHED = ("user", "device", "issuer")
+"""Parameters of the address; an admin does not see the ids of sessions."""
 _NOTICES = {"one": message("The login has ended."), "gone": message("That login had ended already.")}
 
 
@@ -42,15 +45,21 @@ class SessionsPage:
 
     slug: str
     rows: tuple[LoginRow, ...]
+    search: LoginFilter
     total: int
     notice: str
     reason: FieldView
     earlier_url: str | None
     later_url: str | None
 
+    @property
+    def longest(self) -> int:
+        """Characters of a value to search for."""
+        return LONGEST_VALUE
+
 
 class SessionsHandler(AdminHandler):
-    """`GET /admin/t/{tenant}/sessions`: the logins at a tenant, the newest first."""
+    """`GET /admin/t/{tenant}/sessions`: the logins at a tenant, the newest first, or those of a search."""
 
     right = Right.LOGINS
 
@@ -63,22 +72,30 @@ class SessionsHandler(AdminHandler):
         after = self.get_query_argument("after", None)
         if after is not None and len(after) > _LONGEST_REFERENCE:
             after = None
-        listed = await self.services.logins.list(tenant, after=after)
+        search = self._search()
+        listed = await self.services.logins.list(tenant, after=after, matching=search)
         live = self.portal.registry.get(tenant)
-        base = f"/admin/t/{tenant}/sessions"
+        base, searched = f"/admin/t/{tenant}/sessions", _query_of(search)
         page = SessionsPage(
             slug=tenant,
             rows=tuple(_row(live, one) for one in listed.logins),
+            search=search,
             total=await self.services.logins.count(tenant),
             notice=self._notice(),
             reason=form.views()["reason"],
-            earlier_url=base if after is not None else None,
-            later_url=f"{base}?{urlencode({'after': listed.more_after})}" if listed.more_after else None,
+            earlier_url=_address(base, searched) if after is not None else None,
+            later_url=_address(base, searched | {"after": listed.more_after}) if listed.more_after else None,
         )
         if form.errors:
             self.show_again("admin/sessions.html", page)
         else:
             self.show("admin/sessions.html", page)
+
+    def _search(self) -> LoginFilter:
+        values = {name: self.get_query_argument(name, "").strip() for name in _SEARCHED}
+        if any(len(value) > LONGEST_VALUE for value in values.values()):
+            raise BadRequest("a value to search for is too long")
+        return LoginFilter(**values)
 
     def _notice(self) -> str:
         done = self.get_query_argument("ended", "")
@@ -87,6 +104,14 @@ class SessionsHandler(AdminHandler):
         if done.isascii() and done.isdigit() and len(done) < 10:
             return plural_sentence("One login has ended.", "%(count)s logins have ended.", int(done))
         return ""
+
+
+def _query_of(search: LoginFilter) -> dict[str, str]:
+    return {name: value for name in _SEARCHED if (value := getattr(search, name))}
+
+
+def _address(base: str, query: dict[str, str]) -> str:
+    return f"{base}?{urlencode(query)}" if query else base
 
 
 class EndLoginHandler(AdminHandler):

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from portal.display_text import display_text
 from portal.errors import PortalError
+from portal.oidc.api_target import ApiTarget
 from portal.oidc.provider import Provider
 from portal.oidc.step_up import StepUp, StepUpMalformed
 from portal.stores.model import Login
@@ -48,13 +49,13 @@ def step_up_error(
     login: Login,
     granted: Collection[str],
     now: float,
-    api: str | None = None,
+    target: ApiTarget | None = None,
 ) -> PortalError | None:
     """The error to raise in place of a response that requires a step-up; None for any other response.
 
     Parameters: headers, of the response; login, of the call; granted, the scopes that the login has, or was
-    granted for the API; now, seconds since the epoch, UTC; api, the name of an API that gets access tokens of
-    its own, empty for the default one; None for an API that gets the login's.
+    granted for the API; now, seconds since the epoch, UTC; target, of an API that gets access tokens of its
+    own; None for an API that gets the login's.
     """
     required = required_step_up(status, headers)
     provider = tenant.providers.get(login.provider)
@@ -67,15 +68,28 @@ def step_up_error(
     if required.acr_values and not acr_values:
         return StepUpAuthenticationNotAllowed(f"{detail}; acr_values of the tenant lists none", status=status)
     required = replace(required, acr_values=acr_values)
-    if not set(required.scope) <= allowed_scopes(provider):
-        return StepUpScopeNotAllowed(f"{detail}; the tenant allows no such scope", status=status)
+    if not set(required.scope) <= allowed_scopes(provider, target):
+        place = scope_lists(provider, target)
+        return StepUpScopeNotAllowed(f"{detail}; {place} does not list such a scope", status=status)
+    api = target.name if target is not None else None
     kind = PermissionRequired if status == 403 else AuthenticationRequired
     return kind(detail, status=status, login_url=step_up_url(tenant, provider, required, api=api))
 
 
-def allowed_scopes(provider: Provider) -> frozenset[str]:
-    """The scopes that a step-up may request."""
+def allowed_scopes(provider: Provider, target: ApiTarget | None) -> frozenset[str]:
+    """The scopes that a step-up may request. Parameters: target, as in step_up_error.
+
+    An API that gets access tokens of its own must not collect the permissions of others.
+    """
+    if target is not None:
+        return frozenset((*target.scopes, *target.step_up_scopes))
     return frozenset((*provider.scopes, *provider.step_up_scopes))
+
+
+def scope_lists(provider: Provider, target: ApiTarget | None) -> str:
+    """Names the keys of the tenant file that limit a step-up. Parameters: as for allowed_scopes."""
+    place = f"apis.{target.name}" if target is not None and target.name else provider.key
+    return f"scopes and step_up_scopes of {place}"
 
 
 def allowed_acr_values(provider: Provider, acr_values: Sequence[str]) -> tuple[str, ...]:
@@ -88,7 +102,11 @@ def allowed_acr_values(provider: Provider, acr_values: Sequence[str]) -> tuple[s
 
 
 def step_up_url(tenant: Tenant, provider: Provider, required: StepUp, *, api: str | None = None) -> str:
-    """The path that asks the provider for a step-up. Parameters: api, as in step_up_error."""
+    """The path that asks the provider for a step-up.
+
+    Parameters: api, the name of an API that gets access tokens of its own, empty for the default one; None
+    for an API that gets the login's.
+    """
     named = [("provider", provider.id)] if len(tenant.providers) > 1 else []
     of_api = [("scope_api", api)] if required.scope and api is not None else []
     return f"/t/{tenant.slug}/login?{urlencode([*named, *required.parameters(), *of_api])}"

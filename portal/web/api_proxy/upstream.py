@@ -282,8 +282,8 @@ class UpstreamCall:
         """Close a response that requires another login, and raise the error for the page."""
         of_login = self._portal.sessions.stored_tokens(login)
         target = self.api.targets.get(login.provider)
-        has_own_token = target is not None and bool(target.methods)
-        granted = of_login.api_scopes.get(target.key, ()) if target and has_own_token else of_login.scope
+        own = target if target is not None and target.methods else None
+        granted = of_login.scope if own is None else of_login.api_scopes.get(own.key, ())
         error = step_up.step_up_error(
             response.status,
             response.headers,
@@ -291,7 +291,7 @@ class UpstreamCall:
             login=login,
             granted={*tokens.scope, *granted},
             now=self._portal.clock(),
-            api=self.api.name if has_own_token else None,
+            target=own,
         )
         if error is not None:
             await response.aclose()

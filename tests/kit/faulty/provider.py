@@ -167,6 +167,8 @@ class FaultyMint(TokenMint):
         claims = super().access_claims(grant, scope, audiences)
         if isinstance(grant, BoundGrant) and grant.dpop_jkt is not None:
             claims["cnf"] = {"jkt": grant.dpop_jkt}  # RFC 9449 6
+        if self.faults.mutate_access_token is not None:
+            self.faults.mutate_access_token(claims)
         return claims
 
     def sign_id_token(self, header: JsonObject, claims: JsonObject) -> str:

@@ -63,6 +63,8 @@ class Faults:
     ignores_apis: bool = False
     """Issue access tokens for the first API of a grant, whichever API a request names, as Auth0 does."""
     mutate_token_response: Callable[[JsonObject], None] | None = None
+    mutate_access_token: Callable[[JsonObject], None] | None = None
+    """Modifies the claims of an access token before they are signed."""
     mutate_userinfo: Callable[[JsonObject], None] | None = None
 
     # --- authorization response

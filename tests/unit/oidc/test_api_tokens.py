@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -58,8 +59,10 @@ def test_a_token_belongs_to_what_it_was_requested_for() -> None:
         BY_SCOPE,
     ]
     assert len({one.key for one in (BY_AUDIENCE, *others)}) == 6
-    renamed = ApiTarget("other", BILLING, None, ("read:invoices",), (ApiTokenMethod.EXCHANGE,))
-    assert renamed.key == BY_AUDIENCE.key
+    renamed = ApiTarget("other", BILLING, None, ("read:invoices",))
+    assert renamed.key != BY_AUDIENCE.key, "APIs with the same scopes would share what a step-up has added"
+    requested = replace(BY_AUDIENCE, methods=(ApiTokenMethod.EXCHANGE,), step_up_scopes=("delete:invoices",))
+    assert requested.key == BY_AUDIENCE.key
 
 
 @pytest.mark.parametrize("aud", [BILLING, [BILLING], ["other", BILLING]])
@@ -71,6 +74,16 @@ def test_a_token_for_the_api_is_accepted(aud: object) -> None:
 def test_a_token_for_another_api_is_not(aud: object) -> None:
     with pytest.raises(ApiTokenMismatch, match=r"apis\.billing: aud of the access token is"):
         check_audience(signed({} if aud is None else {"aud": aud}), BY_AUDIENCE)
+
+
+@pytest.mark.parametrize("aud", [["stock", BILLING], [BILLING, "stock", "account"]])
+def test_a_token_for_another_api_as_well_is_not(aud: list[str]) -> None:
+    others = (BILLING, "stock")
+    with pytest.raises(ApiTokenMismatch, match=r"aud of the access token is .* also names stock$"):
+        check_audience(signed({"aud": aud}), BY_AUDIENCE, others=others)
+    for accepted in ([BILLING, "account"], [BILLING, BILLING], BILLING):
+        check_audience(signed({"aud": accepted}), BY_AUDIENCE, others=others)
+    check_audience(signed({"aud": aud}), BY_SCOPE, others=others)  # it states no audience
 
 
 @pytest.mark.parametrize("token", ["opaque", "a.b.c", "e30.e30.x.y.z", "x" * 70_000])

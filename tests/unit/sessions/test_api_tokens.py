@@ -419,7 +419,7 @@ class NarrowParty(ApiParty):
 
 
 def with_scopes(*scopes: str, method: ApiTokenMethod = ApiTokenMethod.EXCHANGE) -> ApiTarget:
-    return replace(target("billing", method), scopes=scopes)
+    return replace(target("billing", method), scopes=scopes, step_up_scopes=("write",))
 
 
 @pytest.mark.gen_test
@@ -462,6 +462,8 @@ async def test_only_scopes_that_the_login_has_are_added_where_scopes_are_sent(
         assert ApiScene(scene).tokens.wanted(tokens, api).scopes == expected
         of_another = replace(tokens, api_scopes={target("stock").key: ("write",)})
         assert ApiScene(scene).tokens.wanted(of_another, api) is api
+        no_longer_listed = replace(api, step_up_scopes=("delete",))
+        assert ApiScene(scene).tokens.wanted(tokens, no_longer_listed) is no_longer_listed
 
 
 @pytest.mark.gen_test

@@ -16,7 +16,7 @@ from portal.oidc.errors import AttemptUnknown
 from portal.oidc.provider import AuthorizationRequest, ResponseMode
 from portal.secret import Secret
 from portal.sessions.sealed_attempt import SealedTest
-from portal.sessions.stored_attempts import AttemptKind, StoredAttempts, kind_of_response
+from portal.sessions.stored_attempts import AttemptKind, StoredAttempts, kind_of_response, names_window
 from portal.stores.model import LoginAttempt
 from portal.stores.store import Store
 from tests.kit.samples import START, ManualClock, sample_provider
@@ -155,3 +155,18 @@ def test_the_state_says_which_kind_a_response_is_for(
     response: dict[str, list[str]], binding: str | None, kind: AttemptKind
 ) -> None:
     assert kind_of_response(response, binding=binding) is kind
+
+
+@pytest.mark.parametrize(
+    ("reference", "is_named"),
+    [
+        ("window.x", True),
+        ("waiting.window.x", True),
+        ("waiting.x", False),
+        ("x", False),
+        ("test.window.x", False),
+        ("waiting.waiting.window.x", False),
+    ],
+)
+def test_a_reference_says_whether_its_sign_in_has_a_window_of_its_own(reference: str, is_named: bool) -> None:
+    assert names_window(reference) is is_named

@@ -71,6 +71,33 @@ def test_a_mistake_is_refused_for_each_api(tmp_path: Path, key: str, entry: str,
     assert problem in found[0]
 
 
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("", "has no effect for an API that gets the access token of the login; add the scopes to"),
+        ("token: shared, audience: a", "has no effect for an API that gets the access token of the login"),
+        ("access: client, audience: a", "has no effect with access: client"),
+        ("access: anonymous", "has no effect with access: anonymous"),
+        ("audience: a, scopes: [write]", 'has "write", which every access token of this API is requested'),
+    ],
+)
+def test_scopes_of_a_step_up_need_access_tokens_of_the_api(tmp_path: Path, entry: str, problem: str) -> None:
+    more = ", ".join(one for one in (entry, "step_up_scopes: [write]") if one)
+    [found] = problems(tmp_path, with_api(more))
+    assert f"step_up_scopes {problem}" in found
+    assert not problems(tmp_path, with_api("audience: a, step_up_scopes: [write]"))
+
+
+def test_the_default_api_has_the_step_up_scopes_of_the_provider(tmp_path: Path) -> None:
+    assert "unknown key in api" in problems(tmp_path, with_api("step_up_scopes: [write]", key="api"))[0]
+    more = "step_up_scopes: [delete]\n"
+    api = tenant(tmp_path, with_api("audience: a", more=more, key="api")).api
+    assert api is not None
+    assert {"openid", "delete"} <= set(api.targets["default"].step_up_scopes)
+    [named] = tenant(tmp_path, with_api("audience: a, step_up_scopes: [write]", more=more)).apis.values()
+    assert named.targets["default"].step_up_scopes == ("write",)
+
+
 @pytest.mark.parametrize("key", ["api", "apis"])
 @pytest.mark.parametrize("url", ["http://billing.acme.example", "https://10.0.0.1", "https://u:p@b.example"])
 def test_the_rules_of_urls_hold_for_each_api(tmp_path: Path, key: str, url: str) -> None:
@@ -142,6 +169,10 @@ OWN = "audience: https://api.acme.example\nscopes: [openid, read]\n"
         ("scopes: [read]", OWN, "", None),
         ("audience: https://api.acme.example", OWN, "", []),
         ("token: shared, audience: other", OWN, "", []),
+        (
+            "audience: https://api.acme.example, step_up_scopes: [write]",
+            *(OWN, "", ["refresh_audience", "exchange", "login"]),
+        ),
         ("audience: a", "", "", ["refresh_audience", "exchange", "login"]),
         ("resource: 'https://a.example'", "", "", ["refresh_resource", "exchange", "login"]),
         ("scopes: [write]", OWN, "", ["refresh_scope", "exchange", "login"]),
@@ -185,6 +216,26 @@ def test_the_login_asks_for_what_the_refresh_token_will_be_used_for(
 ) -> None:
     provider = tenant(tmp_path, with_api(entry)).default_provider
     assert (provider.api_resources, provider.api_scopes) == (resources, scopes)
+
+
+@pytest.mark.parametrize(
+    ("api", "billing", "expected"),
+    [
+        ("", "audience: a", {"https://api.acme.example", "a"}),
+        ("audience: b", "resource: 'https://a.example'", {"b", "https://a.example"}),
+        ("access: anonymous, audience: b", "audience: a", {"a"}),
+        ("access: client, audience: b", "audience: a", {"a", "b"}),
+        ("scopes: [write]", "audience: a", {"a"}),
+        ("token: shared, audience: b", "audience: a", {"a", "b"}),
+    ],
+)
+@pytest.mark.parametrize("preset", ["", "preset: keycloak\n"])
+def test_a_provider_knows_the_audiences_of_all_apis(
+    tmp_path: Path, api: str, billing: str, expected: set[str], preset: str
+) -> None:
+    default = f"api: {{{URL}{f', {api}' if api else ''}}}\n"
+    live = tenant(tmp_path, f"{preset}{with_api(billing, more=f'{OWN}{default}')}")
+    assert set(live.default_provider.api_audiences) == expected
 
 
 def test_each_provider_has_a_target_of_its_own(tmp_path: Path) -> None:

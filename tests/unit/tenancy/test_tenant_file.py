@@ -69,6 +69,7 @@ def test_every_key_of_a_tenant_file_is_in_the_tenant(tmp_path: Path) -> None:
         scopes=("openid", "read:orders"),
         audience="https://api.acme.example",
         resources=("https://api.acme.example/a", "https://api.acme.example/b"),
+        api_audiences=("https://api.acme.example", "https://api.acme.example/a"),
         authorize_params=(("organization", "org_1"),),
         discovery=False,
         endpoints=Endpoints(
