@@ -12,6 +12,8 @@ import structlog
 from tornado.web import Application
 
 from portal.admin.domain_upkeep import DomainUpkeep
+from portal.admin.event_delivery import EventDelivery
+from portal.admin.event_webhook import OPERATOR, Webhook
 from portal.admin.services import admin_services
 from portal.admin.user_events import UserEvents
 from portal.application import application
@@ -109,7 +111,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     in_development = may_use_private_networks(settings)
     http = OutboundClient(
         allow_private_networks=settings.allow_private_networks,
-        is_trusted=lambda tenant: in_development or registry.is_of_operator(tenant),
+        is_trusted=lambda tenant: in_development or tenant == OPERATOR or registry.is_of_operator(tenant),
         observe=metrics.requested,
     )
     client_keys = ClientKeyRing(settings.keys, clock=store.time)
@@ -119,7 +121,10 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     def new_relying_party() -> RelyingParty:
         return RelyingParty(http, clock=store.time, client_keys=client_keys)
 
-    user_events = UserEvents(store.tenants, clock=store.time, lost=metrics.user_events_lost.inc)
+    user_events = UserEvents(store.tenants, clock=store.time, lost=metrics.events.user_events_lost.inc)
+    metrics.limits.on_hit = lambda limit, tenant: user_events.limit_reached(
+        limit, tenant if registry.get(tenant) is not None else ""
+    )
     parts = SessionParts(
         store,
         Vault(keyring),
@@ -317,6 +322,7 @@ def _start_background_tasks(
     store_upkeep = StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store)
     loops = [
         upkeep.run,
+        event_delivery(portal).run,
         built.database_check.watch,
         store_upkeep.run,
         portal.live_calls.watch,
@@ -328,6 +334,19 @@ def _start_background_tasks(
     ]
     measuring = (built.measuring.run, portal.metrics.loop_lag.run) if portal.metrics.calls else ()
     return [asyncio.create_task(kept_running(loop, stopped)) for loop in (*loops, *measuring)]
+
+
+def event_delivery(portal: Portal) -> EventDelivery:
+    """Make what delivers events as the settings say."""
+    settings = portal.settings.events
+    return EventDelivery(
+        portal.store,
+        portal.admin.store,
+        receiver=Webhook(portal.http, settings.webhook, clock=portal.clock) if settings.webhook else None,
+        log=settings.log,
+        clock=portal.clock,
+        observer=portal.metrics.events,
+    )
 
 
 async def _close_connections(server: ConnectionServer, metrics_server: ConnectionServer) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 import structlog
 
 from portal.admin.event_upkeep import EventUpkeep
+from portal.admin.file_events import FileEvents
 from portal.background import kept_running
 from portal.errors import PortalError, StartupError
 from portal.oidc.provider import Provider
@@ -57,7 +58,14 @@ class TenantUpkeep:
         self._served: _Served | None = None
         self.owners = OwnerRecord(portal.store, portal.registry)
         self.registrations = RegistrationUpkeep(
-            portal.store, serving=self._serving, confirms_removal=self._is_plausible, clock=portal.clock
+            portal.store,
+            serving=self._serving,
+            confirms_removal=self._is_plausible,
+            clock=portal.clock,
+            ended=portal.user_events.registration_ended,
+        )
+        self.file_events = FileEvents(
+            portal.store, portal.settings.tenants, portal.registry, portal.user_events
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -78,6 +86,7 @@ class TenantUpkeep:
             ),
             self.registrations.run,
             self.owners.run,
+            self.file_events.run,
             self._follow_stored_tenants,
             events.run,
             SecretWatch(registry.all, clock=self._portal.clock, measure=metrics.expiries.set).run,

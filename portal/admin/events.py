@@ -37,12 +37,30 @@ class EventKind(StrEnum):
     LOGINS_ENDED = "logins_ended"
     """An admin or operator ended all logins at a tenant."""
     SIGNED_IN = "signed_in"
-    """A user signed in. Only the user sees it, on the account page."""
+    """A user signed in. Users see it on the account page."""
+    SIGN_IN_REFUSED = "sign_in_refused"
+    """A sign-in was not finished; the target is the rule: the code of the error and, after a colon, the rule
+    of a specification that a token broke. The reason has the access rule that refused the account. Each
+    process records at most 100 a minute for each tenant."""
     SIGNED_OUT = "signed_out"
-    """A user signed out. Only the user sees it, on the account page."""
+    """A user signed out. Users see it on the account page."""
     SESSION_ENDED = "session_ended"
     """The login of a user ended; the reason says why: the provider ended it or refused to renew it, or the
-    user ended it on another device. Only the user sees it, on the account page."""
+    user ended it on another device. Users see it on the account page."""
+    REGISTRATION_ENDED = "registration_ended"
+    """Logins ended because their provider was removed, or its issuer or client changed; the target is the
+    provider, and the reason says how many logins ended."""
+    LIMIT_REACHED = "limit_reached"
+    """A limit refused something or made it wait; the target is the name of the limit, as in the metric
+    `portal_limit_hits_total`. Each process records at most one a minute for each limit and tenant."""
+    TENANT_FILE_ADDED = "tenant_file_added"
+    """A tenant file is new, also one that came while no portal ran."""
+    TENANT_FILE_CHANGED = "tenant_file_changed"
+    """A tenant file has another content, or is accepted again."""
+    TENANT_FILE_REFUSED = "tenant_file_refused"
+    """A tenant file cannot be used; the reason is its first problem. The last valid content stays live."""
+    TENANT_FILE_REMOVED = "tenant_file_removed"
+    """A tenant file is gone, and its tenant with it."""
     DOMAIN_APPROVED = "domain_approved"
     """An operator approved a host name or an e-mail domain of a tenant."""
     DOMAIN_PROVEN = "domain_proven"

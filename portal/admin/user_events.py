@@ -1,4 +1,4 @@
-"""Records the sign-ins of users and their ends, which users see on their account page.
+"""Records the sign-ins of users and their ends, refusals, limits that were reached, and changes of files.
 
 They are no acts on a tenant, and far more: so a sign-in does not wait for its event. Events wait in a bounded
 queue and are written together; while the database cannot be written, the oldest stay. What no longer fits,
@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from portal.admin.actors import Actor, ActorType
-from portal.admin.events import Act, EventKind
+from portal.admin.event_rates import EventRate
+from portal.admin.events import Act, EventKind, Outcome
 from portal.clock import Clock
 from portal.display_text import display_text
 from portal.errors import StoreUnavailable
@@ -32,6 +33,8 @@ _GATHER_SECONDS = 0.25
 _PAUSE_SECONDS = 2.0
 """After the database failed."""
 _LONGEST_WAIT = 3600.0
+_REFUSALS_A_MINUTE = 100
+"""Of a tenant: one that refuses every sign-in does not take the place of the others' events."""
 
 
 class UserEvents:
@@ -43,6 +46,48 @@ class UserEvents:
         self._lost = lost
         self._waiting: deque[Event] = deque()
         self._filled = asyncio.Event()
+        self._refusals = EventRate(_REFUSALS_A_MINUTE)
+        self._limits = EventRate(1)
+
+    def record(
+        self, kind: EventKind, act: Act, *, tenant: str, target: str = "", outcome: Outcome = Outcome.DONE
+    ) -> None:
+        """Record an event. Parameters: act, who and why; tenant, empty for none; target, to what."""
+        event = act.event(kind, tenant=tenant, target=target, at=self._clock(), outcome=outcome)
+        if len(self._waiting) >= MOST_WAITING:
+            self._lose(1)
+            return
+        try:
+            require_valid(event)
+        except (TypeError, ValueError) as error:
+            self._lose(1, error)
+            return
+        self._waiting.append(event)
+        self._filled.set()
+
+    def sign_in_refused(self, tenant: str, rule: str, request: Act) -> None:
+        """Record that a sign-in was not finished; bounded for each tenant, as strangers can cause it.
+
+        Parameters: rule, why, as a code; request, with the account as its actor if it is known.
+        """
+        if self._refusals.allows(tenant, self._clock()):
+            target = display_text(rule, limit=200)
+            self.record(
+                EventKind.SIGN_IN_REFUSED, request, tenant=tenant, target=target, outcome=Outcome.REFUSED
+            )
+
+    def limit_reached(self, limit: str, tenant: str) -> None:
+        """Record that a limit was reached; at most one event a minute for each limit and tenant."""
+        if self._limits.allows((limit, tenant), self._clock()):
+            act = Act(Actor(ActorType.SYSTEM))
+            self.record(EventKind.LIMIT_REACHED, act, tenant=tenant, target=limit, outcome=Outcome.REFUSED)
+
+    def registration_ended(self, tenant: str, provider: str, logins: int) -> None:
+        """Record that the logins of a registration were deleted. Parameters: logins, how many."""
+        act = Act(Actor(ActorType.SYSTEM), reason=f"{logins} logins ended")
+        self.record(
+            EventKind.REGISTRATION_ENDED, act, tenant=tenant, target=display_text(provider, limit=200)
+        )
 
     def signed_in(self, login: Login, request: Act) -> None:
         """Record a new login. Parameters: request, with which it was made."""
@@ -72,9 +117,6 @@ class UserEvents:
             self._waiting.clear()
 
     def _add(self, kind: EventKind, login: Login, request: Act | None, reason: str = "") -> None:
-        if len(self._waiting) >= MOST_WAITING:
-            self._lose(1)
-            return
         act = Act(
             Actor(ActorType.USER, login.subject, login.issuer),
             reason=display_text(reason, limit=300),
@@ -82,14 +124,7 @@ class UserEvents:
             client=request.client if request else "",
             device=request.device if request else "",
         )
-        event = act.event(kind, tenant=login.tenant, at=self._clock())
-        try:
-            require_valid(event)
-        except (TypeError, ValueError) as error:
-            self._lose(1, error)
-            return
-        self._waiting.append(event)
-        self._filled.set()
+        self.record(kind, act, tenant=login.tenant)
 
     async def _write(self) -> bool:
         """Write some of the events; False when the database failed, and all of them stay.

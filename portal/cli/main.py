@@ -1,5 +1,5 @@
 """The command line: `portal serve`, `portal demo`, `portal tenant …`, `portal settings …`, `portal key …`,
-`portal store …` and `portal session …`.
+`portal store …`, `portal events` and `portal session …`.
 
 Exit codes: 0 success, 1 internal error or a failed live check, 2 wrong usage or configuration, 3 the
 environment prevents it (a port in use, a database down), 130 ended with Ctrl-C. Commands import what they
@@ -17,6 +17,7 @@ from typing import Literal
 import click
 
 from portal.cli import domains as domain_commands
+from portal.cli import events as event_commands
 from portal.cli import preset as preset_commands
 from portal.cli import sessions as session_commands
 from portal.cli import setup_links, stored_tenants
@@ -342,6 +343,7 @@ def remove(kid: str, config: Path | None) -> int:
 
 
 cli.add_command(store_commands.store)
+cli.add_command(event_commands.events)
 cli.add_command(session_commands.session)
 for command in (*stored_tenants.COMMANDS, *setup_links.COMMANDS, *domain_commands.COMMANDS):
     tenant.add_command(command)

@@ -53,7 +53,7 @@ def backup(file: Path, config: Path | None) -> int:
     if source is None:
         click.echo(_MONGODB_BACKUP.format(file=file), err=True)
         return ConfigurationError.exit_code
-    report_progress = _Progress("{done} of {all} pages copied")
+    report_progress = Progress("{done} of {all} pages copied")
     copy_database(source, file, progress=lambda all_, done: report_progress(all=all_, done=done))
     click.echo(f"Wrote {file}. Store it apart from the key ring: together they reveal every token.")
     return 0
@@ -78,7 +78,7 @@ def check(as_json: bool, most: int, config: Path | None) -> int:
     """
     from portal.cli.store_check import check_store
 
-    report_progress = _Progress("{done} of about {all} entries read")
+    report_progress = Progress("{done} of about {all} entries read")
 
     def progress(done: int, all_: int) -> None:
         report_progress(done=done, all=all_)
@@ -106,7 +106,7 @@ def restored(yes: bool, config: Path | None) -> int:
         if not yes and not await _is_older(check.advance):
             message = "is not recognized as an older copy; to sign out all its users anyway, add --yes"
             raise ConfigurationError([Problem("the database", message)])
-        report_progress, deleted = _Progress("{deleted} entries deleted"), 0
+        report_progress, deleted = Progress("{deleted} entries deleted"), 0
         while some := await opened.forget_sign_ins(most=_DELETED_AT_ONCE):
             deleted += some
             report_progress(deleted=deleted)
@@ -162,7 +162,7 @@ def with_store(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> 
     return asyncio.run(run())
 
 
-class _Progress:
+class Progress:
     """Prints progress on standard error every two seconds."""
 
     def __init__(self, sentence: str) -> None:

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from portal.access.accounts import Operator
 from portal.config.claim_rules import MAX_ACCOUNTS, OperatorFile
 from portal.config.domain_settings import DomainSettings, DomainsFile
-from portal.config.event_settings import EventSettings, EventsFile
+from portal.config.event_settings import EventSettings, EventsFile, event_settings
 from portal.config.field_types import Duration, Slug, Text, refused
 from portal.config.forward_auth_settings import ForwardAuthFile, ForwardAuthSettings
 from portal.config.front_ends import FrontEnd, FrontEndFile, front_ends_of
@@ -193,7 +193,9 @@ class SettingsFile(FileModel):
     metrics: MetricsFile = Field(default_factory=MetricsFile, description="What metrics distinguish.")
     log: LogFile = Field(default_factory=LogFile, description="Format and level of the log.")
     limits: LimitsFile = Field(default_factory=LimitsFile, description="The limits of one process.")
-    events: EventsFile = Field(default_factory=EventsFile, description="How long events are kept.")
+    events: EventsFile = Field(
+        default_factory=EventsFile, description="How long events are kept, and where they are delivered."
+    )
     domains: DomainsFile = Field(
         default_factory=DomainsFile, description="How domains of tenants in the database are proven."
     )
@@ -262,7 +264,16 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
         folder=folder if "front_ends" in written else Path(),
         place=place,
     )
-    return replace(_settings(made, dict.fromkeys(written, folder), product), front_ends=front_ends)
+    events = event_settings(
+        made.events,
+        folder=folder if "events" in written else Path(),
+        environ=environ,
+        allow_private_networks=made.allow_private_networks,
+        log_level=made.log.level,
+        place=place,
+    )
+    settings = _settings(made, dict.fromkeys(written, folder), product)
+    return replace(settings, front_ends=front_ends, events=events)
 
 
 def _settings(made: SettingsFile, folders: Mapping[str, Path], product: Product) -> Settings:
@@ -285,7 +296,6 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path], product: Product)
         limits=made.limits.settings(),
         domains=DomainSettings(tuple(made.domains.nameservers)),
         product=product,
-        events=EventSettings(made.events.retention),
         operators=tuple(Operator(one.tenant, one.account_rule()) for one in made.operators),
         chooser=made.chooser,
         forward_auth=ForwardAuthSettings(made.forward_auth.secret),
@@ -344,7 +354,7 @@ def _value(path: KeyPath, text: str, name: str) -> object:
     if (
         path[0] in ("limits", "metrics")
         or path in (("processes",), ("allow_private_networks",), ("max_removed_percent",), ("operators",))
-        or path == ("front_ends",)
+        or path in (("front_ends",), ("events", "webhook"), ("events", "log"))
         or (len(path) == 1 and isinstance(annotation, type) and issubclass(annotation, FileModel))
     ):
         return parse_inline(text, name)

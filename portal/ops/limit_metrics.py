@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from portal.errors import PortalError
@@ -64,14 +65,17 @@ class LimitMetrics:
         )
         for limit in Limit:
             self._hits.add(limit, amount=0.0)
+        self.on_hit: Callable[[str, str], None] = lambda limit, tenant: None
+        """Called with the limit and the tenant, which is empty if none is known."""
 
-    def hit(self, limit: Limit) -> None:
-        """Count a limit that was reached."""
+    def hit(self, limit: Limit, tenant: str = "") -> None:
+        """Count a limit that was reached. Parameters: tenant, of which, if it is of one."""
         self._hits.add(limit)
+        self.on_hit(limit, tenant)
 
-    def reported(self, error: PortalError) -> PortalError:
+    def reported(self, error: PortalError, tenant: str = "") -> PortalError:
         """Count the limit that an error reports, if it reports one; return the error."""
         limit = _OF_ERRORS.get(error.code)
         if limit is not None:
-            self._hits.add(limit)
+            self.hit(limit, tenant)
         return error

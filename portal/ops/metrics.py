@@ -20,6 +20,7 @@ import structlog
 
 from portal.ops import expiry_metric, state_metric
 from portal.ops.call_metrics import CallMetrics
+from portal.ops.event_metrics import EventMetrics
 from portal.ops.expiry_metric import ExpiryMetric
 from portal.ops.limit_metrics import Limit, LimitMetrics
 from portal.ops.login_metrics import LoginMetrics
@@ -66,6 +67,7 @@ class Metrics:
         self.start_time.set_to_current_time()
         self.store = StoreMetrics(self._registry, self._tallies, self.limits)
         self.sockets = SocketMetrics(self._registry, self._tallies, self.limits)
+        self.events = EventMetrics(self._registry)
         self.connections = Gauge(
             "portal_connections",
             "Open connections of clients, including those to the metrics endpoint.",
@@ -104,11 +106,6 @@ class Metrics:
             "Event streams that were ended at once because the process had too many.",
             registry=self._registry,
         )
-        self.user_events_lost = Counter(
-            "portal_user_events_lost",
-            "Events of sign-ins that were not stored, because the database could not be written for long.",
-            registry=self._registry,
-        )
         self.tenants_without_file = Gauge(
             "portal_tenants_without_file",
             "Tenants that are served although their files are gone; the largest number of all processes.",
@@ -142,7 +139,7 @@ class Metrics:
     def requested(self, tenant: str, endpoint: str, outcome: str, seconds: float) -> None:
         """Count a request to a provider; see `portal.outbound.client.Observe`."""
         if outcome == "busy":
-            self.limits.hit(Limit.PROVIDER_CONNECTIONS)
+            self.limits.hit(Limit.PROVIDER_CONNECTIONS, tenant)
         self.providers.requested(tenant, endpoint, outcome, seconds)
 
     async def flush(self) -> None:

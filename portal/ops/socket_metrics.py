@@ -53,11 +53,11 @@ class SocketMetrics:
         if cut_reason is not None:
             self._cut.add(cut_reason)
 
-    def refused(self, limit: str) -> None:
-        """Count a refusal. Parameters: limit, `user` or `tenant`."""
+    def refused(self, limit: str, tenant: str = "") -> None:
+        """Count a refusal. Parameters: limit, `user` or `tenant`; tenant, of which."""
         self._refused.add(limit)
         of_user = limit == "user"
-        self._limits.hit(Limit.SOCKETS_PER_USER if of_user else Limit.SOCKETS_PER_TENANT)
+        self._limits.hit(Limit.SOCKETS_PER_USER if of_user else Limit.SOCKETS_PER_TENANT, tenant)
 
     def passed(self, to: str, frames: int, size: int) -> None:
         """Count frames and bytes. Parameters: to, `browser` or `server`."""

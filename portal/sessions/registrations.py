@@ -92,7 +92,8 @@ class RegistrationUpkeep:
     Parameters: serving, returns what this process serves, called in a thread (the same object while that is
     unchanged); confirms_removal, called with
     the number of missing tenants and the total, returns whether they were really removed. It is called only
-    for tenants that this process has never served: at start-up, the folder may not be mounted.
+    for tenants that this process has never served: at start-up, the folder may not be mounted; ended, called
+    with the tenant, the provider, and the number of logins that were deleted.
     """
 
     def __init__(
@@ -102,11 +103,13 @@ class RegistrationUpkeep:
         serving: Callable[[], LiveRegistrations],
         confirms_removal: Callable[[int, int], Awaitable[bool]],
         clock: Clock,
+        ended: Callable[[str, str, int], None] = lambda tenant, provider, logins: None,
     ) -> None:
         self._store = store
         self._serving = serving
         self._confirms_removal = confirms_removal
         self._clock = clock
+        self._ended = ended
         self._first_update_at: float | None = None
         """Time of the first update: before the database is open, the host's `clock` may be wrong."""
         self._served: set[Registration] = set()
@@ -209,6 +212,8 @@ class RegistrationUpkeep:
                 # later logins belong to a registration that returned and is not recorded yet
                 signed_in_until=now - _GRACE_SECONDS + _MAX_AGE_SECONDS,
             )
+            if ended:
+                self._ended(tenant, provider, ended)
             _log.info("registration_ended", tenant=tenant, provider=provider, logins=ended)
 
 

@@ -140,6 +140,10 @@ class Event:
     device: str
 
 
+LAST_EVENT_ID = "g"
+"""Sorts after the id of every event."""
+
+
 def event_id(at: float) -> str:
     """A new id of an event: its time in milliseconds as twelve hexadecimal digits, then 80 random bits."""
     return f"{earliest_event_id(at)}{secrets.token_hex(10)}"

@@ -161,6 +161,27 @@ class TenantStore(Protocol):
         Parameters: actor, the user as in the events; since, a time.
         """
 
+    async def read_events(
+        self,
+        *,
+        tenant: str | None = None,
+        after: str = "",
+        before: str | None = None,
+        newest_first: bool = False,
+        most: int,
+    ) -> list[Event]:
+        """Events of every kind, in the order of time.
+
+        Parameters: tenant, only its events; after and before, ids between which those of the events are;
+        newest_first, the other way round.
+        """
+
+    async def waiting_events(self, *, after: str, most: int) -> list[Event]:
+        """The events that are not marked as delivered, the oldest first. Parameters: after, an id."""
+
+    async def mark_delivered(self, ids: Collection[str]) -> None:
+        """Mark the events with these ids as delivered; marking them twice, or deleted ones, is allowed."""
+
     async def purge_events(self, *, before: float, most: int) -> int:
         """Delete up to `most` events from before this time, the oldest first; return how many."""
 

@@ -38,7 +38,7 @@ from portal.web.cookies import (
 from portal.web.languages import Language
 from portal.web.logged_path import logged_path
 from portal.web.origin import Origin, origin_of
-from portal.web.problems import PROBLEM_HEADERS, log_failure, portal_error_of, prefers_json, problem
+from portal.web.problems import PROBLEM_HEADERS, counted_error, log_failure, prefers_json, problem
 from portal.web.redirects import leads_to_api
 from portal.web.remembered import Remembered
 from portal.web.server.request_body import refusal_of
@@ -201,7 +201,7 @@ class PortalHandler(CookieReading):
     # --- errors
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = self.portal.metrics.limits.reported(portal_error_of(status_code, kwargs.get("exc_info")))
+        error = counted_error(self, self.portal.metrics.limits, status_code, kwargs.get("exc_info"))
         self.set_status(error.status)
         if error.retry_after is not None:
             self.set_header("Retry-After", str(error.retry_after))

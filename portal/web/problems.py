@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from tornado.httputil import HTTPHeaders
-from tornado.web import HTTPError
+from tornado.web import HTTPError, RequestHandler
 
 from portal.errors import (
     BadRequest,
@@ -19,6 +19,7 @@ from portal.errors import (
     PortalError,
     StoreUnavailable,
 )
+from portal.ops.limit_metrics import LimitMetrics
 from portal.ops.logging import error_fields
 
 _log = structlog.get_logger("portal.errors")
@@ -81,3 +82,9 @@ def prefers_json(headers: HTTPHeaders) -> bool:
     """Whether the client prefers JSON to a page."""
     accept = headers.get("Accept", "")
     return "json" in accept and "text/html" not in accept
+
+
+def counted_error(handler: RequestHandler, limits: LimitMetrics, status: int, exc_info: Any) -> PortalError:
+    """The error that a response reports; if it is a limit of a tenant, it is counted there."""
+    tenant = getattr(handler, "path_kwargs", {}).get("tenant") or ""  # none when the request is malformed
+    return limits.reported(portal_error_of(status, exc_info), tenant)

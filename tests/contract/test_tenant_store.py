@@ -627,3 +627,42 @@ async def test_a_change_of_a_removed_tenant_is_not_made_to_the_next_one_of_its_s
     assert await tenants.list_domains() == []
     assert await changes(at(2)) == [True] * 5
     assert await kinds(tenants) == ["added", "removed", "again", "discarded", "late", "late", "late"]
+
+
+# --- reading and delivering events
+
+
+@pytest.mark.gen_test
+async def test_events_of_every_kind_are_read_in_both_orders_and_in_pages(tenants: TenantStore) -> None:
+    events = [new_event("signed_in" if n % 2 else "added", n) for n in range(450)]
+    other = new_event("signed_in", 3.5, tenant="acme")
+    await tenants.add_events([*reversed(events), other])
+    assert await tenants.read_events(tenant="initech", most=1000) == events
+    assert await tenants.read_events(most=5) == [*events[:4], other]
+    assert await tenants.read_events(tenant="initech", newest_first=True, most=250) == events[:199:-1]
+    between = await tenants.read_events(tenant="initech", after=events[1].id, before=events[4].id, most=10)
+    assert between == events[2:4]
+    assert await tenants.read_events(tenant="gone", most=10) == []
+
+
+@pytest.mark.gen_test
+async def test_an_event_waits_until_it_is_marked_as_delivered(tenants: TenantStore) -> None:
+    first, second, third = (new_event("signed_in", n) for n in range(3))
+    await tenants.add_events([second, third])
+    assert await tenants.waiting_events(after="", most=10) == [second, third]
+    await tenants.mark_delivered([third.id])
+    await tenants.add_events([first])  # it happened earlier, and was stored later
+    assert await tenants.waiting_events(after="", most=10) == [first, second]
+    assert await tenants.waiting_events(after=first.id, most=10) == [second]
+    assert await tenants.waiting_events(after="", most=1) == [first]
+    await tenants.mark_delivered([first.id, second.id, third.id, "0" * 32])
+    assert await tenants.waiting_events(after="", most=10) == []
+    await tenants.add_events([first])  # stored again, as after an uncertain failure
+    assert await tenants.waiting_events(after="", most=10) == []
+    assert await tenants.read_events(most=10) == [first, second, third]
+
+
+@pytest.mark.gen_test
+async def test_the_event_of_a_change_waits_for_its_delivery(tenants: TenantStore) -> None:
+    await tenants.add_tenant(new_tenant(), event=(event := new_event("added")))
+    assert await tenants.waiting_events(after="", most=10) == [event]

@@ -38,6 +38,8 @@ READS = {
     "list_domains",
     "list_events",
     "list_user_events",
+    "read_events",
+    "waiting_events",
 }
 
 
@@ -45,6 +47,7 @@ def every_operation(tenants: TenantStore) -> dict[str, Awaitable[object]]:
     """Each operation of the protocol; a new one is included, or fails for lack of an example argument."""
     examples: dict[str, object] = {
         "actor": "user",
+        "after": "",
         "at": at(1),
         "before": None,
         "browser_hash": "b",
@@ -54,12 +57,14 @@ def every_operation(tenants: TenantStore) -> dict[str, Awaitable[object]]:
         "event": new_event(),
         "events": [new_event()],
         "expected": "live",
+        "ids": [new_event().id],
         "keys": [("initech", 1)],
         "link": new_link(),
         "link_id": "l",
         "made_at": at(1),
         "most": 10,
         "name": "initech.example",
+        "newest_first": False,
         "now": at(1),
         "proof": "dns",
         "proven_at": at(1),
@@ -88,7 +93,7 @@ def every_operation(tenants: TenantStore) -> dict[str, Awaitable[object]]:
         given = {**examples, **examples_of.get(name, {})}
         parameters = [each for each in inspect.signature(function).parameters if each != "self"]
         operations[name] = getattr(tenants, name)(**{each: given[each] for each in parameters})
-    assert len(operations) == 25
+    assert len(operations) == 28
     return operations
 
 

@@ -374,7 +374,8 @@ def _store_many(url: str, count: int) -> None:
             ):
                 values = [tuple(getattr(row, each.name) for each in fields(row)) for row in rows]
                 marks = ", ".join("?" * len(values[0]))
-                database.executemany(f"INSERT INTO {table} VALUES ({marks})", values)
+                columns = ", ".join(each.name for each in fields(rows[0]))
+                database.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", values)
         return
     from portal.stores.mongo import tenant_documents as documents
 
@@ -414,13 +415,27 @@ def _store_many(url: str, count: int) -> None:
         (sql.LIST_LINKS, "SEARCH setup_links USING INDEX setup_links_tenant (tenant=?)"),
         (sql.LIST_DOMAINS_OF, "SEARCH domains USING INDEX domains_tenant (tenant=?)"),
         (
-            sql.LIST_EVENTS.format(f"{sql.ACTS} AND id >= :since AND tenant = :tenant AND id < :before"),
+            sql.LIST_EVENTS.format(
+                index=sql.ACTS_OF_TENANT,
+                conditions=f"{sql.ACTS} AND id >= :since AND tenant = :tenant AND id < :before",
+            ),
             "SEARCH events USING INDEX events_acts (tenant=? AND id>? AND id<?)",
         ),
         (
-            sql.LIST_EVENTS.format(f"{sql.ACTS} AND id >= :since AND id < :before"),
+            sql.LIST_EVENTS.format(
+                index=sql.ALL_ACTS, conditions=f"{sql.ACTS} AND id >= :since AND id < :before"
+            ),
             "SEARCH events USING INDEX events_all_acts (id>? AND id<?)",
         ),
+        (
+            sql.READ_EVENTS.format(of_tenant="", order="ASC"),
+            "SEARCH events USING INDEX sqlite_autoindex_events_1 (id>? AND id<?)",
+        ),
+        (
+            sql.READ_EVENTS.format(of_tenant="AND tenant = :tenant", order="DESC"),
+            "SEARCH events USING INDEX events_tenant (tenant=? AND id>? AND id<?)",
+        ),
+        (sql.WAITING_EVENTS, "SEARCH events USING INDEX events_waiting (id>?)"),
         (sql.LIST_USER_EVENTS, "SEARCH events USING INDEX events_user (tenant=? AND actor=? AND id>?)"),
     ],
 )
@@ -428,6 +443,6 @@ def test_every_query_for_some_records_uses_an_index(statement: str, plan: str) -
     with closing(sqlite3.connect(":memory:")) as database:
         for each in chain.from_iterable(SCHEMAS):
             database.execute(each)
-        names = {"since": "", "tenant": "", "actor": "", "before": "", "most": 1}
+        names = {"since": "", "after": "", "tenant": "", "actor": "", "before": "", "most": 1}
         parameters: Any = names if ":" in statement else ("",) * statement.count("?")
         assert [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)] == [plan]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
 import os
 import random
 import signal
@@ -74,6 +76,10 @@ class PortalProcess:
             "PORTAL_LOG_FORMAT": "json",
             "PORTAL_LOG_LEVEL": "debug",
         }
+        webhook = settings.events.webhook
+        if webhook is not None:
+            secret = f"whsec_{base64.b64encode(webhook.key).decode()}"
+            environment["PORTAL_EVENTS_WEBHOOK"] = json.dumps({"url": webhook.url, "secret": secret})
         if self._code != _ROOT:
             environment["PYTHONPATH"] = str(self._code)
         if settings.metrics_listen is not None:

@@ -47,6 +47,7 @@ TENANT_INDEXES: tuple[tuple[str, list[tuple[str, int]], dict[str, Any]], ...] = 
     ("events", [("tenant", 1), ("_id", -1)], {}),
     ("events", [("tenant", 1), ("of_user", 1), ("_id", -1)], {}),
     ("events", [("of_user", 1), ("_id", -1)], {}),
+    ("events", [("delivered", 1), ("_id", 1)], {}),
     (
         "events",
         [("tenant", 1), ("actor", 1), ("_id", -1)],

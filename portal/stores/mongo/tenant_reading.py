@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Literal
 
 from bson.raw_bson import RawBSONDocument
 
@@ -22,7 +23,7 @@ from portal.stores.tenant_records import Revision
 _PAGE = 1000
 _LARGE: Document = {"draft": 0, "links": 0, "events": 0, "revisions": 0}
 _REVISIONS_AT_ONCE = 100
-_NEWEST_AT_ONCE = 200
+_ORDERED_AT_ONCE = 200
 
 
 class TenantReader:
@@ -57,16 +58,35 @@ class TenantReader:
         kind: type[Entry],
     ) -> list[Entry]:
         """Up to `most` documents that match, in descending order of the field `by`."""
-        found: list[Entry] = []
+        pages = self._pages(collection, query, by, -1, most)
+        return [entry async for page in pages for entry in await self._decoded(page, convert, kind)]
+
+    async def list_oldest(
+        self,
+        collection: str,
+        query: Document,
+        by: str,
+        most: int,
+        *,
+        convert: Callable[[Document], Entry],
+        kind: type[Entry],
+    ) -> list[Entry]:
+        """Up to `most` documents that match, in ascending order of the field `by`."""
+        pages = self._pages(collection, query, by, 1, most)
+        return [entry async for page in pages for entry in await self._decoded(page, convert, kind)]
+
+    async def _pages(
+        self, collection: str, query: Document, by: str, order: Literal[-1, 1], most: int
+    ) -> AsyncIterator[Sequence[RawBSONDocument]]:
+        beyond = "$gt" if order == 1 else "$lt"
         while most > 0:
-            stages: list[Document] = [{"$sort": {by: -1}}, {"$limit": min(most, _NEWEST_AT_ONCE)}]
+            stages: list[Document] = [{"$sort": {by: order}}, {"$limit": min(most, _ORDERED_AT_ONCE)}]
             page = await self._connection.read(collection, query, stages)
-            found += await self._decoded(page, convert, kind)
-            if len(page) < _NEWEST_AT_ONCE:
+            yield page
+            if len(page) < _ORDERED_AT_ONCE:
                 break
             most -= len(page)
-            query = {**query, by: {**query.get(by, {}), "$lt": page[-1][by]}}
-        return found
+            query = {**query, by: {**query.get(by, {}), beyond: page[-1][by]}}
 
     async def revisions(self, keys: Sequence[tuple[str, int]]) -> list[Revision]:
         """The revisions with these slugs and numbers, in their order, also those not delivered yet."""

@@ -26,6 +26,7 @@ from portal.stores.record_checks import (
 )
 from portal.stores.stored_entries import EntryReader
 from portal.stores.tenant_records import (
+    LAST_EVENT_ID,
     DomainClaim,
     Draft,
     Event,
@@ -286,6 +287,42 @@ class MongoTenants:
         return await self._reader.list_newest(
             "events", query, "_id", most, convert=documents.event_of, kind=Event
         )
+
+    async def read_events(
+        self,
+        *,
+        tenant: str | None = None,
+        after: str = "",
+        before: str | None = None,
+        newest_first: bool = False,
+        most: int,
+    ) -> list[Event]:
+        require_short(id=after, tenant=tenant or "")
+        require_short(id=before or "")
+        require_numbers(most=most)
+        last = LAST_EVENT_ID if before is None else before
+        query: Document = {"_id": {"$gt": after, "$lt": last}}
+        if tenant is not None:
+            query["tenant"] = tenant
+        await self._outbox.deliver_all()
+        read = self._reader.list_newest if newest_first else self._reader.list_oldest
+        return await read("events", query, "_id", most, convert=documents.event_of, kind=Event)
+
+    async def waiting_events(self, *, after: str, most: int) -> list[Event]:
+        require_short(id=after)
+        require_numbers(most=most)
+        await self._outbox.deliver_all()
+        query: Document = {"delivered": None, "_id": {"$gt": after}}
+        return await self._reader.list_oldest(
+            "events", query, "_id", most, convert=documents.event_of, kind=Event
+        )
+
+    async def mark_delivered(self, ids: Collection[str]) -> None:
+        for each in ids:
+            require_short(id=each)
+        events = self._connection.collection("events")
+        async with self._connection.operation():
+            await events.update_many({"_id": {"$in": list(ids)}}, {"$set": {"delivered": True}})
 
     async def purge_events(self, *, before: float, most: int) -> int:
         require_times(before=before)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
-from portal.stores.sqlite.tenant_statements import TENANT_SCHEMA, USER_EVENTS_SCHEMA
+from portal.stores.sqlite.tenant_statements import EVENT_DELIVERY_SCHEMA, TENANT_SCHEMA, USER_EVENTS_SCHEMA
 from portal.stores.stored_entries import stored_names
 
 _FIRST = (
@@ -47,7 +47,7 @@ _FOURTH = (
     "DROP INDEX logins_sid",
     "CREATE INDEX logins_sid ON logins (sid)",  # queried with and without an issuer
 )
-SCHEMAS = (_FIRST, _SECOND, _THIRD, _FOURTH, TENANT_SCHEMA, USER_EVENTS_SCHEMA)
+SCHEMAS = (_FIRST, _SECOND, _THIRD, _FOURTH, TENANT_SCHEMA, USER_EVENTS_SCHEMA, EVENT_DELIVERY_SCHEMA)
 """The statements that migrate a file from each version to the next; the first begins with an empty file."""
 
 

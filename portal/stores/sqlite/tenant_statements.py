@@ -57,6 +57,13 @@ USER_EVENTS_SCHEMA = (
 )
 """Migrates a file of the version before the events of users."""
 
+EVENT_DELIVERY_SCHEMA = (
+    "ALTER TABLE events ADD COLUMN waits INTEGER NOT NULL DEFAULT 1",
+    "CREATE INDEX events_waiting ON events (id) WHERE waits = 1",
+    "CREATE INDEX events_tenant ON events (tenant, id)",
+)
+"""Migrates a file of the version before events were delivered. `waits`: 0 after the delivery."""
+
 
 def _columns(model: type) -> str:
     return ", ".join(stored_names(model))
@@ -121,8 +128,15 @@ IF_UNCHANGED = """ AND proof = :old_proof AND proven_at = :old_proven_at
     AND checked_at = :old_checked_at AND created_at = :old_created_at"""
 
 ADD_EVENT = f"INSERT OR IGNORE INTO events ({_EVENT}) VALUES ({_named(Event)})"
-LIST_EVENTS = f"SELECT {_EVENT} FROM events WHERE {{}} ORDER BY id DESC LIMIT :most"
+LIST_EVENTS = f"""SELECT {_EVENT} FROM events INDEXED BY {{index}} WHERE {{conditions}}
+    ORDER BY id DESC LIMIT :most"""
+ACTS_OF_TENANT, ALL_ACTS = "events_acts", "events_all_acts"
+"""Indexes of `LIST_EVENTS`: SQLite would choose that with the sign-ins."""
 LIST_USER_EVENTS = f"""SELECT {_EVENT} FROM events
     WHERE {OF_USERS} AND tenant = :tenant AND actor = :actor AND id >= :since
     ORDER BY id DESC LIMIT :most"""
+READ_EVENTS = f"""SELECT {_EVENT} FROM events WHERE id > :after AND id < :before {{of_tenant}}
+    ORDER BY id {{order}} LIMIT :most"""
+WAITING_EVENTS = f"SELECT {_EVENT} FROM events WHERE waits = 1 AND id > ? ORDER BY id LIMIT ?"
+MARK_DELIVERED = "UPDATE events SET waits = 0 WHERE id = ?"
 PURGE_EVENTS = "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE id < ? ORDER BY id LIMIT ?)"

@@ -22,6 +22,7 @@ from portal.stores.sqlite import tenant_statements as sql
 from portal.stores.sqlite.file import DatabaseFile
 from portal.stores.stored_entries import Entry, EntryReader, entry_from
 from portal.stores.tenant_records import (
+    LAST_EVENT_ID,
     DomainClaim,
     Draft,
     Event,
@@ -235,7 +236,10 @@ class SQLiteTenants:
             require_short(id=before)
             conditions.append("id < :before")
             parameters["before"] = before
-        return await self._list(Event, sql.LIST_EVENTS.format(" AND ".join(conditions)), parameters)
+        statement = sql.LIST_EVENTS.format(
+            index=sql.ALL_ACTS if tenant is None else sql.ACTS_OF_TENANT, conditions=" AND ".join(conditions)
+        )
+        return await self._list(Event, statement, parameters)
 
     async def list_user_events(self, tenant: str, *, actor: str, since: float, most: int) -> list[Event]:
         require_short(tenant=tenant, actor=actor)
@@ -243,6 +247,41 @@ class SQLiteTenants:
         require_numbers(most=most)
         parameters = {"tenant": tenant, "actor": actor, "since": earliest_event_id(since), "most": most}
         return await self._list(Event, sql.LIST_USER_EVENTS, parameters)
+
+    async def read_events(
+        self,
+        *,
+        tenant: str | None = None,
+        after: str = "",
+        before: str | None = None,
+        newest_first: bool = False,
+        most: int,
+    ) -> list[Event]:
+        require_short(id=after, tenant=tenant or "")
+        require_short(id=before or "")
+        require_numbers(most=most)
+        statement = sql.READ_EVENTS.format(
+            of_tenant="" if tenant is None else "AND tenant = :tenant",
+            order="DESC" if newest_first else "ASC",
+        )
+        last = LAST_EVENT_ID if before is None else before
+        parameters = {"after": after, "before": last, "most": most, "tenant": tenant}
+        return await self._list(Event, statement, parameters)
+
+    async def waiting_events(self, *, after: str, most: int) -> list[Event]:
+        require_short(id=after)
+        require_numbers(most=most)
+        return await self._list(Event, sql.WAITING_EVENTS, (after, most))
+
+    async def mark_delivered(self, ids: Collection[str]) -> None:
+        for each in ids:
+            require_short(id=each)
+        rows = [(each,) for each in ids]
+
+        def work(database: sqlite3.Connection) -> None:
+            database.executemany(sql.MARK_DELIVERED, rows)
+
+        await self._file.write(work)
 
     async def purge_events(self, *, before: float, most: int) -> int:
         require_times(before=before)

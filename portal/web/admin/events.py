@@ -18,7 +18,19 @@ from portal.web.browser_name import browser_name
 _AT_ONCE = 50
 _MOST_OF_FILES = 500
 _EVENT_ID = re.compile(r"[0-9a-f]{32}")
-_OF_FILES = frozenset({EventKind.LOGIN_ENDED, EventKind.LOGINS_ENDED})
+_OF_FILES = frozenset(
+    {
+        EventKind.LOGIN_ENDED,
+        EventKind.LOGINS_ENDED,
+        EventKind.SIGN_IN_REFUSED,
+        EventKind.REGISTRATION_ENDED,
+        EventKind.LIMIT_REACHED,
+        EventKind.TENANT_FILE_ADDED,
+        EventKind.TENANT_FILE_CHANGED,
+        EventKind.TENANT_FILE_REFUSED,
+        EventKind.TENANT_FILE_REMOVED,
+    }
+)
 """What happens to a tenant of a file; every other event is of a tenant of the database."""
 _ROLES = {
     ActorType.USER: message("User"),

@@ -372,7 +372,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         error = api_failure(error)
         log_failure(error, error.__traceback__, path=self._path)
         shown = error if isinstance(error, PortalError) else PortalError()
-        self._portal.metrics.limits.reported(shown)
+        self._portal.metrics.limits.reported(shown, self._address.tenant)
         headers, body = problem_response(shown, request_id=self._request_id, slug=self._address.tenant)
         self._write_head(shown.status, headers, None if self._method == "HEAD" else body)
         self._connection.finish()

@@ -264,7 +264,7 @@ class UpstreamCall:
                 websocket=self._websocket,
             )
         except OutboundBusy as error:
-            self._portal.metrics.limits.hit(Limit.API_CONNECTIONS)
+            self._portal.metrics.limits.hit(Limit.API_CONNECTIONS, self.tenant)
             raise UpstreamBusy(error.detail, retry_after=_BUSY_SECONDS) from error
         except OutboundTimeout as error:
             raise UpstreamTimeout(error.detail) from error

@@ -65,13 +65,13 @@ class OpenSockets:
         """
         key = (tenant, user)
         if self._of_tenant[tenant] >= self._most_per_tenant:
-            self._metrics.refused("tenant")
+            self._metrics.refused("tenant", tenant)
             raise UpstreamBusy("the tenant has too many WebSockets", retry_after=_RETRY_SECONDS)
         if without_login and self._without_login[tenant] >= self._most_per_tenant // 2:
-            self._metrics.refused("tenant")
+            self._metrics.refused("tenant", tenant)
             raise UpstreamBusy("the tenant has too many WebSockets without login", retry_after=_RETRY_SECONDS)
         if user and self._of_user[key] >= self.limits.sockets_per_user:
-            self._metrics.refused("user")
+            self._metrics.refused("user", tenant)
             raise UpstreamBusy("the user has too many WebSockets", retry_after=_RETRY_SECONDS)
         self._of_tenant[tenant] += 1
         self._of_user[key] += 1

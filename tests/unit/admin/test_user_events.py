@@ -146,3 +146,49 @@ def test_the_longest_subject_and_issuer_fit_into_every_record_of_who_did_somethi
     event = Act(longest).event(EventKind.SIGNED_IN, tenant="acme", at=START)
     require_valid(event)
     require_short(author=longest.as_json())
+
+
+@pytest.mark.gen_test
+async def test_one_event_a_minute_tells_that_a_limit_of_a_tenant_was_reached() -> None:
+    store, stop, times = Store(), asyncio.Event(), [START]
+    events = UserEvents(cast(TenantStore, store), clock=lambda: times[-1], lost=lambda count: None)
+    for at in (START, START + 1, START + 59, START + 61):
+        times.append(at)
+        events.limit_reached("body", "acme")
+        events.limit_reached("body", "globex")
+        events.limit_reached("connections", "")
+    stop.set()
+    await events.run(stop)
+    (written,) = store.written
+    assert [(event.target, event.tenant) for event in written] == [
+        ("body", "acme"),
+        ("body", "globex"),
+        ("connections", ""),
+    ] * 2
+    assert {(event.kind, event.outcome) for event in written} == {("limit_reached", "refused")}
+
+
+@pytest.mark.gen_test
+async def test_refused_sign_ins_of_one_tenant_do_not_take_the_place_of_others() -> None:
+    store, stop = Store(), asyncio.Event()
+    events, lost = made(store)
+    for _ in range(MOST_WAITING):
+        events.sign_in_refused("acme", "id_token_rejected:nonce", REQUEST)
+    events.sign_in_refused("globex", "provider_denied", REQUEST)
+    stop.set()
+    await events.run(stop)
+    written = [event for some in store.written for event in some]
+    assert [event.tenant for event in written] == ["acme"] * 100 + ["globex"]
+    assert (written[0].target, written[0].outcome) == ("id_token_rejected:nonce", "refused")
+    assert (written[0].request_id, lost) == ("r-1", [])
+
+
+@pytest.mark.gen_test
+async def test_the_end_of_a_registration_names_provider_and_number_of_logins() -> None:
+    store, stop = Store(), asyncio.Event()
+    events, _ = made(store)
+    events.registration_ended("acme", "main", 3)
+    stop.set()
+    await events.run(stop)
+    ((event,),) = store.written
+    assert (event.kind, event.target, event.reason) == ("registration_ended", "main", "3 logins ended")

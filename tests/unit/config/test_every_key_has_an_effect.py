@@ -59,6 +59,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "operators[]": {"tenant": "acme", **RULE},
     "id_token_encryption": {"alg": "RSA-OAEP"},
     "front_end": {"directory": "app"},
+    "events.webhook": {"url": "https://siem.example/events", "secret": f"whsec_{'a' * 32}"},
     "front_ends.*": {"path": "/desk", "directory": "dist"},
 }
 """The smallest mapping at a key, where that is not an empty one."""
@@ -152,6 +153,8 @@ CASES: dict[str, Case] = {
     "metrics_listen": Case(values=("127.0.0.1:9090",)),
     "trusted_proxies": Case(values=(["10.0.0.0/24"],)),
     "events.retention": Case(values=("30d",)),
+    "events.webhook.url": Case(values=("https://siem.example/other",)),
+    "events.webhook.secret": Case(values=(f"whsec_{'b' * 32}",)),
     "forward_auth.secret": Case(values=("s" * 32,)),
     "domains.nameservers": Case(values=(["9.9.9.9"],)),
     **{f"front_end.{key}": _OF_A_HOST for key in ("directory", "source_maps")},

@@ -343,6 +343,60 @@ def test_events_are_kept_for_days(text: str, days: int) -> None:
     assert settings.events.retention == days * 86_400
 
 
+_SECRET = "whsec_" + "A" * 32
+
+
+def test_events_are_delivered_where_the_settings_say(tmp_path: Path) -> None:
+    path = tmp_path / "portal.yaml"
+    path.write_text(
+        'events: {log: true, webhook: {url: "https://siem.example/in?t=1", secret: "${EVENTS_SECRET}"}}'
+    )
+    events = load_settings(path, {"EVENTS_SECRET": _SECRET}).events
+    assert events.log
+    assert events.webhook is not None
+    assert (events.webhook.url, events.webhook.key) == ("https://siem.example/in?t=1", bytes(24))
+    assert "siem" not in repr(events)
+    assert "\\x00" not in repr(events)
+    (tmp_path / "secret").write_text(f"{_SECRET}\n")
+    path.write_text('events: {webhook: {url: "https://siem.example/", secret: "file:secret"}}')
+    assert load_settings(path, {}).events.webhook is not None
+    variable = f"{{url: 'https://siem.example/', secret: {_SECRET}}}"
+    assert load_settings(None, {"PORTAL_EVENTS_WEBHOOK": variable}).events.webhook is not None
+    assert load_settings(None, {"PORTAL_EVENTS_LOG": "true"}).events.log
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "message"),
+    [
+        ("http://siem.example/", _SECRET, "events.webhook.url must be an https URL"),
+        ("https://10.0.0.1/", _SECRET, "events.webhook.url is refused: it leads to a private address"),
+        ("https://u:p@siem.example/", _SECRET, "events.webhook.url is refused"),
+        ("https://siem.example/", "whsec_AAAA", "events.webhook.secret is not whsec_"),
+        ("https://siem.example/", "A" * 32, "events.webhook.secret is not whsec_"),
+        ("https://siem.example/", "whsec_" + "A" * 100, "events.webhook.secret is not whsec_"),
+        ("https://siem.example/", "${UNSET}", "events.webhook.secret needs the environment variable UNSET"),
+        ("https://siem.example/", "file:missing", "events.webhook.secret needs a file"),
+    ],
+)
+def test_a_receiver_of_events_that_cannot_be_used_is_refused(
+    tmp_path: Path, url: str, secret: str, message: str
+) -> None:
+    path = tmp_path / "portal.yaml"
+    path.write_text(f'events:\n  webhook:\n    url: "{url}"\n    secret: "{secret}"\n')
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(path, {})
+    (problem,) = caught.value.problems
+    assert problem.message.startswith(message)
+    assert problem.place == f"{path}:{3 if '.url' in message else 4}:{10 if '.url' in message else 13}"
+    assert "AAAA" not in str(problem)
+
+
+def test_events_in_a_log_that_leaves_them_out_are_refused() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(None, {"PORTAL_EVENTS_LOG": "true", "PORTAL_LOG_LEVEL": "warning"})
+    assert "PORTAL_EVENTS_LOG: events.log has no effect with log.level: warning" in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["0d", "3651d", "24h", "90", "-1d", "99999d", "d", "90 d", ""])
 def test_a_retention_of_events_that_is_not_days_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:

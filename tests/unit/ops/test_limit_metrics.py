@@ -29,6 +29,21 @@ def test_an_error_of_a_limit_is_counted(error: PortalError, limit: Limit) -> Non
     assert f'portal_limit_hits_total{{limit="{limit}"}} 1.0\n' in metrics.render().decode()
 
 
+def test_a_limit_that_was_reached_is_reported_with_its_tenant() -> None:
+    metrics = Metrics()
+    seen: list[tuple[str, str]] = []
+    metrics.limits.on_hit = lambda limit, tenant: seen.append((limit, tenant))
+    metrics.limits.reported(TooManyTests(), "acme")
+    metrics.limits.reported(NotFound(), "acme")
+    metrics.sockets.refused("user", "globex")
+    metrics.requested("initech", "token", "busy", 0.1)
+    assert seen == [
+        (Limit.TEST_LOGINS, "acme"),
+        (Limit.SOCKETS_PER_USER, "globex"),
+        (Limit.PROVIDER_CONNECTIONS, "initech"),
+    ]
+
+
 def test_each_limit_is_there_before_it_is_reached_and_other_errors_do_not_count() -> None:
     metrics = Metrics()
     metrics.limits.reported(NotFound())

@@ -47,6 +47,8 @@ class Deployment:
         self.store = store
         self.clock = clock
         self.confirmations: list[tuple[int, int]] = []
+        self.ended: list[tuple[str, str, int]] = []
+        """Tenant, provider and number of logins of the registrations that were reported as ended."""
         self.refuses_removal = False
 
     def process(self, *live: Provider, unusable: tuple[str, ...] = ()) -> Process:
@@ -89,6 +91,7 @@ class Process:
             serving=self.serving,
             confirms_removal=deployment.confirms_removal,
             clock=deployment.clock,
+            ended=lambda *ended: deployment.ended.append(ended),
         ).update
 
     def serving(self) -> LiveRegistrations:
@@ -137,6 +140,7 @@ async def test_T9_logins_of_a_removed_registration_are_deleted_and_later_logins_
         new = [await portal.sign_in(changed) for changed in back]
         await portal.pass_time(120, process)
         assert [await portal.is_stored(login) for login in logins] == [False, False, True]
+        assert portal.ended == [("acme", logins[0].provider, 2)]
         assert all([await portal.is_stored(login) for login in new])
         process.live = (provider("acme"), provider("globex"))
         new.append(await portal.sign_in(provider("acme")))

@@ -1,0 +1,87 @@
+"""Finds events by tenant, kind, outcome and time: in pages, so that each query is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+
+from portal.stores.tenant_records import LAST_EVENT_ID, Event, earliest_event_id
+from portal.stores.tenant_store import TenantStore
+
+PAGE = 500
+"""Events that one query reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events are wanted. Empty: all of them. Times in seconds, UTC."""
+
+    tenant: str | None = None
+    kinds: Collection[str] = ()
+    outcome: str = ""
+    since: float = 0.0
+    until: float | None = None
+
+    def matches(self, event: Event) -> bool:
+        """Whether an event of the tenant and time has the kind and outcome."""
+        return (not self.kinds or event.kind in self.kinds) and self.outcome in ("", event.outcome)
+
+    @property
+    def first(self) -> str:
+        """Sorts before the ids of the events since then."""
+        return earliest_event_id(self.since) if self.since > 0 else ""
+
+    @property
+    def last(self) -> str:
+        """Sorts after the ids of the events until then."""
+        return LAST_EVENT_ID if self.until is None else earliest_event_id(self.until)
+
+
+async def oldest_first(
+    store: TenantStore, wanted: EventFilter, *, after: str = ""
+) -> AsyncIterator[list[Event]]:
+    """Yield pages of all events, those that match and those that do not; raises StoreUnavailable.
+
+    Parameters: after, an id: only later events.
+    """
+    after = max(after, wanted.first)
+    while True:
+        page = await store.read_events(tenant=wanted.tenant, after=after, before=wanted.last, most=PAGE)
+        yield page
+        if len(page) < PAGE:
+            return
+        after = page[-1].id
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEvents:
+    """Events that match, the newest first. `before`: the id before which to search on; None: that was all."""
+
+    events: list[Event]
+    before: str | None
+
+
+async def newest_first(
+    store: TenantStore, wanted: EventFilter, *, before: str | None, most: int, most_read: int
+) -> FoundEvents:
+    """Find up to `most` events, and read at most `most_read` for it. Raises StoreUnavailable.
+
+    Parameters: before, an id: only earlier events.
+    """
+    found: list[Event] = []
+    last = wanted.last if before is None else min(before, wanted.last)
+    read = 0
+    while read < most_read:
+        page = await store.read_events(
+            tenant=wanted.tenant, after=wanted.first, before=last, newest_first=True, most=PAGE
+        )
+        for event in page:
+            if wanted.matches(event):
+                if len(found) == most:
+                    return FoundEvents(found, found[-1].id)
+                found.append(event)
+        if len(page) < PAGE:
+            return FoundEvents(found, None)
+        read += len(page)
+        last = page[-1].id
+    return FoundEvents(found, last)
