@@ -51,37 +51,3 @@ async def oldest_first(
         if len(page) < PAGE:
             return
         after = page[-1].id
-
-
-@dataclass(frozen=True, slots=True)
-class FoundEvents:
-    """Events that match, the newest first. `before`: the id before which to search on; None: that was all."""
-
-    events: list[Event]
-    before: str | None
-
-
-async def newest_first(
-    store: TenantStore, wanted: EventFilter, *, before: str | None, most: int, most_read: int
-) -> FoundEvents:
-    """Find up to `most` events, and read at most `most_read` for it. Raises StoreUnavailable.
-
-    Parameters: before, an id: only earlier events.
-    """
-    found: list[Event] = []
-    last = wanted.last if before is None else min(before, wanted.last)
-    read = 0
-    while read < most_read:
-        page = await store.read_events(
-            tenant=wanted.tenant, after=wanted.first, before=last, newest_first=True, most=PAGE
-        )
-        for event in page:
-            if wanted.matches(event):
-                if len(found) == most:
-                    return FoundEvents(found, found[-1].id)
-                found.append(event)
-        if len(page) < PAGE:
-            return FoundEvents(found, None)
-        read += len(page)
-        last = page[-1].id
-    return FoundEvents(found, last)
