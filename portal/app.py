@@ -12,14 +12,14 @@ import structlog
 from tornado.web import Application
 
 from portal.admin.domain_upkeep import DomainUpkeep
-from portal.admin.event_delivery import EventDelivery
-from portal.admin.event_webhook import OPERATOR, Webhook
+from portal.admin.event_webhook import OPERATOR
 from portal.admin.services import admin_services
 from portal.admin.user_events import UserEvents
 from portal.application import application
 from portal.background import kept_running
 from portal.clock import Clock, now
 from portal.config.settings import Settings
+from portal.delivery import event_delivery
 from portal.keys.client_key_ring import ClientKeyRing
 from portal.keys.key_ring import KeyRing
 from portal.keys.key_ring_watch import KeyRingWatch
@@ -334,19 +334,6 @@ def _start_background_tasks(
     ]
     measuring = (built.measuring.run, portal.metrics.loop_lag.run) if portal.metrics.calls else ()
     return [asyncio.create_task(kept_running(loop, stopped)) for loop in (*loops, *measuring)]
-
-
-def event_delivery(portal: Portal) -> EventDelivery:
-    """Make what delivers events as the settings say."""
-    settings = portal.settings.events
-    return EventDelivery(
-        portal.store,
-        portal.admin.store,
-        receiver=Webhook(portal.http, settings.webhook, clock=portal.clock) if settings.webhook else None,
-        log=settings.log,
-        clock=portal.clock,
-        observer=portal.metrics.events,
-    )
 
 
 async def _close_connections(server: ConnectionServer, metrics_server: ConnectionServer) -> None:

@@ -86,7 +86,10 @@ def logged_events(files: Iterable[Path]) -> dict[str, Event]:
 
 
 def events_of(source: str, file: str) -> Iterator[tuple[str, str, set[str]]]:
-    """Yield name, level and fields of each line that a module logs with `_log`. Raises: ValueError."""
+    """Yield name, level and fields of each line that a module logs with `_log`, or with `_…_log`.
+
+    Raises: ValueError.
+    """
     module = ast.parse(source)
     for function, call in _logging_calls(module):
         level = call.func.attr if isinstance(call.func, ast.Attribute) else ""
@@ -117,9 +120,8 @@ def _is_logging(called: ast.expr) -> bool:
     if not (isinstance(called, ast.Attribute) and called.attr in _LEVELS):
         return False
     logger = called.value
-    return (isinstance(logger, ast.Name) and logger.id == "_log") or (
-        isinstance(logger, ast.Attribute) and logger.attr == "_log"
-    )
+    name = logger.id if isinstance(logger, ast.Name) else getattr(logger, "attr", "")
+    return name.startswith("_") and name.endswith("_log")
 
 
 def _names(value: ast.expr, function: ast.AST, module: ast.Module) -> Iterator[str]:

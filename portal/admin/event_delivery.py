@@ -28,7 +28,7 @@ from portal.stores.tenant_store import TenantStore
 from portal.time_slices import in_slices
 
 _log = structlog.get_logger("portal.events")
-_audit = structlog.get_logger("portal.audit")
+_audit_log = structlog.get_logger("portal.audit")
 
 RECORD = "event-delivery"
 """The id of the record with the lease, in the metadata of the database."""
@@ -195,7 +195,9 @@ class EventDelivery:
         async for event in in_slices(batch):
             if event.id not in self._logged:
                 fields = event_fields(event)
-                _audit.info("audit_event", **{"event_id" if n == "id" else n: v for n, v in fields.items()})
+                _audit_log.info(
+                    "audit_event", **{"event_id" if n == "id" else n: v for n, v in fields.items()}
+                )
         self._logged = frozenset(event.id for event in batch)
 
     def _failed(self, error: PortalError) -> float:

@@ -121,6 +121,7 @@ CASES: dict[str, Case] = {
     **{f"{api}.mtls": Case(beside=_CERTIFIED) for api in ("api", "apis.*")},
     "api.token": Case(beside={"api": _WITH_AUDIENCE}),
     "apis.*.token": Case(beside={"apis": {"second": _WITH_AUDIENCE}}),
+    "apis.*.step_up_scopes": Case(beside={"apis": {"second": _WITH_AUDIENCE}}),
     "access.paths[].api": Case(
         beside={"apis": {"second": {"base_url": "https://api.acme.example"}}}, values=("second",)
     ),
