@@ -75,7 +75,7 @@ def test_a_generic_provider_is_added_with_the_form(stage: Stage, new_visitor: Ne
     visitor.check()
     page.get_by_label("Client ID").fill("portal")
     page.get_by_text("More settings").click()
-    page.get_by_label("Scopes").fill("openid email")
+    page.locator("#field-more-scopes").fill("openid email")
     page.get_by_role("button", name="Save in the draft").click()
     expect(page.locator(".field-error")).to_have_count(0)
     assert SECRET not in page.content()

@@ -301,7 +301,7 @@ function receive(message) {
   if (!Object.hasOwn(listeners, type)) return;
   if (tenant !== null && !(tenant.substring && SLUG.test(tenant))) return;
   if (type === "ended") reported?.delete(tenant);
-  if (message.at) reported?.set(tenant, message.at);
+  if (type === "signed_in" && tenant) reported?.set(tenant, message.at); // the page of a sign-in does not say when
   if (type === "signed_in" && source?.readyState === 2) listen();
   for (const callback of [...listeners[type]]) callback({ type, tenant, expires_at: Number(expiresAt) || null });
 }

@@ -416,6 +416,17 @@ test("what the stream or another tab has told is not reported again", async () =
   assert.deepEqual(got, [["ended", "initech"], ["signed_in", "globex"]]);
 });
 
+test("a sign-in that another tab has told, and that ended before the stream opened again, is reported as ended", async () => {
+  const one = sessionOf(tenantOf("acme"));
+  const page = await openPage("/desk/acme/", { "GET /session": [one, one] });
+  const got = heard(page);
+  await page.portal.session();
+  page.message({ type: "signed_in", tenant: "globex" }); // the page at the end of a sign-in does not say when
+  page.sources[0].onopen();
+  await settled();
+  assert.deepEqual(got, [["signed_in", "globex"], ["ended", "globex"]]);
+});
+
 test("a session that ended while no stream was open is reported once", async () => {
   mock.timers.enable({ apis: ["setTimeout"] });
   const page = await openPage("/desk/acme/", { "GET /session": [sessionOf(tenantOf("acme")), sessionOf()] });
