@@ -146,7 +146,7 @@ async def test_mistakes_of_a_new_api_are_said_beside_the_field(
         ({"base-url": "https://169.254.169.254/"}, "base-url", "link-local address"),
         ({"audience": "a", "resource": "https://b"}, "resource", 'Resource conflicts with "audience"'),
         ({"scopes": 'a "b"'}, "scopes", "Scopes 2 must be one scope"),
-        ({"token": "exchange"}, "token", "no effect without audience, resource or scopes"),
+        ({"token": "exchange"}, "token", "needs audience, resource or scopes"),
         ({"access": "anonymous", "scopes": "a"}, "scopes", "has no effect with access: anonymous"),
         ({"timeout": "0s"}, "timeout", "Longest wait for a response must be between 1s and 1h"),
         ({"timeout": "soon"}, "timeout", "must be a duration such as 90s"),

@@ -91,6 +91,7 @@ PROVIDER = {
     "logout": {"url": "https://login.acme.example/out?next={return_to}", "id_token_hint": True},
     "hosted_domain": "acme.example",
     "step_up_scopes": ["delete:orders"],
+    "global_token_revocation": True,
     "access": {
         "require": [RULE],
         "paths": [{"api": "billing", "path": "/admin/", "require": [RULE]}],
