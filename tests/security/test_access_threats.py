@@ -109,8 +109,8 @@ def test_A8_every_login_that_is_read_is_checked() -> None:
 
     IdleLimits reads the login again that it extends, and SessionWatch tells only that a login began or ended.
 
-    `LogoutService.find_login` returns one to the console, which ends it. `move_login` compares the tokens of one
-    that it has written.
+    `LogoutService.find_login` returns one to the console, which ends it. `move_login` compares the tokens of
+    one that it has written.
     """
     folder = Path(portal.__file__).parent
     reading = {
