@@ -73,7 +73,8 @@ def test_the_story_works_with_the_keyboard_alone(
     expect(page.locator("#file-percent")).to_have_text("100 %")
 
     press(page, page.locator("#switcher"))
-    press(page, page.get_by_role("link", name="Acme Corporation"))
+    with page.expect_navigation():
+        press(page, page.get_by_role("link", name="Acme Corporation"))
     expect(page.get_by_role("heading", level=1, name="Files")).to_be_visible()
     press(page, page.locator("#switcher"))
     page.keyboard.press("Escape")
