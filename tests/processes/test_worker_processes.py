@@ -61,8 +61,12 @@ def only_once(code):
         try:
             os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL))
         except FileExistsError:
+            while not os.path.exists(sys.argv[1] + ".serves"):
+                time.sleep(0.01)
             say("ends")
             return code
+        start.serves()
+        open(sys.argv[1] + ".serves", "w").close()
         stopping(start)
     return work
 """
