@@ -117,7 +117,7 @@ API = {
 ORGANISATION = {
     "name": "Acme",
     "api": API,
-    "apis": {"billing": API},
+    "apis": {"billing": {**API, "step_up_scopes": ["delete:invoices"]}},
     "listed": True,
     "shared_email_domains": ["group.example"],
     "home_url": "https://desk.acme.example/",
