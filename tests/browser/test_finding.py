@@ -1,6 +1,6 @@
 """Finding an organisation and switching in a real browser: clicks, navigations and requests are counted.
 
-`pytest -s` prints the counts, which issue 11 asks for.
+`pytest -s` prints the counts.
 """
 
 from __future__ import annotations
