@@ -167,13 +167,11 @@ class TenantStore(Protocol):
         tenant: str | None = None,
         after: str = "",
         before: str | None = None,
-        newest_first: bool = False,
         most: int,
     ) -> list[Event]:
         """Events of every kind, in the order of time.
 
-        Parameters: tenant, only its events; after and before, ids between which those of the events are;
-        newest_first, the other way round.
+        Parameters: tenant, only its events; after and before, ids between which those of the events are.
         """
 
     async def waiting_events(self, *, after: str, most: int) -> list[Event]:

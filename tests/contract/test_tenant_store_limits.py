@@ -64,7 +64,6 @@ def every_operation(tenants: TenantStore) -> dict[str, Awaitable[object]]:
         "made_at": at(1),
         "most": 10,
         "name": "initech.example",
-        "newest_first": False,
         "now": at(1),
         "proof": "dns",
         "proven_at": at(1),

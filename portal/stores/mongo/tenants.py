@@ -294,7 +294,6 @@ class MongoTenants:
         tenant: str | None = None,
         after: str = "",
         before: str | None = None,
-        newest_first: bool = False,
         most: int,
     ) -> list[Event]:
         require_short(id=after, tenant=tenant or "")
@@ -305,8 +304,9 @@ class MongoTenants:
         if tenant is not None:
             query["tenant"] = tenant
         await self._outbox.deliver_all()
-        read = self._reader.list_newest if newest_first else self._reader.list_oldest
-        return await read("events", query, "_id", most, convert=documents.event_of, kind=Event)
+        return await self._reader.list_oldest(
+            "events", query, "_id", most, convert=documents.event_of, kind=Event
+        )
 
     async def waiting_events(self, *, after: str, most: int) -> list[Event]:
         require_short(id=after)

@@ -136,7 +136,7 @@ LIST_USER_EVENTS = f"""SELECT {_EVENT} FROM events
     WHERE {OF_USERS} AND tenant = :tenant AND actor = :actor AND id >= :since
     ORDER BY id DESC LIMIT :most"""
 READ_EVENTS = f"""SELECT {_EVENT} FROM events WHERE id > :after AND id < :before {{of_tenant}}
-    ORDER BY id {{order}} LIMIT :most"""
+    ORDER BY id LIMIT :most"""
 WAITING_EVENTS = f"SELECT {_EVENT} FROM events WHERE waits = 1 AND id > ? ORDER BY id LIMIT ?"
 MARK_DELIVERED = "UPDATE events SET waits = 0 WHERE id = ?"
 PURGE_EVENTS = "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE id < ? ORDER BY id LIMIT ?)"

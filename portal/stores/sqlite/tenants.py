@@ -254,16 +254,12 @@ class SQLiteTenants:
         tenant: str | None = None,
         after: str = "",
         before: str | None = None,
-        newest_first: bool = False,
         most: int,
     ) -> list[Event]:
         require_short(id=after, tenant=tenant or "")
         require_short(id=before or "")
         require_numbers(most=most)
-        statement = sql.READ_EVENTS.format(
-            of_tenant="" if tenant is None else "AND tenant = :tenant",
-            order="DESC" if newest_first else "ASC",
-        )
+        statement = sql.READ_EVENTS.format(of_tenant="" if tenant is None else "AND tenant = :tenant")
         last = LAST_EVENT_ID if before is None else before
         parameters = {"after": after, "before": last, "most": most, "tenant": tenant}
         return await self._list(Event, statement, parameters)

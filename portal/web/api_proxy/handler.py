@@ -11,8 +11,6 @@ interface directly: see docs/decisions/009.
 from __future__ import annotations
 
 import asyncio
-import random
-import secrets
 import time
 from collections.abc import Awaitable
 from http.client import responses
@@ -38,6 +36,7 @@ from portal.web.api_proxy.live_calls import LiveCall
 from portal.web.api_proxy.response import ResponseHeaders, api_failure, problem_response
 from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.context import Portal
+from portal.web.exchange_server import ExchangeServer
 from portal.web.problems import log_failure
 from portal.web.server.client_connection import abort, client_connection
 from portal.web.server.request_body import has_body
@@ -55,18 +54,11 @@ _LONGEST_UPLOAD = 86_400.0
 """Seconds."""
 
 
-class ApiServer(httputil.HTTPServerConnectionDelegate):
-    """Handles the calls to tenants' APIs; routes.py installs it."""
+class ApiServer(ExchangeServer):
+    """Handles the calls to tenants' APIs."""
 
-    def __init__(self, portal: Portal) -> None:
-        self._portal = portal
-        self._ids = random.Random(secrets.randbits(256))  # noqa: S311 - ids of log lines, no secrets
-
-    def start_request(
-        self, server_conn: object, request_conn: httputil.HTTPConnection
-    ) -> httputil.HTTPMessageDelegate:
-        request_id = f"{self._ids.getrandbits(64):016x}"
-        return ApiExchange(self._portal, cast(HTTP1Connection, request_conn), request_id)
+    def exchange(self, connection: HTTP1Connection, request_id: str) -> httputil.HTTPMessageDelegate:
+        return ApiExchange(self._portal, connection, request_id)
 
 
 class ApiExchange(httputil.HTTPMessageDelegate):

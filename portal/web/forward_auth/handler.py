@@ -7,8 +7,6 @@ docs/decisions/009 and docs/decisions/086.
 from __future__ import annotations
 
 import asyncio
-import random
-import secrets
 import time
 from collections.abc import Awaitable
 from http.client import responses
@@ -23,6 +21,7 @@ from portal.errors import PortalError
 from portal.web.api_proxy.call_headers import client_of
 from portal.web.api_proxy.response import ResponseHeaders
 from portal.web.context import Portal
+from portal.web.exchange_server import ExchangeServer
 from portal.web.forward_auth.decision import Question, allow, read_question
 from portal.web.forward_auth.original_request import AuthzAddress
 from portal.web.forward_auth.response import allowed_response, refused_response
@@ -30,18 +29,11 @@ from portal.web.problems import log_failure
 from portal.web.server.request_body import refusal_of
 
 
-class AuthzServer(httputil.HTTPServerConnectionDelegate):
-    """Handles the questions of reverse proxies; routes.py installs it."""
+class AuthzServer(ExchangeServer):
+    """Handles the questions of reverse proxies."""
 
-    def __init__(self, portal: Portal) -> None:
-        self._portal = portal
-        self._ids = random.Random(secrets.randbits(256))  # noqa: S311 - ids of log lines, no secrets
-
-    def start_request(
-        self, server_conn: object, request_conn: httputil.HTTPConnection
-    ) -> httputil.HTTPMessageDelegate:
-        request_id = f"{self._ids.getrandbits(64):016x}"
-        return AuthzExchange(self._portal, cast(HTTP1Connection, request_conn), request_id)
+    def exchange(self, connection: HTTP1Connection, request_id: str) -> httputil.HTTPMessageDelegate:
+        return AuthzExchange(self._portal, connection, request_id)
 
 
 class AuthzExchange(httputil.HTTPMessageDelegate):
