@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -274,7 +274,7 @@ def run_kind(
     """
     started = time.monotonic() if output else begin(f"{kind} tests")
     report = RESULTS / f"{kind}.xml"
-    command, environment = pytest_command(kind, report, environment)
+    command, environment = pytest_command(kind, report, environment, PATHS.get(kind, (f"tests/{kind}",)))
     if output is None and kind in SPREAD:
         command += [f"--numprocesses={WORKERS_PER_PROCESSOR * (os.cpu_count() or 1)}", "--dist=worksteal"]
     if measured:
@@ -290,10 +290,11 @@ def run_kind(
     return Outcome(f"{kind} tests", seconds, exit_code, cpu, passed, failed, skipped, longest_hold(report))
 
 
-def pytest_command(kind: str, report: Path, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
-    """The command that runs the tests of a kind and writes a JUnit report, and its environment."""
-    command = ["pytest", *PATHS.get(kind, (f"tests/{kind}",)), "-rfEs", f"--junit-xml={report}"]
-    command += ["-o", f"cache_dir={RESULTS / kind}"]
+def pytest_command(
+    kind: str, report: Path, environment: dict[str, str], tests: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    """The command that runs these tests of a kind and writes a JUnit report, and its environment."""
+    command = ["pytest", *tests, "-rfEs", f"--junit-xml={report}"]
     if kind == "tornado":
         environment = {**environment, "PORTAL_TEST_SERVER": "tornado"}
     return command, environment
@@ -304,9 +305,10 @@ def repeat_failed(outcome: Outcome, environment: dict[str, str]) -> Outcome:
     if outcome.exit_code != TESTS_FAILED or not 0 < outcome.failed <= REPEATED:
         return outcome
     kind = outcome.name.removesuffix(" tests")
+    tests = [node_id(case) for case in cases(RESULTS / f"{kind}.xml") if has_failed(case)]
     started, report = begin(f"{kind} tests that failed, alone"), RESULTS / f"{kind}-repeated.xml"
-    command, environment = pytest_command(kind, report, environment)
-    exit_code, cpu = call([*command, "--last-failed", "--last-failed-no-failures=none"], environment)
+    command, environment = pytest_command(kind, report, environment, tests)
+    exit_code, cpu = call(command, environment)
     passed, failed, _ = count(report)
     if passed + failed != outcome.failed:
         return outcome
@@ -317,18 +319,32 @@ def repeat_failed(outcome: Outcome, environment: dict[str, str]) -> Outcome:
         cpu=outcome.cpu + cpu,
         passed=outcome.passed + passed,
         failed=failed,
-        unstable=tuple(passed_tests(report)),
+        unstable=tuple(label(case) for case in cases(report) if not has_failed(case)),
     )
 
 
-def passed_tests(report: Path) -> list[str]:
-    """Names of the tests that passed, according to a JUnit report."""
-    cases = ElementTree.parse(report).getroot().iter("testcase")
-    return [
-        f"{case.get('classname')}::{case.get('name')}"
-        for case in cases
-        if not any(child.tag in {"failure", "error", "skipped"} for child in case)
-    ]
+def cases(report: Path) -> Iterator[ElementTree.Element]:
+    """The tests of a JUnit report; none when pytest wrote no report."""
+    if report.exists():
+        yield from ElementTree.parse(report).getroot().iter("testcase")
+
+
+def has_failed(case: ElementTree.Element) -> bool:
+    """Whether a test of a JUnit report, or a fixture of it, failed."""
+    return any(child.tag in {"failure", "error"} for child in case)
+
+
+def label(case: ElementTree.Element) -> str:
+    """How a test of a JUnit report is called in the last lines: its module and name."""
+    return f"{case.get('classname')}::{case.get('name')}"
+
+
+def node_id(case: ElementTree.Element) -> str:
+    """The argument with which pytest runs a test of a JUnit report: file, classes, name."""
+    parts, classes = case.get("classname", "").split("."), [case.get("name", "")]
+    while parts and not (file := Path(*parts).with_suffix(".py")).exists():
+        classes.insert(0, parts.pop())
+    return "::".join([str(file), *classes] if parts else classes)
 
 
 def count(report: Path) -> tuple[int, int, int]:
@@ -417,12 +433,7 @@ def print_slowest(outcomes: Sequence[Outcome]) -> None:
     times: list[tuple[float, str]] = []
     for outcome in outcomes:
         report = RESULTS / f"{outcome.name.removesuffix(' tests')}.xml"
-        if report.exists():
-            cases = ElementTree.parse(report).getroot().iter("testcase")
-            times += [
-                (float(case.get("time", "0")), f"{case.get('classname')}::{case.get('name')}")
-                for case in cases
-            ]
+        times += [(float(case.get("time", "0")), label(case)) for case in cases(report)]
     if times:
         print(f"\nThe {SLOWEST} slowest tests, in seconds:")
         for seconds, test in sorted(times, reverse=True)[:SLOWEST]:

@@ -9,7 +9,7 @@ import pytest
 
 from portal.errors import StoreUnavailable
 from portal.stores.record_checks import MOST_SETUP_LINKS
-from portal.stores.tenant_records import Event, TenantStatus, earliest_event_id
+from portal.stores.tenant_records import Event, TenantStatus, earliest_event_id, event_id
 from portal.stores.tenant_store import Database, TenantStore
 from tests.contract.entries import (
     NOW,
@@ -594,6 +594,11 @@ def test_the_order_of_event_ids_is_that_of_their_times() -> None:
     ids = [new_event(at=time).id for time in times]
     assert [earliest_event_id(time) for time in times] == sorted(earliest_event_id(time) for time in times)
     assert len(set(ids)) == len(ids)
+
+
+def test_events_of_one_millisecond_keep_their_order() -> None:
+    ids = [event_id(NOW) for _ in range(100)]
+    assert ids == sorted(set(ids))
 
 
 @pytest.mark.gen_test

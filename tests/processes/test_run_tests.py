@@ -14,11 +14,21 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "run_tests.py"
 FAILS_ONCE = """
 from pathlib import Path
 
+import pytest
+
 def test_that_fails_once():
     seen = Path(__file__).with_name("seen")
     is_first = not seen.exists()
     seen.touch()
     assert not is_first
+
+class TestOfAClass:
+    @pytest.mark.parametrize("value", ["a b", "x::y/z", "ü"])
+    def test_that_fails_once(self, value):
+        seen = Path(__file__).with_name(value.replace("/", "-"))
+        is_first = not seen.exists()
+        seen.touch()
+        assert not is_first
 """
 PASSES = "def test_that_passes(): pass\n"
 
@@ -29,11 +39,9 @@ def run(tmp_path: Path, tests: str) -> tuple[int, str]:
     shutil.copy(SCRIPT, tmp_path / "scripts")
     (tmp_path / "tests" / "unit").mkdir(parents=True)
     (tmp_path / "tests" / "unit" / "test_some.py").write_text(tests)
-    (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    shutil.copy(SCRIPT.parent.parent / "pyproject.toml", tmp_path)
     environment = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "PYTEST_PLUGINS": "xdist",
     }
     command = [sys.executable, "scripts/run_tests.py", "unit"]
     ended = subprocess.run(
@@ -45,11 +53,17 @@ def run(tmp_path: Path, tests: str) -> tuple[int, str]:
 def test_a_test_that_passes_by_itself_is_named_and_is_no_failure(tmp_path: Path) -> None:
     exit_code, output = run(tmp_path, PASSES + FAILS_ONCE)
     assert exit_code == 0, output
-    assert "ok, 1 unstable" in output
-    assert (
-        "Unstable (failed beside others, passed alone): tests.unit.test_some::test_that_fails_once" in output
-    )
-    assert output.endswith("\n2 passed, 0 failed, 0 skipped\n")
+    assert "ok, 4 unstable" in output
+    assert sorted(line for line in output.splitlines() if line.startswith("Unstable")) == [
+        f"Unstable (failed beside others, passed alone): tests.unit.test_some{name}"
+        for name in (
+            ".TestOfAClass::test_that_fails_once[\\xfc]",
+            ".TestOfAClass::test_that_fails_once[a b]",
+            ".TestOfAClass::test_that_fails_once[x::y/z]",
+            "::test_that_fails_once",
+        )
+    ]
+    assert output.endswith("\n5 passed, 0 failed, 0 skipped\n")
 
 
 @pytest.mark.parametrize("count", [1, 6])
