@@ -55,6 +55,7 @@ from portal.tenant_upkeep import TenantUpkeep
 from portal.time_slices import without_pauses
 from portal.web.api_proxy.live_calls import LiveCalls
 from portal.web.assets import load_templates
+from portal.web.client_limits import ClientLimits
 from portal.web.context import Portal
 from portal.web.front_ends.service import FrontEnds
 from portal.web.languages import load_languages
@@ -62,6 +63,7 @@ from portal.web.metrics_upkeep import MetricsUpkeep
 from portal.web.monitoring import metrics_application
 from portal.web.product_files import product_files
 from portal.web.remembered import RememberedOrganisations
+from portal.web.server.client_shares import ClientShares
 from portal.web.server.http_exchange import RequestLimits
 from portal.web.server.http_server import HttpServer
 from portal.web.server.listener import ConnectionServer
@@ -167,6 +169,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         languages=load_languages(),
         product=product_files(settings.product),
         clock=store.time,
+        client_limits=ClientLimits(settings.limits),
         in_flight=RequestsInFlight(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
         metrics=metrics,
@@ -253,8 +256,13 @@ async def running(
     stop_delays = stop_delays or StopDelays()
     await built.measuring.follow()
     http_server = _http_server(built)
+    most = connection_limit(settings.limits.connections)
     server = ConnectionServer(
-        http_server, most=connection_limit(settings.limits.connections), metrics=portal.metrics, load=load
+        http_server,
+        most=most,
+        metrics=portal.metrics,
+        load=load,
+        shares=ClientShares.of(most, settings.limits.connections_per_client, settings.trusted_proxies),
     )
     metrics_server = ConnectionServer(
         HttpServer(metrics_application(portal.metrics, built.measuring.measure), RequestLimits(body_bytes=0)),

@@ -41,6 +41,7 @@ from portal.web.provider_logout import (
     FrontchannelLogoutHandler,
     GlobalRevocationHandler,
 )
+from portal.web.refused_requests import RefusedRequests
 from portal.web.server.dispatch import Dispatcher
 from portal.web.server.request_body import BodyRule, BodyRules
 from portal.web.session import SessionEventsHandler, SessionHandler
@@ -72,6 +73,7 @@ def dispatcher(portal: Portal, application: Application, developed: Sequence[str
         authz=AuthzServer(portal),
         application=application,
         bodies=body_rules(developed),
+        refuse=RefusedRequests(portal).response_to,
     )
 
 

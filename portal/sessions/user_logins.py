@@ -75,11 +75,20 @@ class UserLogins:
             ended += await self._end(others)
         return ended
 
-    async def _end(self, some: Sequence[UserLogin]) -> Sequence[Login]:
+    async def end_oldest(self, login: Login, *, keep: int) -> Sequence[Login]:
+        """End the oldest logins of the user of a login and revoke their tokens; return what has ended.
+
+        Parameters: keep, how many logins stay, the given one included. At most ten end at once.
+        Raises StoreUnavailable.
+        """
+        listed = await self.list(login, most=keep + _ENDED_AT_ONCE)
+        return await self._end(listed[keep:], by="limit")
+
+    async def _end(self, some: Sequence[UserLogin], *, by: str = "user") -> Sequence[Login]:
         ended: list[Login] = []
         for start in range(0, len(some), _ENDED_AT_ONCE):
             logins = [one.found.login for one in some[start : start + _ENDED_AT_ONCE]]
-            done = await asyncio.gather(*(self._logouts.end_found_login(one, by="user") for one in logins))
+            done = await asyncio.gather(*(self._logouts.end_found_login(one, by=by) for one in logins))
             ended += [one for one, has_ended in zip(logins, done, strict=True) if has_ended]
         return ended
 

@@ -25,6 +25,7 @@ from portal.stores.store import Store
 from portal.tenancy.logos import TenantLogos
 from portal.tenancy.registry import Registry
 from portal.web.api_proxy.live_calls import LiveCalls
+from portal.web.client_limits import ClientLimits
 from portal.web.front_ends.service import FrontEnds
 from portal.web.languages import Languages
 from portal.web.product_files import ProductFiles
@@ -58,6 +59,7 @@ class Portal:
     logos: TenantLogos
     remembered: RememberedOrganisations
     clock: Clock
+    client_limits: ClientLimits
     in_flight: RequestsInFlight
     access_log: AccessLog
     metrics: Metrics
