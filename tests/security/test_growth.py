@@ -286,6 +286,7 @@ HARMLESS_FUNCTIONS = {
     "cards.account_name": "as display_text",
     "cards.unknown_tenant_card": "a slug of the path",
     "client_address.client_network": "one parse of an address",
+    "client_address.client_networks": "one parse of an address",
     "client_address.counted_client": "one parse of an address",
     "cookies.set_cookie_header": "writes",
     "problems.log_failure": "writes",
