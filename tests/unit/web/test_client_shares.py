@@ -71,6 +71,7 @@ class _Handler(RequestHandler):
     """Responds at once, or never."""
 
     async def get(self) -> None:
+        self.settings["arrived"].append(self.request.query)
         if self.request.query == "never":
             await asyncio.Event().wait()
 
@@ -80,7 +81,10 @@ class _Server:
 
     def __init__(self, kind: str, trusted: str = "") -> None:
         self.metrics = Metrics()
-        application = Application([(r"/.*", _Handler)], log_function=lambda handler: None)
+        self.arrived: list[str] = []
+        application = Application(
+            [(r"/.*", _Handler)], log_function=lambda handler: None, arrived=self.arrived
+        )
         requests = Dispatcher(
             api_target=re.compile("(?!)"),
             api=application,
@@ -165,6 +169,7 @@ async def test_S15_a_client_gets_its_share_of_the_connections_and_others_theirs(
         assert (server.open, server.refused) == (10, 4)
         await _connect(server, clients, count=3, request=never, host="127.0.0.2")
         assert (server.open, server.refused) == (13, 4)
+        await until(lambda: len(server.arrived) == 13, "requests did not arrive")
         await server.check(later=30.0)
         assert server.open == 13, "a connection with a request in progress was closed"
         clients[0].close()
