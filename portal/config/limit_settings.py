@@ -91,8 +91,8 @@ class LimitsFile(FileModel):
     sessions_per_user: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=100,
         description=(
-            "How many live sign-ins one user may have at a tenant, on all devices; a further one ends the "
-            "oldest."
+            "How many live sign-ins one user may have at a tenant, on all devices; further ones end the "
+            "oldest. Counted at every tenth sign-in of a user, or more often when the number is below 100."
         ),
     )
     sockets_per_tenant: Annotated[int, Field(ge=0, le=1_000_000)] = Field(

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,29 @@ async def test_L9_the_oldest_sign_in_of_a_user_with_too_many_ends(tmp_path: Path
         async with asyncio.timeout(PATIENCE):
             while len(await ended()) < 2:
                 await asyncio.sleep(0.01)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_L9_the_sign_ins_of_a_user_are_counted_at_every_tenth(tmp_path: Path) -> None:
+    async with made_world(tmp_path, limits=LimitSettings(sessions_per_user=100)) as world:
+        logins = world.running.portal.user_logins
+        browser = world.browser()
+        await world.quick_sign_in(browser, "acme")
+        login = await world.login_of(browser, "acme")
+        assert login is not None
+        read: list[int] = []
+
+        async def recorded(*_: object, most: int, **__: object) -> list[Any]:
+            read.append(most)
+            return []
+
+        logins._logins.of_user = recorded  # type: ignore[method-assign]
+        for _ in range(29):  # the thirtieth, with that of the browser
+            await logins.end_oldest(login, keep=100)
+        assert read == [110] * 3
+        for number in range(12_000):
+            logins._is_due(replace(login, subject=f"user-{number}"), 100)
+        assert len(logins._sign_ins) == 10_000
 
 
 # --- connections
