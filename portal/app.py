@@ -169,7 +169,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         languages=load_languages(),
         product=product_files(settings.product),
         clock=store.time,
-        client_limits=ClientLimits(settings.limits),
+        client_limits=ClientLimits(settings.limits, trusted=settings.trusted_proxies),
         in_flight=RequestsInFlight(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
         metrics=metrics,

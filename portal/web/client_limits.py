@@ -1,7 +1,8 @@
 """How often one client may do what needs no session (docs/decisions/091; THREATS L9, S15).
 
 A client is an IPv4 address or the /64 of an IPv6 address, as seen through trusted proxies. A client whose
-address is not known is not limited: it could be anybody, so one stranger could lock out all others.
+address is not known is not limited: it could be anybody, so one stranger could lock out all others. That is
+the peer of a Unix socket, and the client of a trusted proxy that does not say who it is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 import re
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import structlog
 
@@ -19,7 +21,7 @@ from portal.errors import TooManyRequests
 from portal.ops.limit_metrics import Limit
 from portal.ops.token_buckets import TokenBuckets
 from portal.sessions.stored_attempts import ATTEMPT_SECONDS
-from portal.web.client_address import client_network, client_networks
+from portal.web.client_address import Network, client_network, client_networks, is_trusted
 
 _log = structlog.get_logger("portal.limits")
 
@@ -43,9 +45,19 @@ def limit_of(path: str) -> Limit | None:
 
 
 class ClientLimits:
-    """The limits of the clients of one process. Parameters: monotonic, a clock in seconds."""
+    """The limits of the clients of one process.
 
-    def __init__(self, limits: LimitSettings, *, monotonic: Clock = time.monotonic) -> None:
+    Parameters: trusted, the proxies: the address of one is that of no client; monotonic, a clock in seconds.
+    """
+
+    def __init__(
+        self,
+        limits: LimitSettings,
+        *,
+        trusted: Sequence[Network] = (),
+        monotonic: Clock = time.monotonic,
+    ) -> None:
+        self._trusted = trusted
         self._monotonic = monotonic
         rates = {
             Limit.SIGN_INS_PER_CLIENT: limits.sign_ins_per_client,
@@ -75,6 +87,8 @@ class ClientLimits:
 
     def refusal(self, limit: Limit, address: str) -> TooManyRequests | None:
         """As `require`, but return the error; whoever sends it counts it in the metrics."""
+        if is_trusted(address, self._trusted):  # it did not say whose request it is
+            return None
         seconds = self._buckets[limit].take(client_networks(address))
         if not seconds:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from ipaddress import ip_network
 
 import pytest
 
@@ -73,6 +74,17 @@ def test_S15_an_unknown_client_is_not_limited() -> None:
     limits = ClientLimits(LimitSettings(sign_ins_per_client=1), monotonic=Clock())
     for _ in range(1_000):
         limits.require(Limit.SIGN_INS_PER_CLIENT, "0.0.0.0")
+
+
+def test_S15_a_trusted_proxy_that_does_not_name_its_clients_is_not_limited() -> None:
+    limits = ClientLimits(
+        LimitSettings(sign_ins_per_client=1), trusted=(ip_network("10.0.0.0/8"),), monotonic=Clock()
+    )
+    for _ in range(1_000):
+        limits.require(Limit.SIGN_INS_PER_CLIENT, "10.0.0.5")
+    with pytest.raises(TooManyRequests):
+        for _ in range(BURST_SECONDS + 1):
+            limits.require(Limit.SIGN_INS_PER_CLIENT, CLIENT)
 
 
 @pytest.mark.parametrize(("sign_ins", "seconds"), [(2_000, 25), (4_000, 65), (8_000, 540)])
