@@ -82,9 +82,10 @@ def test_S15_a_trusted_proxy_that_does_not_name_its_clients_is_not_limited() -> 
     )
     for _ in range(1_000):
         limits.require(Limit.SIGN_INS_PER_CLIENT, "10.0.0.5")
+    for _ in range(BURST_SECONDS):
+        limits.require(Limit.SIGN_INS_PER_CLIENT, CLIENT)
     with pytest.raises(TooManyRequests):
-        for _ in range(BURST_SECONDS + 1):
-            limits.require(Limit.SIGN_INS_PER_CLIENT, CLIENT)
+        limits.require(Limit.SIGN_INS_PER_CLIENT, CLIENT)
 
 
 @pytest.mark.parametrize(("sign_ins", "seconds"), [(2_000, 25), (4_000, 65), (8_000, 540)])
