@@ -23,7 +23,7 @@ from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.faulty.endpoints import Response as FaultyResponse
 from tests.kit.world import World
 
-ENDPOINTS = ("metadata", "keys", "token", "userinfo")
+ENDPOINTS = ("discovery", "jwks", "token", "userinfo")
 WARNING = "The sign-in service of this organisation has not worked lately."
 
 
