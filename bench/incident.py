@@ -158,9 +158,8 @@ class Group:
     """When the first call passed after the provider had come back and calls had been refused."""
 
     def failures(self) -> int:
-        return sum(
-            count for results in self.results.values() for name, count in results.items() if name != "200"
-        )
+        """How many calls did not pass."""
+        return sum(results.total() - results["200"] for results in self.results.values())
 
 
 class Caller:
@@ -369,6 +368,8 @@ def _percentile(values: Sequence[float], share: float) -> float:
 def report(made: Run) -> str:
     """One page of figures, as Markdown."""
     plan, times, today = made.plan, made.times, datetime.now(UTC).strftime("%Y-%m-%d")
+    refused = made.expiring.refused
+    first_refused, last_refused = (refused[0], refused[-1]) if refused else (None, None)
     lines = [
         f"{today}, {TENANTS} tenants, {_CALLS_PER_SECOND * (_USERS * TENANTS + _USERS)} calls per second, "
         f"2 processes, SQLite, {os.cpu_count()} processors for everything. The provider of one tenant "
@@ -382,11 +383,7 @@ def report(made: Run) -> str:
         "",
         "| seconds | after the provider died |",
         "|---|---:|",
-        _moment(
-            "first call refused (503 `provider_unavailable`)",
-            min(made.expiring.refused, default=None),
-            times.died,
-        ),
+        _moment("first call refused (503 `provider_unavailable`)", first_refused, times.died),
         _moment("warning on the sign-in page", times.warned, times.died),
         _moment(f"condition of the alert {ALERT} true", times.pending, times.died),
         _moment("alert fires (1 minute later)", times.fired, times.died),
@@ -394,7 +391,7 @@ def report(made: Run) -> str:
         "| seconds | after the provider came back |",
         "|---|---:|",
         _moment("first call with a refreshed token", made.expiring.passed_after, times.revived),
-        _moment("last call refused", max(made.expiring.refused, default=None), times.revived),
+        _moment("last call refused", last_refused, times.revived),
         _moment("warning gone", times.warning_gone, times.revived),
         _moment("condition of the alert no longer true", times.alert_gone, times.revived),
         "",
@@ -435,9 +432,8 @@ def _rows(name: str, group: Group) -> list[str]:
 
 
 def _moment(name: str, at: float | None, since: float | None) -> str:
-    return (
-        f"| {name} | {at - since:.1f} |" if at is not None and since is not None else f"| {name} | not seen |"
-    )
+    seconds = f"{at - since:.1f}" if at is not None and since is not None else "not seen"
+    return f"| {name} | {seconds} |"
 
 
 def write(page: Path, text: str) -> None:
@@ -458,10 +454,9 @@ def main() -> int:
         "--write", action="store_true", help=f"write the figures into {PAGE.relative_to(ROOT)}"
     )
     given = parser.parse_args()
-    outage = 75.0 if given.quick else given.minutes * 60
-    plan = Plan(
-        outage, around=15.0 if given.quick else 60.0, token=20.0 if given.quick else 60.0, how=given.how
-    )
+    plan = Plan(given.minutes * 60, around=60.0, token=60.0, how=given.how)
+    if given.quick:
+        plan = Plan(75.0, around=15.0, token=20.0, how=given.how)
     with tempfile.TemporaryDirectory(prefix="portal-incident-") as folder:
         (Path(folder) / "portal").mkdir()
         made = asyncio.run(run(plan, Path(folder)))
