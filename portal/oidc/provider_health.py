@@ -37,7 +37,7 @@ UNHEALTHY_FAILURES = 3
 """How many calls must have failed in a row before a provider is unhealthy."""
 SLOW_SECONDS = 10.0
 """A call without a response for this long counts as failed until it succeeds."""
-FORGET_SECONDS = 900.0
+FORGET_SECONDS = 300.0
 """An unhealthy provider that is not called for this long is unknown: nobody is warned any more."""
 
 _MOST = 10_000

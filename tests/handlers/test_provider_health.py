@@ -89,6 +89,7 @@ async def test_calls_with_valid_tokens_pass_while_the_provider_is_dead(
 
 @pytest.mark.gen_test
 async def test_the_sign_in_page_warns_and_the_sign_in_still_works(world: World) -> None:
+    """THREATS D7: it is a warning, and the first call that succeeds ends it."""
     browser = world.browser()
     assert WARNING not in (await browser.open(world.at("/t/acme/"))).text
     assert "/t/acme/login" in (await browser.open(world.at("/"))).links

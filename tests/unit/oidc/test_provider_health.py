@@ -218,6 +218,7 @@ async def test_a_provider_that_is_not_called_any_more_or_is_gone_is_forgotten(sc
 
 @pytest.mark.gen_test
 async def test_what_is_known_is_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """THREATS D7."""
     monkeypatch.setattr(provider_health, "_MOST", 2)
     await scene.fail(0, 20, 20)
     long = ProviderUnavailable("x" * 10_000)
