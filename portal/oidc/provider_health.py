@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from heapq import nsmallest
 from typing import Protocol, TypeVar
 
 import structlog
@@ -115,7 +116,7 @@ class _Known:
 
     def health(self) -> Health:
         if not self.failures:
-            return Health(HealthState.FINE, self.last_success)
+            return UNKNOWN if self.last_success is None else Health(HealthState.FINE, self.last_success)
         return Health(
             HealthState.UNHEALTHY if self.unhealthy else HealthState.FAILING,
             self.last_success,
@@ -138,15 +139,17 @@ class ProviderHealth:
     """Notes the outcome of each call, and logs each change between healthy and unhealthy once.
 
     Parameters: clock, seconds since the epoch, UTC; find, returns a live registration by its tenant and
-    id; on_change, called with the number of unhealthy providers
-    by tenant whenever that may have changed.
+    id; on_change, called with a tenant and the number of its
+    unhealthy providers whenever that may have changed.
     """
 
     clock: Clock
     find: Callable[[str, str], Provider | None]
-    on_change: Callable[[Mapping[str, int]], None] = lambda counts: None
+    on_change: Callable[[str, int], None] = lambda tenant, count: None
     _known: OrderedDict[str, _Known] = field(default_factory=OrderedDict)
     _unhealthy: dict[str, _Known] = field(default_factory=dict)
+    _counts: Counter[str] = field(default_factory=Counter)
+    """Unhealthy providers by tenant."""
 
     async def record(self, provider: Provider, call: Awaitable[T]) -> T:
         """Await a call of a provider, note its outcome, and return or raise what it does."""
@@ -185,9 +188,9 @@ class ProviderHealth:
         """Whether one of these providers is unhealthy."""
         return bool(self._unhealthy) and any(map(self.is_unhealthy, providers))
 
-    def unhealthy(self) -> list[tuple[str, str, Health]]:
-        """Tenant, id and health of each unhealthy provider, those that fail longest first."""
-        failing = sorted(self._unhealthy.values(), key=lambda known: known.failing_since)
+    def unhealthy(self, most: int) -> list[tuple[str, str, Health]]:
+        """Tenant, id and health of the unhealthy providers that fail longest, at most this many."""
+        failing = nsmallest(most, self._unhealthy.values(), key=lambda known: known.failing_since)
         return [(known.tenant, known.id, known.health()) for known in failing]
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -204,8 +207,8 @@ class ProviderHealth:
             if not is_live or now - known.last_call > FORGET_SECONDS:
                 self._known.pop(key, None)
                 self._end_unhealthy(key)
-        if self._unhealthy:
-            self._report()  # a tenant may have got another label in the metrics
+        async for tenant in in_slices(list(self._counts)):  # it may have got another label in the metrics
+            self.on_change(tenant, self._counts[tenant])
 
     def _succeeded(self, call: _Call) -> None:
         known = self._entry(call)
@@ -214,12 +217,14 @@ class ProviderHealth:
         if known.unhealthy:
             known.unhealthy = False
             del self._unhealthy[call.provider.key]
-            self._report()
+            self._count(known.tenant, -1)
             seconds = round(known.last_call - known.failing_since, 1)
             _log.info("provider_healthy", tenant=known.tenant, provider=known.id, seconds=seconds)
 
     def _failed(self, call: _Call, reason: str) -> None:
         known = self._entry(call)
+        if call.counted and not known.failures:
+            return  # a later call has succeeded since
         if not known.failures:
             known.failing_since = max(call.began, known.last_success or call.began)
         if not call.counted:
@@ -231,7 +236,7 @@ class ProviderHealth:
             return
         known.unhealthy = True
         self._unhealthy[call.provider.key] = known
-        self._report()
+        self._count(known.tenant, 1)
         _log.warning(
             "provider_unhealthy",
             tenant=known.tenant,
@@ -258,8 +263,12 @@ class ProviderHealth:
         """Warn nobody any more, although no call has succeeded."""
         known = self._unhealthy.pop(key, None)
         if known is not None:
-            self._report()
+            self._count(known.tenant, -1)
             _log.info("provider_health_unknown", tenant=known.tenant, provider=known.id)
 
-    def _report(self) -> None:
-        self.on_change(Counter(known.tenant for known in self._unhealthy.values()))
+    def _count(self, tenant: str, change: int) -> None:
+        count = self._counts[tenant] + change
+        self._counts[tenant] = count
+        if not count:
+            del self._counts[tenant]
+        self.on_change(tenant, count)

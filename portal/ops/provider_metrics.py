@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from portal.ops.tallies import Description, Tallies
@@ -51,20 +50,24 @@ class ProviderMetrics:
             multiprocess_mode="livemax",
             registry=registry,
         )
-        self._counts: Mapping[str, int] = {}
-        """The values of the gauge by its label, also those that are 0 again."""
+        self._unhealthy_of: dict[str, tuple[str, int]] = {}
+        """The label and the number of unhealthy providers of each tenant that has some."""
+        self._sums: Counter[str] = Counter()
 
     def requested(self, tenant: str, endpoint: str, outcome: str, seconds: float) -> None:
         """Count a request; see `portal.outbound.client.Observe`."""
         self._requests.add(self._tenants.of(tenant), endpoint, outcome)
         self._duration.observe(seconds, endpoint)
 
-    def set_unhealthy(self, counts: Mapping[str, int]) -> None:
-        """State how many providers are unhealthy. Parameters: counts, by tenant."""
-        found = Counter(dict.fromkeys(self._counts, 0))
-        for tenant, count in counts.items():
-            found[self._tenants.of(tenant)] += count
-        for label, count in found.items():
-            if count != self._counts.get(label):
-                self._unhealthy.labels(label).set(count)
-        self._counts = found
+    def set_unhealthy(self, tenant: str, count: int) -> None:
+        """State how many providers of a tenant are unhealthy."""
+        now = (self._tenants.of(tenant), count)
+        before = self._unhealthy_of.pop(tenant, (now[0], 0))
+        if count:
+            self._unhealthy_of[tenant] = now
+        if now == before:
+            return
+        self._sums[before[0]] -= before[1]
+        self._sums[now[0]] += count
+        for label in {before[0], now[0]}:
+            self._unhealthy.labels(label).set(self._sums[label])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from itertools import islice
+from heapq import nsmallest
 
 from portal.display_text import display_text
 from portal.oidc.provider_health import Health
@@ -23,14 +23,13 @@ async def found_problems(portal: Portal) -> Mapping[str, object]:
     `providers` are what this process has seen; `unhealthy_providers` is the number by tenant, the largest of
     all processes, as in the metrics.
     """
-    found = portal.admin.health.unhealthy()
     problems = portal.registry.problems
     tenants = []
-    async for name, error in in_slices(list(islice(sorted(problems.items()), _MOST))):
-        texts = [display_text(str(one), limit=_LONGEST) for one in error.problems[:_MOST_OF_FILE]]
+    async for name in in_slices(nsmallest(_MOST, problems)):
+        texts = [display_text(str(one), limit=_LONGEST) for one in problems[name].problems[:_MOST_OF_FILE]]
         tenants.append({"file": name, "tenant": portal.registry.slug_of_problem(name), "problems": texts})
     return {
-        "providers": [_provider(*one) for one in found[:_MOST]],
+        "providers": [_provider(*one) for one in portal.admin.health.unhealthy(_MOST)],
         "unhealthy_providers": await asyncio.to_thread(portal.metrics.unhealthy_providers),
         "tenant_files": tenants,
         "tenant_files_with_problems": len(problems),

@@ -85,7 +85,8 @@ from portal.ops.metrics import Metrics, forget_process, shared_metrics
 def report(counts):
     metrics = Metrics()
     metrics.tenants.follow(["acme", "globex"])
-    metrics.providers.set_unhealthy(counts)
+    for tenant, count in counts.items():
+        metrics.providers.set_unhealthy(tenant, count)
     return metrics
 
 with shared_metrics(2):

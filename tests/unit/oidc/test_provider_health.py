@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -38,12 +38,14 @@ class Scene:
 
     clock: ManualClock = field(default_factory=ManualClock)
     live: dict[tuple[str, str], Provider] = field(default_factory=lambda: {("acme", "default"): ACME})
-    reported: list[Mapping[str, int]] = field(default_factory=list)
+    reported: list[tuple[str, int]] = field(default_factory=list)
     health: ProviderHealth = field(init=False)
 
     def __post_init__(self) -> None:
         self.health = ProviderHealth(
-            self.clock, lambda tenant, id_: self.live.get((tenant, id_)), self.reported.append
+            self.clock,
+            lambda tenant, id_: self.live.get((tenant, id_)),
+            lambda tenant, count: self.reported.append((tenant, count)),
         )
 
     async def call(self, error: PortalError | None = None, provider: Provider = ACME) -> None:
@@ -121,7 +123,7 @@ async def test_a_change_is_logged_and_reported_once(scene: Scene) -> None:
     assert [line["event"] for line in lines] == ["provider_unhealthy", "provider_healthy"]
     assert (lines[0]["tenant"], lines[0]["provider"], lines[0]["detail"]) == ("acme", "default", DOWN.detail)
     assert lines[1]["seconds"] == 80.0
-    assert scene.reported == [{"acme": 1}, {}]
+    assert scene.reported == [("acme", 1), ("acme", 0)]
     assert not scene.health.is_unhealthy(ACME)
 
 
@@ -171,6 +173,38 @@ async def test_a_call_without_a_response_counts_before_it_ends(
 
 
 @pytest.mark.gen_test
+async def test_a_hanging_call_that_fails_after_another_has_succeeded_is_no_new_failure(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider_health, "SLOW_SECONDS", 0.001)
+    over = asyncio.Event()
+
+    async def hang() -> None:
+        await over.wait()
+        raise DOWN
+
+    hanging = asyncio.ensure_future(scene.health.record(ACME, hang()))
+    while not scene.health.of(ACME).failures:
+        await asyncio.sleep(0.001)
+    await scene.call()
+    over.set()
+    with pytest.raises(ProviderUnavailable):
+        await hanging
+    assert scene.state() is HealthState.FINE
+
+
+@pytest.mark.gen_test
+async def test_unhealthy_providers_of_a_tenant_are_counted(scene: Scene) -> None:
+    second = sample_provider(id="second")
+    await scene.fail(0, 20, 20)
+    await scene.fail(0, 20, 20, provider=second)
+    await scene.call()
+    assert scene.reported == [("acme", 1), ("acme", 2), ("acme", 1)]
+    assert len(scene.health.unhealthy(10)) == 1
+    assert scene.health.warns([ACME, second])
+
+
+@pytest.mark.gen_test
 async def test_failures_are_counted_from_when_the_first_call_was_sent(scene: Scene) -> None:
     async def hang() -> None:
         scene.clock.advance(25)
@@ -192,7 +226,7 @@ async def test_another_registration_under_the_same_name_is_another_provider(scen
     with capture_logs() as lines:
         await scene.call(provider=moved)
     assert [line["event"] for line in lines] == ["provider_health_unknown"]
-    assert scene.reported[-1] == {}
+    assert scene.reported[-1] == ("acme", 0)
 
 
 @pytest.mark.gen_test
@@ -201,10 +235,10 @@ async def test_a_provider_that_is_not_called_any_more_or_is_gone_is_forgotten(sc
     scene.live["globex", "default"] = other
     await scene.fail(0, 20, 20)
     await scene.fail(0, 20, 20, provider=other)
-    assert [tenant for tenant, _, _ in scene.health.unhealthy()] == ["acme", "globex"]
+    assert [tenant for tenant, _, _ in scene.health.unhealthy(10)] == ["acme", "globex"]
     del scene.live["globex", "default"]
     await scene.health.forget_old()
-    assert [tenant for tenant, _, _ in scene.health.unhealthy()] == ["acme"]
+    assert [tenant for tenant, _, _ in scene.health.unhealthy(10)] == ["acme"]
     scene.clock.advance(FORGET_SECONDS - 40)
     await scene.health.forget_old()
     assert scene.health.is_unhealthy(ACME)
@@ -213,7 +247,7 @@ async def test_a_provider_that_is_not_called_any_more_or_is_gone_is_forgotten(sc
         await scene.health.forget_old()
     assert [line["event"] for line in lines] == ["provider_health_unknown"]
     assert scene.state() is HealthState.UNKNOWN
-    assert scene.reported[-1] == {}
+    assert scene.reported[-1] == ("acme", 0)
 
 
 @pytest.mark.gen_test
@@ -225,7 +259,7 @@ async def test_what_is_known_is_bounded(scene: Scene, monkeypatch: pytest.Monkey
     for tenant in ("globex", "initech"):
         await scene.call(long, sample_provider(tenant))
     assert scene.state() is HealthState.UNKNOWN
-    assert scene.health.unhealthy() == []
+    assert scene.health.unhealthy(10) == []
     assert len(scene.health.of(sample_provider("initech")).reason) <= 300
 
 
