@@ -223,8 +223,6 @@ class ProviderHealth:
 
     def _failed(self, call: _Call, reason: str) -> None:
         known = self._entry(call)
-        if call.counted and not known.failures:
-            return  # a later call has succeeded since
         if not known.failures:
             known.failing_since = max(call.began, known.last_success or call.began)
         if not call.counted:
