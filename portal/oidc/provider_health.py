@@ -37,7 +37,8 @@ UNHEALTHY_SECONDS = 30.0
 UNHEALTHY_FAILURES = 3
 """How many calls must have failed in a row before a provider is unhealthy."""
 SLOW_SECONDS = 10.0
-"""A call without a response for this long counts as failed until it succeeds."""
+"""A call without a response counts as failed, and again each time that this long has passed: one refresh may
+hang for two minutes, while others of the same login wait for it."""
 FORGET_SECONDS = 300.0
 """An unhealthy provider that is not called for this long is unknown: nobody is warned any more."""
 
@@ -131,7 +132,17 @@ class _Known:
 class _Call:
     provider: Provider
     began: float
-    counted: bool = False
+    waits: int = 0
+    """How often SLOW_SECONDS have passed without a response; each time was counted as a failure."""
+    timer: asyncio.TimerHandle | None = None
+
+    def wait(self, slow: Callable[[_Call], None]) -> None:
+        """Call `slow` when there is no response in time."""
+        self.timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, slow, self)
+
+    def stop_waiting(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 @dataclass(slots=True)
@@ -154,13 +165,12 @@ class ProviderHealth:
     async def record(self, provider: Provider, call: Awaitable[T]) -> T:
         """Await a call of a provider, note its outcome, and return or raise what it does."""
         sent = _Call(provider, self.clock())
-        loop = asyncio.get_running_loop()
-        slow = loop.call_later(SLOW_SECONDS, self._failed, sent, f"no response within {SLOW_SECONDS:g} s")
+        sent.wait(self._slow)
         try:
             result = await call
         except PortalError as error:
             if isinstance(error, _UNUSABLE) and not isinstance(error.__cause__, OutboundBusy):
-                self._failed(sent, error.detail or error.title)
+                self._failed(sent, error.detail or error.title, counts=not sent.waits)
             elif isinstance(error, LoginRejected) and not isinstance(error, ClientKeyMissing):
                 self._succeeded(sent)  # a usable response, which refuses something
             raise
@@ -168,7 +178,7 @@ class ProviderHealth:
             self._succeeded(sent)
             return result
         finally:
-            slow.cancel()
+            sent.stop_waiting()
 
     def of(self, provider: Provider) -> Health:
         """The health of a provider."""
@@ -221,13 +231,16 @@ class ProviderHealth:
             seconds = round(known.last_call - known.failing_since, 1)
             _log.info("provider_healthy", tenant=known.tenant, provider=known.id, seconds=seconds)
 
-    def _failed(self, call: _Call, reason: str) -> None:
+    def _slow(self, call: _Call) -> None:
+        call.waits += 1
+        call.wait(self._slow)
+        self._failed(call, f"no response within {call.waits * SLOW_SECONDS:g} s")
+
+    def _failed(self, call: _Call, reason: str, *, counts: bool = True) -> None:
         known = self._entry(call)
         if not known.failures:
             known.failing_since = max(call.began, known.last_success or call.began)
-        if not call.counted:
-            call.counted = True
-            known.failures += 1
+        known.failures += counts
         known.last_call, known.reason = self.clock(), display_text(reason, limit=_LONGEST_REASON)
         lasted = known.last_call - known.failing_since
         if known.unhealthy or known.failures < UNHEALTHY_FAILURES or lasted < UNHEALTHY_SECONDS:

@@ -73,5 +73,5 @@ async def prometheus(folder: Path, target: str) -> AsyncIterator[Server]:
 async def _is_ready(server: Server) -> bool:
     try:
         return bool(await server.rows("vector(1)"))
-    except OSError:
+    except (OSError, json.JSONDecodeError):  # while it starts, it responds with a text
         return False
