@@ -7,11 +7,13 @@ import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.netutil import bind_sockets
 
+from portal.oidc import provider_health
 from portal.oidc.provider_health import HealthState
 from portal.web.monitoring import metrics_application
 from portal.web.server.http_exchange import RequestLimits
@@ -21,7 +23,9 @@ from tests.kit.browser import Browser
 from tests.kit.console import ConsoleWorld
 from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.faulty.endpoints import Response as FaultyResponse
+from tests.kit.raw import until
 from tests.kit.world import World
+from tests.kit.world import world as make_world
 
 ENDPOINTS = ("discovery", "jwks", "token", "userinfo")
 WARNING = "The sign-in service of this organisation has not worked lately."
@@ -123,6 +127,17 @@ async def test_operators_and_admins_of_the_tenant_see_the_error_and_since_when(c
         assert "The last error: POST" in page.text
     assert "Provider fails" not in (await console.get(console.admin, "/admin/")).text
     assert (await console.get(console.admin, "/admin/t/acme/")).status in {403, 404}
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_nobody_is_warned_of_a_provider_that_is_not_called_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider_health, "_CHECK_SECONDS", 0.01)
+    async with make_world(tmp_path) as made:
+        await fail_until_unhealthy(made)
+        made.clock.advance(provider_health.FORGET_SECONDS + 1)
+        await until(lambda: health_of(made) is HealthState.UNKNOWN, "the provider is still unhealthy")
 
 
 @asynccontextmanager
