@@ -244,9 +244,13 @@ class Explorer:
     body: str = ""
     methods: tuple[str, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
     result: ExplorerResult | None = None
-    error: str | None = None
+    error_title: str = ""
+    """Why the call got no response of the API; empty when it got one, or none was made."""
+    error_advice: str = ""
     step_up_url: str = ""
     """Where the user can do what the API requires, when it refused the call for that reason."""
+    problem_texts: tuple[str, ...] = ()
+    """Texts of problem responses, which the page's script shows in the language of the page."""
 
     @property
     def base(self) -> str:

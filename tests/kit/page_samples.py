@@ -187,7 +187,8 @@ HOSTILE_DEVELOPER = replace(
         method="POST",
         body=HOSTILE,
         result=ExplorerResult(500, HOSTILE, ((HOSTILE, HOSTILE),), HOSTILE, True, 1),
-        error=HOSTILE,
+        error_title=HOSTILE,
+        error_advice=HOSTILE,
         step_up_url="/t/evil/login?acr_values=mfa",
     ),
 )

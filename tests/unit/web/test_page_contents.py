@@ -307,7 +307,7 @@ def test_the_explorer_offers_to_choose_one_of_several_apis() -> None:
 
 
 def test_the_explorer_leads_to_a_step_up() -> None:
-    failed = replace(EXPLORER, error="Another sign-in", step_up_url="/t/acme/login?acr_values=mfa")
+    failed = replace(EXPLORER, error_title="Another sign-in", step_up_url="/t/acme/login?acr_values=mfa")
     page = render("developer.html", replace(DEVELOPER, explorer=failed), SIGNED_IN_CHROME)
     offer = only(page, "data-problem-login")
     assert "hidden" not in offer.attrs
@@ -326,9 +326,12 @@ def test_the_page_after_a_change_of_account_names_both() -> None:
 
 
 def test_the_explorer_shows_why_a_call_failed() -> None:
-    failed = replace(EXPLORER, error="The API takes too long")
+    failed = replace(EXPLORER, error_title="The API takes too long", error_advice="Try again")
     problem = only(
         render("developer.html", replace(DEVELOPER, explorer=failed), SIGNED_IN_CHROME), "data-problem"
     )
     assert "hidden" not in problem.attrs
-    assert "The API takes too long" in problem.text
+    assert [line.text for line in problem.all("p") if "hidden" not in line.attrs] == [
+        "The API takes too long",
+        "Try again",
+    ]
