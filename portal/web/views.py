@@ -313,6 +313,11 @@ class DeveloperPage:
     explorer: Explorer | None
     """None: the tenant has no API."""
 
+    @property
+    def login_url(self) -> str:
+        """The login that leads back to this page."""
+        return f"{self.tenant.login_url}?{urlencode({'return_to': self.tenant.developer_url})}"
+
 
 @dataclass(frozen=True, slots=True)
 class SignInPage:

@@ -478,7 +478,7 @@ def test_a_token_that_cannot_be_renewed_leads_to_a_new_sign_in(stage: Stage, new
     expect(again).to_be_hidden()
     page.clock.fast_forward(40_000)
     expect(part(page, "token-left")).to_have_text("Expired")
-    expect(again).to_have_attribute("href", "/t/acme/login")
+    expect(again).to_have_attribute("href", LOGIN)
 
 
 def test_the_countdown_continues_when_the_session_cannot_be_read(new_visitor: NewVisitor) -> None:

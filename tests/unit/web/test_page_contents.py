@@ -239,6 +239,21 @@ def test_an_expired_token_without_refresh_offers_to_sign_in_again() -> None:
     assert "hidden" in only(renewed, "data-token-again").attrs
 
 
+def test_every_login_of_the_developer_page_leads_back_to_it() -> None:
+    page = render("developer.html", replace(DEVELOPER, explorer=EXPLORER), SIGNED_IN_CHROME)
+    back = "/t/acme/login?return_to=%2Ft%2Facme%2Fdeveloper"
+    assert [node.attrs["data-login-url"] for node in page.all() if "data-login-url" in node.attrs] == [
+        back,
+        back,
+    ]
+    links = [
+        link.attrs["href"]
+        for link in page.all("main")[0].all("a")
+        if "login" in (link.attrs.get("href") or "")
+    ]
+    assert links == [back, back, back]
+
+
 def test_an_expiry_beyond_the_year_9999_is_shown_as_the_latest_time() -> None:
     page = render("developer.html", replace(DEVELOPER, access_expires_text=moment(1e20)), SIGNED_IN_CHROME)
     assert only(page, "data-token").all("time")[0].attrs["datetime"] == "9999-12-31T23:59:59Z"
