@@ -64,6 +64,7 @@ def test_a_page_shows_a_sign_out_at_the_provider_when_the_user_returns_to_it(
     page.get_by_label("User name").fill("alice")
     page.get_by_label("Password").fill(PASSWORDS["acme"].format("alice"))
     page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_role("button", name="Allow", exact=True).click()
     expect(page).to_have_url(visitor.stage.at("/t/acme/developer"))
     visitor.check_no_errors()
 
