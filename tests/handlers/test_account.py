@@ -222,7 +222,7 @@ async def test_the_console_lists_acts_and_no_sign_ins(console: ConsoleWorld) -> 
     assert login is not None
     actor = Actor(ActorType.USER, login.subject, login.issuer).as_json()
     async with asyncio.timeout(10):
-        while not await store.list_user_events("globex", actor=actor, since=0.0, most=10):
+        while not await store.list_user_events([("globex", actor)], since=0.0, most=10):
             await asyncio.sleep(0.05)
     assert not [one.kind for one in await store.list_events(most=1000) if one.kind in USER_KINDS]
     page = await console.get(console.operator, "/admin/t/globex/events")

@@ -5,7 +5,9 @@ See docs/decisions/053-tenants-in-the-database.md.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
+from itertools import chain
 
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
@@ -278,15 +280,25 @@ class MongoTenants:
             "events", query, "_id", most, convert=documents.event_of, kind=Event
         )
 
-    async def list_user_events(self, tenant: str, *, actor: str, since: float, most: int) -> list[Event]:
-        require_short(tenant=tenant, actor=actor)
+    async def list_user_events(
+        self, users: Sequence[tuple[str, str]], *, since: float, most: int
+    ) -> Sequence[Event]:
+        for tenant, actor in users:
+            require_short(tenant=tenant, actor=actor)
         require_times(since=since)
         require_numbers(most=most)
-        query: Document = {"tenant": tenant, "actor": actor, "of_user": True}
-        query["_id"] = {"$gte": earliest_event_id(since)}
-        return await self._reader.list_newest(
-            "events", query, "_id", most, convert=documents.event_of, kind=Event
+        first = {"$gte": earliest_event_id(since)}
+        queries: list[Document] = [
+            {"tenant": tenant, "actor": actor, "of_user": True, "_id": first}
+            for tenant, actor in dict.fromkeys(users)
+        ]
+        found = await asyncio.gather(
+            *(
+                self._reader.list_newest("events", one, "_id", most, convert=documents.event_of, kind=Event)
+                for one in queries
+            )
         )
+        return sorted(chain.from_iterable(found), key=lambda one: one.id, reverse=True)[:most]
 
     async def read_events(
         self,
