@@ -297,18 +297,15 @@ class ReauthenticationMissing(IdTokenRejected):
 
     def __init__(self, rule: str, detail: str, *, signed_in_at: float | None = None) -> None:
         super().__init__(rule, detail)
-        if signed_in_at is None:
-            begun = sentence(
-                "The portal asked for a new sign-in, and the sign-in service does not say when you signed in "
-                "there."
-            )
-        else:
-            begun = sentence(
-                "The portal asked for a new sign-in, and the sign-in service says that you signed in there "
-                "on %(time)s.",
-                time=moment(signed_in_at, date=True),
-            )
-        self.advice = sentence("%(begun)s %(advice)s", begun=begun, advice=sentence(type(self).advice))
+        statement = sentence("does not say when you signed in there")
+        if signed_in_at is not None:
+            time = moment(signed_in_at, date=True)
+            statement = sentence("says that you signed in there on %(time)s", time=time)
+        self.advice = sentence(
+            "The portal asked for a new sign-in, and the sign-in service %(statement)s. %(advice)s",
+            statement=statement,
+            advice=sentence(type(self).advice),
+        )
 
 
 class ClientRejected(TokenRequestRejected):

@@ -22,9 +22,10 @@ from portal.web.api_proxy.problem_texts import problem_texts
 from portal.web.api_proxy.rules import RESPONSE_HEADERS, target_url
 from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.cards import email_of, roles_of, user_name
+from portal.web.explorer_views import Explorer, ExplorerApi, ExplorerResult
 from portal.web.step_up_errors import StepUpRequired
 from portal.web.tenant_page import SIGN_IN_ENDED, TenantPageHandler
-from portal.web.views import ClaimRow, DeveloperPage, Explorer, ExplorerApi, ExplorerResult
+from portal.web.views import ClaimRow, DeveloperPage
 
 _MOST_CLAIMS = 60
 _EXPLORER_BYTES = 256 * 1024

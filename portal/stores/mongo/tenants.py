@@ -5,9 +5,7 @@ See docs/decisions/053-tenants-in-the-database.md.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Sequence
-from itertools import chain
 
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
@@ -292,13 +290,8 @@ class MongoTenants:
             {"tenant": tenant, "actor": actor, "of_user": True, "_id": first}
             for tenant, actor in dict.fromkeys(users)
         ]
-        found = await asyncio.gather(
-            *(
-                self._reader.list_newest("events", one, "_id", most, convert=documents.event_of, kind=Event)
-                for one in queries
-            )
-        )
-        return sorted(chain.from_iterable(found), key=lambda one: one.id, reverse=True)[:most]
+        found = await self._reader.list_newest_events(queries, most)
+        return sorted(found, key=lambda one: one.id, reverse=True)[:most]
 
     async def read_events(
         self,
