@@ -88,7 +88,17 @@ class SQLiteTenantLogins:
         require_users(users)
         require_numbers(most=most)
         require_times(now=now)
-        asked = [{**one._asdict(), "now": now, "most": most} for one in dict.fromkeys(users)]
+        asked = [
+            {
+                "tenant": one.tenant,
+                "registration": one.registration,
+                "issuer": one.issuer,
+                "subject": one.subject,
+                "now": now,
+                "most": most,
+            }
+            for one in dict.fromkeys(users)
+        ]
         if not asked:
             return []
         rows = await self._file.read(lambda db: [row for one in asked for row in db.execute(_OF_USER, one)])
