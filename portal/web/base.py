@@ -43,7 +43,7 @@ from portal.web.redirects import leads_to_api
 from portal.web.remembered import Remembered
 from portal.web.server.request_body import refusal_of
 from portal.web.session_notice import session_notice
-from portal.web.sign_in_window import of_window
+from portal.web.sign_in_window import advice_in_window, of_window
 from portal.web.sites import Site
 from portal.web.switching import kept_page, people_of, sign_in_again
 from portal.web.tenant_style import logo_url, page_style_url
@@ -385,7 +385,7 @@ class PageHandler(PortalHandler):
                 status=error.status,
                 title=error.title,
                 explanation=error.explanation or "",
-                advice=error.advice,
+                advice=advice_in_window(error) if self.in_window else error.advice,
                 request_id=self.request_id,
                 retry_url=self.retry_url(error),
                 retry_label=self.retry_label(error),

@@ -256,7 +256,9 @@ async def test_L9_the_oldest_sign_in_of_a_user_with_too_many_ends(tmp_path: Path
 
         async def ended() -> list[Event]:
             return [
-                one for one in await events.recent(now, most=50) if one.reason == EndReason.TOO_MANY_SESSIONS
+                one
+                for one in await events.recent([now], most=50)
+                if one.reason == EndReason.TOO_MANY_SESSIONS
             ]
 
         async with asyncio.timeout(PATIENCE):
@@ -276,9 +278,9 @@ async def test_L9_the_sign_ins_of_a_user_are_counted_at_every_tenth(tmp_path: Pa
 
         async def recorded(*_: object, most: int, **__: object) -> list[Any]:
             read.append(most)
-            return []
+            return [[]]
 
-        logins._logins.of_user = recorded  # type: ignore[method-assign]
+        logins._logins.of_users = recorded  # type: ignore[method-assign]
         for _ in range(29):  # the thirtieth, with that of the browser
             await logins.end_oldest(login, keep=100)
         assert read == [110] * 3

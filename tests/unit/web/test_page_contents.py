@@ -263,6 +263,21 @@ def test_an_expired_token_without_refresh_offers_to_sign_in_again() -> None:
     assert "hidden" in only(renewed, "data-token-again").attrs
 
 
+def test_every_login_of_the_developer_page_leads_back_to_it() -> None:
+    page = render("developer.html", replace(DEVELOPER, explorer=EXPLORER), SIGNED_IN_CHROME)
+    back = "/t/acme/login?return_to=%2Ft%2Facme%2Fdeveloper"
+    assert [node.attrs["data-login-url"] for node in page.all() if "data-login-url" in node.attrs] == [
+        back,
+        back,
+    ]
+    links = [
+        link.attrs["href"]
+        for link in page.all("main")[0].all("a")
+        if "login" in (link.attrs.get("href") or "")
+    ]
+    assert links == [back, back, back]
+
+
 def test_an_expiry_beyond_the_year_9999_is_shown_as_the_latest_time() -> None:
     page = render("developer.html", replace(DEVELOPER, access_expires_text=moment(1e20)), SIGNED_IN_CHROME)
     assert only(page, "data-token").all("time")[0].attrs["datetime"] == "9999-12-31T23:59:59Z"
@@ -331,7 +346,7 @@ def test_the_explorer_offers_to_choose_one_of_several_apis() -> None:
 
 
 def test_the_explorer_leads_to_a_step_up() -> None:
-    failed = replace(EXPLORER, error="Another sign-in", step_up_url="/t/acme/login?acr_values=mfa")
+    failed = replace(EXPLORER, error_title="Another sign-in", step_up_url="/t/acme/login?acr_values=mfa")
     page = render("developer.html", replace(DEVELOPER, explorer=failed), SIGNED_IN_CHROME)
     offer = only(page, "data-problem-login")
     assert "hidden" not in offer.attrs
@@ -350,9 +365,12 @@ def test_the_page_after_a_change_of_account_names_both() -> None:
 
 
 def test_the_explorer_shows_why_a_call_failed() -> None:
-    failed = replace(EXPLORER, error="The API takes too long")
+    failed = replace(EXPLORER, error_title="The API takes too long", error_advice="Try again")
     problem = only(
         render("developer.html", replace(DEVELOPER, explorer=failed), SIGNED_IN_CHROME), "data-problem"
     )
     assert "hidden" not in problem.attrs
-    assert "The API takes too long" in problem.text
+    assert [line.text for line in problem.all("p") if "hidden" not in line.attrs] == [
+        "The API takes too long",
+        "Try again",
+    ]
