@@ -118,6 +118,8 @@ NO_UNTRUSTED_INPUT = {
     "portal.admin.event_webhook": "writes; of the response, the status counts",
     "portal.admin.file_events": "stored by the portal",
     "portal.web.try_again": "writes",
+    "portal.admin.person": "texts of at most 1,000 characters, stored by the portal; a command",
+    "portal.admin.subject_export": "stored by the portal; a command",
     "portal.admin.store_check": "stored by the portal; a command, which runs beside it",
     "portal.cli.store_check": "writes",
     "portal.web.sign_in_window": "writes",
