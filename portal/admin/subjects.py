@@ -83,7 +83,7 @@ class Subjects:
         vault: Vault,
         clock: Clock,
     ) -> None:
-        self._database = database
+        self._store = database
         self._tenants = tenants
         self._end_login = end_login
         self._vault = vault
@@ -136,30 +136,30 @@ class Subjects:
         ended = 0
         for one in found.logins:
             ended += await self._end_login(one.login)
-            if not await self._database.list_logins(one.login.session, now=0.0):
-                await self._database.delete_session(one.login.session)
+            if not await self._store.list_logins(one.login.session, now=0.0):
+                await self._store.delete_session(one.login.session)
         changed: list[Named] = [replacing.event(event) for event in found.events]
         changed += [replacing.revision(revision) for revision in found.revisions]
         changed += [replacing.draft(one.draft) for one in found.drafts]
         changed += [replacing.link(link) for link in found.links]
         for start in range(0, len(changed), _REPLACED_AT_ONCE):
-            await self._database.tenants.replace_named(changed[start : start + _REPLACED_AT_ONCE])
+            await self._store.tenants.replace_named(changed[start : start + _REPLACED_AT_ONCE])
         return pseudonym, ended
 
     async def _report(self, kind: EventKind, slug: str, target: str, act: Act) -> None:
         event = act.event(kind, tenant=slug, target=target, at=self._clock())
-        await self._database.tenants.add_events([event])
+        await self._store.tenants.add_events([event])
 
     async def _logins_of(self, person: Person, count: _Count) -> list[FoundLogin]:
         found: list[Login] = []
         before = None
-        while page := await self._database.tenant_logins.stored(
+        while page := await self._store.tenant_logins.stored(
             person.tenant, before=before, most=_LOGINS_AT_ONCE
         ):
             found += [login for login in page if person.has_account(login.subject, login.issuer)]
             count.add(len(page))
             before = Position(page[-1].signed_in_at, page[-1].id)
-        sessions, _ = await self._database.read({login.session for login in found}, (), now=0.0)
+        sessions, _ = await self._store.read({login.session for login in found}, (), now=0.0)
         return [FoundLogin(login, sessions.get(login.session)) for login in found]
 
     def _addresses(self, slug: str, logins: Sequence[FoundLogin]) -> frozenset[str]:
@@ -176,7 +176,7 @@ class Subjects:
     async def _events_of(self, slug: str, count: _Count) -> AsyncIterator[Event]:
         """The events of a tenant. A page that lacks a damaged one is not the last."""
         after = ""
-        while page := await self._database.tenants.read_events(tenant=slug, after=after, most=PAGE):
+        while page := await self._store.tenants.read_events(tenant=slug, after=after, most=PAGE):
             count.add(len(page))
             for event in page:
                 yield event
@@ -185,7 +185,7 @@ class Subjects:
     async def _acts(self, count: _Count) -> AsyncIterator[Event]:
         """The acts on all tenants: operators of one act on others."""
         before = None
-        while page := await self._database.tenants.list_events(before=before, most=PAGE):
+        while page := await self._store.tenants.list_events(before=before, most=PAGE):
             count.add(len(page))
             for event in page:
                 yield event
@@ -195,7 +195,7 @@ class Subjects:
         self, found: StoredOfPerson, replacing: Replacing, count: _Count
     ) -> StoredOfPerson:
         """Add what names the person in the tenants of the database."""
-        store = self._database.tenants
+        store = self._store.tenants
         revisions: list[Revision] = []
         drafts: list[FoundDraft] = []
         links: list[SetupLink] = []
