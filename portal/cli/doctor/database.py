@@ -138,7 +138,7 @@ async def stored_contents(settings: Settings) -> StoredContents | Result:
             finally:
                 await inspection.close()
     except (ConfigurationError, StartupError) as error:
-        return _AREA.failed("tenants", str(error), "Run portal store check.")
+        return _AREA.failed("database", str(error), "Run portal store check.")
     return found
 
 

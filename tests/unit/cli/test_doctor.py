@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import resource
@@ -32,6 +33,7 @@ preset: keycloak
 issuer: https://login.acme.example/realms/acme
 client: {id: portal, secret: "file:secret"}
 """
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 SECRET = "a-secret-that-nobody-may-see"
 LIVE = CheckResult("acme", "default", "dns", Status.PASS, "login.acme.example is 203.0.113.7")
 
@@ -401,3 +403,19 @@ def test_progress_is_on_standard_error(doctor: Doctor, capsys: pytest.CaptureFix
         "checking the database",
     ]
     json.loads(printed.out)
+
+
+@pytest.mark.reads_source
+def test_the_reference_has_every_check() -> None:
+    folder, page = Path(machine.__file__).parent, (DOCS / "reference" / "doctor.md").read_text("utf-8")
+    checks = {
+        str(node.args[0].value)
+        for path in folder.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("passed", "warned", "failed", "skipped")
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert len(checks) >= 15
+    assert [check for check in checks if f"| `{check}` |" not in page and check != "live checks"] == []
