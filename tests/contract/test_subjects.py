@@ -137,6 +137,7 @@ async def test_everything_that_is_stored_of_a_person_is_found(
 
 @pytest.mark.gen_test
 async def test_an_export_has_all_of_it_and_no_token(world: World) -> None:
+    """THREATS A10."""
     await fill(world)
     text = export_text(await world.find(), at=NOW)
     document = json.loads(text)
@@ -188,7 +189,7 @@ async def test_nothing_names_an_erased_person_and_everything_else_stays(world: W
 
 @pytest.mark.gen_test
 async def test_no_entry_of_the_database_has_an_erased_person(world: World) -> None:
-    """As `portal store check` reads it: what no method of the store returns is part of it."""
+    """As `portal store check` reads it: what no method of the store returns is part of it (THREATS A10)."""
     await fill(world)
     await world.store.delete_logins_by_subject(
         ISSUER, SUBJECT, tenant="globex", registration=new_login().registration

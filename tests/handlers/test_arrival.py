@@ -28,6 +28,7 @@ async def status(made: World, proof: str | None) -> int:
 
 @pytest.mark.gen_test
 async def test_only_a_fresh_proof_of_this_key_ring_is_accepted(world: World, tmp_path: Path) -> None:
+    """THREATS A9."""
     vault = world.running.vault
     other = Vault(KeyRing.create(tmp_path / "other" / "keys.json"))
     assert await status(world, new_proof(vault, clock=now)) == 200

@@ -127,7 +127,6 @@ NO_UNTRUSTED_INPUT = {
     "portal.cli.store_check": "writes",
     "portal.web.sign_in_window": "writes",
     "portal.sessions.waiting_logins": "stored by the portal, sealed",
-    "portal.stores.sqlite.inspection": "stored by the portal; a command, which runs beside it",
     "portal.web.languages.language": "splits the messages of the catalogues",
     "portal.web.language_choice": "compares at most 1,000 characters with one pattern",
     "portal.web.api_proxy.admission": "one pattern of bounded length at the beginning of a path",

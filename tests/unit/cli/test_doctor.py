@@ -21,9 +21,11 @@ from portal.cli.doctor.database import database_results
 from portal.cli.doctor.model import Result
 from portal.cli.doctor.proxy import INVENTED_CLIENT, Arrived, judged
 from portal.cli.doctor.report import json_report, report_lines
+from portal.cli.doctor.tenants import stored_tenants
 from portal.config.settings import Settings
 from portal.keys.key_ring import KeyRing
-from portal.stores.examination import DatabaseFacts
+from portal.stores.examination import DatabaseFacts, StoredContents
+from portal.stores.tenant_records import DomainClaim, Revision, TenantRecord
 from portal.tenancy.checks.live.model import CheckResult, Context, Status
 from tests.kit.local_store import opened_once
 
@@ -163,9 +165,12 @@ def test_a_key_folder_that_is_not_writable_is_a_warning(
         ("tenants/acme.yaml", 0o646, "fail"),
         ("tenants/secret", 0o602, "fail"),
         ("tenants/secret", 0o604, "warn"),
+        ("var/portal.db-wal", 0o604, "fail"),
+        ("tenants", 0o1777, "pass"),
     ],
 )
 def test_modes_of_files(doctor: Doctor, name: str, mode: int, status: str) -> None:
+    Path(name).touch()
     Path(name).chmod(mode)
     found = [one for one in doctor.results() if one["area"] == "files" and name in one["seen"]]
     assert [(one["check"], one["status"]) for one in found] == (
@@ -174,6 +179,15 @@ def test_modes_of_files(doctor: Doctor, name: str, mode: int, status: str) -> No
     for one in found:
         assert os.system(one["advice"].removeprefix("Run: ")) == 0
     assert [one["status"] for one in doctor.results() if one["area"] == "files"] == ["pass"]
+
+
+def test_a_secret_that_is_mounted_for_a_container_may_be_readable(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("tenants/secret").chmod(0o444)
+    assert doctor.found("warn") == [("files", "mode")]
+    monkeypatch.setattr(machine, "_MOUNTED_SECRETS", {Path("tenants")})
+    assert doctor.found("warn") == []
 
 
 # --- limits
@@ -355,6 +369,46 @@ def test_what_is_not_advisable_in_a_tenant_file_is_a_warning(doctor: Doctor) -> 
 def test_a_missing_tenants_folder_is_a_problem(doctor: Doctor) -> None:
     Path("portal.yaml").write_text("public_url: https://portal.example\ntenants: ./elsewhere\n")
     assert doctor.found("fail") == [("tenants", "files")]
+
+
+STORED = """\
+name: Globex
+issuer: https://login.globex.example
+client: {id: portal, auth: none}
+hosts: [proven.example, claimed.example]
+"""
+
+
+def stored(slug: str = "globex", *, status: str = "live", content: str = STORED, format_: int = 1) -> Any:
+    """The contents of a database with one tenant."""
+    revision = Revision(slug, 3, content, format_, "{}", "", "", 1.0)
+    claims = [
+        DomainClaim(name, slug, "hosts", "", "", proven_at, 0.0, 0.0)
+        for name, proven_at in (("proven.example", 1.0), ("claimed.example", 0.0))
+    ]
+    return StoredContents({slug: TenantRecord(slug, status, 3, 1.0, 1.0)}, {slug: revision}, claims)
+
+
+def test_a_tenant_of_the_database_is_read_as_it_is_served(doctor: Doctor) -> None:
+    settings = Settings()
+    (read,), (found,) = stored_tenants(settings, stored())
+    assert read.tenant is not None
+    assert read.tenant.hosts == ("proven.example",)
+    assert read.presets.keys() == {"default"}
+    assert (found.status, found.seen) == ("pass", "1 in the database, 1 served")
+    for other in (stored("acme"), stored(status="suspended")):
+        assert stored_tenants(settings, other)[0] == []
+
+
+def test_a_revision_that_cannot_be_served_is_a_problem(doctor: Doctor) -> None:
+    lost = stored()
+    lost.live.clear()
+    for contents in (lost, stored(format_=99), stored(content="name: [")):
+        read, results = stored_tenants(Settings(), contents)
+        assert read == []
+        failed = [one for one in results if one.status == "fail"]
+        assert failed
+        assert all("portal tenant history globex" in one.advice for one in failed)
 
 
 # --- providers and the report
