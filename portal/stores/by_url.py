@@ -50,17 +50,17 @@ def inspection_for(url: str) -> Inspection:
     return MongoInspection(url)
 
 
-def examination_for(url: str, *, key_ring: str) -> Examination:
-    """Return what reads the state of a database. Parameters: key_ring, the id of that record.
+def examination_for(url: str, *, key_ring: str, clock: Clock = now) -> Examination:
+    """Return what reads the state of a database. Raises as `store_for`.
 
-    Raises as `store_for`.
+    Parameters: key_ring, the id of that record; clock, the host's.
     """
     path = sqlite_path(url)
     if path is not None:
         return SQLiteExamination(path, key_ring=key_ring)
     from portal.stores.mongo.examination import MongoExamination
 
-    return MongoExamination(url, key_ring=key_ring)
+    return MongoExamination(url, key_ring=key_ring, clock=clock)
 
 
 def sqlite_path(url: str) -> Path | None:

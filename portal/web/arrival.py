@@ -31,14 +31,14 @@ class ArrivalHandler(PortalHandler):
                 "trusted": is_trusted(peer, self.portal.settings.trusted_proxies),
                 "client": display_text(self.client_address(), limit=_SHOWN),
                 "host": display_text(self.request.host, limit=_SHOWN),
-                "forwarded_for": _field(self.request, "X-Forwarded-For"),
+                "forwarded_for": _end_of_header(self.request, "X-Forwarded-For"),
             }
         )
 
     head = get
 
 
-def _field(request: HTTPServerRequest, name: str) -> str | None:
+def _end_of_header(request: HTTPServerRequest, name: str) -> str | None:
     """The end of a header field, which the nearest proxy writes; None without the field."""
     value = request.headers.get(name)
     return None if value is None else display_text(value[-_SHOWN:], limit=_SHOWN)

@@ -1,4 +1,4 @@
-"""Proofs of who has the key ring, for requests of `portal doctor`: sealed with it for a minute (THREATS A9)."""
+"""Proofs of who has the key ring, for `portal doctor`: sealed with it, for a minute (THREATS A9)."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import pytest
 from pymongo import MongoClient
 
 from portal.cli.doctor.database import database_facts, stored_contents
+from portal.clock import now
 from portal.config.settings import Settings
 from portal.keys.key_ring import KeyRing
 from portal.keys.key_ring_check import KEY_RING, adopt_key_ring
@@ -86,6 +87,13 @@ async def test_an_index_that_deletes_nothing_and_writes_that_do_not_last_are_nam
     assert found.weak_indexes == ("sessions (secret_hash): unique", "logins (expires_at): expireAfterSeconds")
     assert "attempts (expires_at)" in found.missing_indexes
     assert (found.lasting_writes, found.write_concern) == (False, "w: 1")
+
+
+@pytest.mark.gen_test
+async def test_the_difference_of_the_clocks_is_measured(mongodb_server: str) -> None:
+    with fresh_database(mongodb_server) as url:
+        found = await examination_for(url, key_ring=KEY_RING, clock=lambda: now() + 100).facts()
+    assert found.clock_ahead == pytest.approx(100, abs=10)
 
 
 @pytest.mark.gen_test

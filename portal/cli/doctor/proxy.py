@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from portal.admin.event_webhook import OPERATOR
 from portal.cli.doctor.model import Area, Result
 from portal.clock import now
 from portal.config.settings import Settings
@@ -52,7 +53,9 @@ async def proxy_results(settings: Settings) -> list[Result]:
     http = OutboundClient(allow_private_networks=True, lookup=lookup_in_daemon_thread)
     headers = ((PROOF_HEADER, proof), ("X-Forwarded-For", INVENTED_CLIENT))
     try:
-        response = await http.fetch("GET", url, headers=headers, max_bytes=_LARGEST, timeout=_SECONDS)
+        response = await http.fetch(
+            "GET", url, tenant=OPERATOR, headers=headers, max_bytes=_LARGEST, timeout=_SECONDS
+        )
     except PortalError as error:
         why = error.detail or error.title
         advice = "Start the portal, or run this where public_url is reachable: its proxy was not checked."

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pymongo.errors import OperationFailure
 
+from portal.clock import Clock
 from portal.stores.examination import DatabaseFacts
 from portal.stores.format import FORMAT
 from portal.stores.mongo.connection import INDEXES, MongoConnection
@@ -20,9 +20,13 @@ _NO_COMMAND = 59
 
 
 class MongoExamination:
-    """The state of a database, which may be in use. Parameters: key_ring, the id of that record."""
+    """The state of a database, which may be in use.
 
-    def __init__(self, url: str, *, key_ring: str) -> None:
+    Parameters: key_ring, the id of that record; clock, of this host.
+    """
+
+    def __init__(self, url: str, *, key_ring: str, clock: Clock) -> None:
+        self._clock = clock
         self._connection = MongoConnection(url)
         self._key_ring = key_ring
 
@@ -37,9 +41,9 @@ class MongoExamination:
         database = self._connection.database
         async with self._connection.operation(seconds=_SECONDS):
             built: Mapping[str, Any] = await database.command("buildInfo")
-            before = time.time()
+            before = self._clock()
             hello = await _hello(database)
-            ahead = (before + time.time()) / 2 - to_seconds(hello["localTime"])
+            ahead = (before + self._clock()) / 2 - to_seconds(hello["localTime"])
             metadata = await database["meta"].find({"_id": {"$in": [FORMAT, self._key_ring]}}).to_list(None)
         values = {each["_id"]: str(each.get("value")) for each in metadata}
         missing, weak = await self._indexes()
