@@ -55,6 +55,7 @@ from portal.tenant_directory import TenantDirectory
 from portal.tenant_upkeep import TenantUpkeep
 from portal.time_slices import without_pauses
 from portal.web.api_proxy.live_calls import LiveCalls
+from portal.web.arrival_proof import Proofs
 from portal.web.assets import load_templates
 from portal.web.client_limits import ClientLimits
 from portal.web.context import Portal
@@ -163,6 +164,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         http=http,
         logos=TenantLogos(http),
         remembered=RememberedOrganisations(parts.vault),
+        proofs=Proofs(parts.vault, clock=clock),
         store=store,
         store_probe=StoreProbe(store, reader),
         clock_check=clock_check,

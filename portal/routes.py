@@ -17,6 +17,7 @@ from portal.web.account import AccountHandler, EndLoginHandler, EndOtherLoginsHa
 from portal.web.admin.routes import ADMIN_ROUTES, ANY_ADDRESS, TENANT
 from portal.web.admin.setup import SetupHandler
 from portal.web.api_proxy.handler import ApiServer
+from portal.web.arrival import ArrivalHandler
 from portal.web.callback import CallbackHandler, PostedCallbackHandler
 from portal.web.callback_of_tests import TestCallbackHandler
 from portal.web.chooser import ChooserHandler, FindHandler, ForgetHandler
@@ -165,6 +166,7 @@ def routes() -> list[Rule]:
         (r"/product/(?P<file>[a-z0-9.-]+)", ProductFileHandler),
         (r"/favicon\.ico", FaviconHandler),
         (r"/healthz", HealthHandler),
+        (r"/healthz/request", ArrivalHandler),
         (r"/readyz", ReadyHandler),
         (r"/setup/(?P<token>.*)", SetupHandler),
         *ADMIN_ROUTES,

@@ -16,6 +16,7 @@ from portal.admin.drafts import Drafts
 from portal.admin.file_sign_ins import FileSignIns
 from portal.admin.logins import LoginAdmin, StoredTenantLogins
 from portal.admin.setup_links import SetupLinks
+from portal.admin.subjects import Subjects
 from portal.admin.summaries import Summaries
 from portal.admin.tenants import TenantAdmin
 from portal.admin.test_logins import TestLogins
@@ -52,6 +53,7 @@ class AdminServices:
     domains: Domains
     setup_links: SetupLinks
     logins: LoginAdmin
+    subjects: Subjects
     closing: Closing
     health: ProviderHealth
     summaries: Summaries
@@ -125,6 +127,13 @@ def admin_services(
         setup_links=setup_links,
         logins=LoginAdmin(
             database.tenant_logins, store, tenants=registry.get, logouts=logouts, vault=vault, clock=clock
+        ),
+        subjects=Subjects(
+            database,
+            tenants=registry.get,
+            end_login=logouts.end_found_login,
+            vault=vault,
+            clock=clock,
         ),
         closing=Closing(tenants, logins),
         health=health,

@@ -110,6 +110,12 @@ class TenantLogins(Protocol):
         Parameters: most, logins of each user.
         """
 
+    async def stored(self, tenant: str, *, before: Position | None, most: int) -> Sequence[Login]:
+        """All stored logins, the newest first: also expired ones, and those of ended sessions.
+
+        For what is stored of a person; nothing else may use a login of it. Parameters: before, as for `list`.
+        """
+
     async def count(self, tenant: str, *, registrations: Collection[str] | None, now: float) -> int:
         """How many logins have not expired; some may be of a session that was unused for too long.
 

@@ -141,6 +141,16 @@ class Event:
     device: str
 
 
+Named = Event | Revision | Draft | SetupLink
+"""Records that can name a person."""
+NAMING: dict[type, tuple[str, ...]] = {
+    Event: ("actor", "target", "reason", "request_id", "client", "device"),
+    Revision: ("author", "reason", "test"),
+    Draft: ("author", "test"),
+    SetupLink: ("author", "name"),
+}
+"""Their fields that can do so, which `TenantStore.replace_named` replaces."""
+
 _EVENT_NUMBERS = count()
 LAST_EVENT_ID = "g"
 """Sorts after the id of every event."""

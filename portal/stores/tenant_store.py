@@ -17,7 +17,15 @@ from typing import Protocol
 
 from portal.stores.store import Store
 from portal.stores.tenant_logins import TenantLogins
-from portal.stores.tenant_records import DomainClaim, Draft, Event, Revision, SetupLink, TenantRecord
+from portal.stores.tenant_records import (
+    DomainClaim,
+    Draft,
+    Event,
+    Named,
+    Revision,
+    SetupLink,
+    TenantRecord,
+)
 
 
 class TenantStore(Protocol):
@@ -184,6 +192,15 @@ class TenantStore(Protocol):
 
     async def purge_events(self, *, before: float, most: int) -> int:
         """Delete up to `most` events from before this time, the oldest first; return how many."""
+
+    # --- what names a person
+    async def replace_named(self, records: Sequence[Named]) -> None:
+        """Replace the fields that can name a person in stored records, found by their keys.
+
+        Of an event: actor, target, reason, request id, client and device; of a revision: author, reason and
+        test; of a draft: author and test, if it still has this version; of a setup link: author and name. A
+        record that is gone is skipped. The event that reports it is stored before: see `add_events`.
+        """
 
 
 class Database(Store, Protocol):

@@ -25,6 +25,7 @@ from portal.stores.store import Store
 from portal.tenancy.logos import TenantLogos
 from portal.tenancy.registry import Registry
 from portal.web.api_proxy.live_calls import LiveCalls
+from portal.web.arrival_proof import Proofs
 from portal.web.client_limits import ClientLimits
 from portal.web.front_ends.service import FrontEnds
 from portal.web.languages import Languages
@@ -58,6 +59,7 @@ class Portal:
     product: ProductFiles
     logos: TenantLogos
     remembered: RememberedOrganisations
+    proofs: Proofs
     clock: Clock
     client_limits: ClientLimits
     in_flight: RequestsInFlight

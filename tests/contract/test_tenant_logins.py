@@ -111,6 +111,23 @@ async def test_a_login_that_expired_or_whose_session_ended_is_not_listed(store: 
 
 
 @pytest.mark.gen_test
+async def test_all_stored_logins_are_read_page_by_page(store: Database) -> None:
+    """Also expired ones, and those whose session has ended."""
+    made = await signed_in(store, -50, -40)
+    made += await signed_in(store, -30, -30, expires_at=at(50))
+    made += [new_login(signed_in_at=at(-10), registration="ended")]
+    await store.put_login(made[-1])
+    await signed_in(store, -5, tenant="globex")
+    found: list[Login] = []
+    before: Position | None = None
+    while page := await store.tenant_logins.stored("acme", before=before, most=2):
+        found += page
+        before = Position(page[-1].signed_in_at, page[-1].id)
+    assert found == sorted(made, key=lambda login: (login.signed_in_at, login.id), reverse=True)
+    assert await store.tenant_logins.stored("acme", before=None, most=0) == []
+
+
+@pytest.mark.gen_test
 async def test_the_logins_at_a_tenant_are_deleted_up_to_a_time(store: Database) -> None:
     made = await signed_in(store, -30, -20, -10)
     (kept,) = await signed_in(store, -30, tenant="globex")
@@ -204,7 +221,7 @@ def every_operation(logins: TenantLogins) -> dict[str, Awaitable[object]]:
     for name, function in inspect.getmembers(TenantLogins, inspect.iscoroutinefunction):
         parameters = [each for each in inspect.signature(function).parameters if each != "self"]
         operations[name] = getattr(logins, name)(**{each: examples[each] for each in parameters})
-    assert len(operations) == 5
+    assert len(operations) == 6
     return operations
 
 
@@ -238,6 +255,8 @@ async def test_arguments_are_checked(store: Database, tenant: Any) -> None:
         await store.tenant_logins.count(tenant, registrations=None, now=NOW)
     with pytest.raises((TypeError, ValueError)):
         await of_user(store, new_login(), tenant=tenant)
+    with pytest.raises((TypeError, ValueError)):
+        await store.tenant_logins.stored(tenant, before=None, most=1)
     with pytest.raises((TypeError, ValueError)):
         await store.tenant_logins.delete(tenant, signed_in_until=NOW, most=1)
 

@@ -675,3 +675,57 @@ async def test_an_event_waits_until_it_is_marked_as_delivered(tenants: TenantSto
 async def test_the_event_of_a_change_waits_for_its_delivery(tenants: TenantStore) -> None:
     await tenants.add_tenant(new_tenant(), event=(event := new_event("added")))
     assert await tenants.waiting_events(after="", most=10) == [event]
+
+
+# --- what names a person
+
+
+@pytest.mark.gen_test
+async def test_what_names_a_person_is_replaced_and_nothing_else(tenants: TenantStore) -> None:
+    await with_tenant(tenants)
+    event, other = new_event("signed_in", 1), new_event("signed_in", 2)
+    await tenants.add_events([event, other])
+    assert await publish(tenants, 1, event=new_event("published", 3))
+    assert await publish(tenants, 2, event=new_event("published", 4))
+    assert await tenants.put_draft(new_draft(7), replaces=None, event=None)
+    links = [new_link(), new_link()]
+    for link in links:
+        assert await tenants.add_setup_link(link, event=new_event("link", 5))
+    changed = replace(
+        event, actor="{}", target="t", reason="r", request_id="", client="", device="", kind="x", outcome="y"
+    )
+    link = replace(links[0], author="{}", name="somebody", revoked_at=at(9))
+    await tenants.replace_named(
+        [
+            changed,
+            new_revision(1, author="{}", reason="r", test="", content="x"),
+            new_draft(7, author="{}", test="{}", content="x"),
+            link,
+        ]
+    )
+    assert await tenants.read_events(tenant="initech", after=event.id[:12], before=other.id, most=9) == [
+        replace(changed, kind=event.kind, outcome=event.outcome)
+    ]
+    assert other in await tenants.read_events(most=9)
+    revisions = await tenants.list_revisions("initech", before=None, most=9)
+    assert revisions == [new_revision(2), new_revision(1, author="{}", reason="r", test="")]
+    assert await tenants.get_draft("initech") == new_draft(7, author="{}", test="{}")
+    stored = {each.id: each for each in await tenants.list_setup_links("initech")}
+    assert stored == {links[1].id: links[1], link.id: replace(link, revoked_at=0.0)}
+
+
+@pytest.mark.gen_test
+async def test_what_names_a_person_is_not_replaced_in_what_is_gone(tenants: TenantStore) -> None:
+    await with_tenant(tenants)
+    assert await tenants.put_draft(new_draft(8), replaces=None, event=None)
+    before = await tenants.read_events(most=9)
+    await tenants.replace_named(
+        [new_event("gone", 9), new_revision(5, author="{}"), new_draft(7, author="{}"), new_link(name="x")]
+    )
+    await tenants.replace_named([])
+    assert await tenants.get_draft("initech") == new_draft(8)
+    assert await tenants.list_revisions("initech", before=None, most=9) == []
+    assert await tenants.list_setup_links("initech") == []
+    assert await tenants.read_events(most=9) == before
+    with pytest.raises(ValueError, match="reason"):
+        await tenants.replace_named([new_event(reason="x" * 1001)])

@@ -67,6 +67,7 @@ def every_operation(tenants: TenantStore) -> dict[str, Awaitable[object]]:
         "now": at(1),
         "proof": "dns",
         "proven_at": at(1),
+        "records": [new_event(), new_revision(), new_draft(), new_link()],
         "replaces": 0,
         "revision": new_revision(),
         "since": 0.0,
@@ -93,7 +94,7 @@ def every_operation(tenants: TenantStore) -> dict[str, Awaitable[object]]:
         given = {**examples, **examples_of.get(name, {})}
         parameters = [each for each in inspect.signature(function).parameters if each != "self"]
         operations[name] = getattr(tenants, name)(**{each: given[each] for each in parameters})
-    assert len(operations) == 28
+    assert len(operations) == 29
     return operations
 
 

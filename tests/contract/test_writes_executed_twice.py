@@ -61,7 +61,7 @@ READS = {
     *("tenants_version", "list_tenants", "get_tenant", "read_revisions", "list_revisions", "get_draft"),
     *("find_setup_link", "list_setup_links", "list_domains", "list_events", "list_user_events"),
     *("read_events", "waiting_events"),
-    *("list", "of_users", "count", "count_all"),
+    *("list", "of_users", "stored", "count", "count_all"),
 }
 """Methods that send no write."""
 REPEATED = {"maintain", "purge", "purge_events", "forget_sign_ins", "delete_logins_of", "delete"}
@@ -143,6 +143,13 @@ CALLS: dict[str, Call | list[Call]] = {
         "initech.example", tenant="initech", event=EVENT, unchanged=CLAIM
     ),
     "add_events": lambda store: store.tenants.add_events([EVENT]),
+    "replace_named": lambda store: store.tenants.replace_named(
+        [
+            new_revision(1, author="{}", reason="", test=""),
+            new_draft(1, author="{}"),
+            replace(LINK, author="{}", name="somebody"),
+        ]
+    ),
     "mark_delivered": lambda store: store.tenants.mark_delivered([EVENT.id]),
     "purge_events": lambda store: store.tenants.purge_events(before=at(40), most=9),
     "delete": lambda store: store.tenant_logins.delete("globex", signed_in_until=at(9), most=10),

@@ -66,7 +66,7 @@ _SERVER_TIME: list[Document] = [{"$match": {"_id": "clock"}}, {"$project": {"now
 _TTL = {"expireAfterSeconds": 0}
 _UNIQUE = {"unique": True}
 _Keys = list[tuple[str, int]]
-_INDEXES: tuple[tuple[str, _Keys, dict[str, Any]], ...] = (
+INDEXES: tuple[tuple[str, _Keys, dict[str, Any]], ...] = (
     ("attempts", [("expires_at", 1)], _TTL),
     ("logouts", [("expires_at", 1)], _TTL),
     ("sessions", [("secret_hash", 1)], _UNIQUE),
@@ -266,7 +266,7 @@ class MongoConnection:
         """
         refused: list[str] = []
         with pymongo.timeout(_INDEX_SECONDS):
-            for name, indexes in groupby(sorted(_INDEXES, key=itemgetter(0)), key=itemgetter(0)):
+            for name, indexes in groupby(sorted(INDEXES, key=itemgetter(0)), key=itemgetter(0)):
                 refused += await _index_collection(
                     database[name], [(keys, more) for _, keys, more in indexes]
                 )

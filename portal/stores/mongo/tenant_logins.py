@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from bson.raw_bson import RawBSONDocument
 
+from portal.stores.model import Login
 from portal.stores.mongo.connection import MongoConnection
 from portal.stores.mongo.documents import Document, login_of, session_of, to_date
 from portal.stores.mongo.queries import WITH_SESSION, live_session
@@ -48,13 +49,7 @@ class MongoTenantLogins:
         require_registrations(registrations)
         if most == 0:
             return []
-        query = _unexpired(tenant, registrations, now)
-        if before is not None:
-            at = before.signed_in_at
-            query["$or"] = [
-                {"signed_in_at": {"$lt": at}},
-                {"signed_in_at": at, "_id": {"$lt": before.login_id}},
-            ]
+        query = {**_unexpired(tenant, registrations, now), **_after(before)}
         return [*await self._newest(query, most, now)]
 
     async def of_users(
@@ -70,6 +65,17 @@ class MongoTenantLogins:
             for one in users
         ]
         return await asyncio.gather(*(self._newest(query, most, now) for query in queries))
+
+    async def stored(self, tenant: str, *, before: Position | None, most: int) -> Sequence[Login]:
+        require_short(tenant=tenant)
+        require_numbers(most=most)
+        require_position(before)
+        if most == 0:
+            return []
+        stages: list[Document] = [{"$sort": {"signed_in_at": -1, "_id": -1}}, {"$limit": most}]
+        query: Document = {"tenant": tenant, "ended": None, **_after(before)}
+        found = await self._connection.read("logins", query, stages)
+        return await self._entries.read_all(self._login, found, kind=Login)
 
     async def _newest(self, query: Document, most: int, now: float) -> Sequence[TenantLogin]:
         stages: list[Document] = [
@@ -115,10 +121,21 @@ class MongoTenantLogins:
                 break
         return deleted
 
+    def _login(self, raw: RawBSONDocument) -> Login:
+        return login_of(self._connection.decode(raw))
+
     def _entry(self, raw: RawBSONDocument) -> TenantLogin:
         document = self._connection.decode(raw)
         session = session_of(document["sessions"][0])
         return TenantLogin(login_of(document), session.last_seen_at, session.device)
+
+
+def _after(before: Position | None) -> Document:
+    """The condition for logins after a place in the list."""
+    if before is None:
+        return {}
+    at = before.signed_in_at
+    return {"$or": [{"signed_in_at": {"$lt": at}}, {"signed_in_at": at, "_id": {"$lt": before.login_id}}]}
 
 
 def _unexpired(tenant: str, registrations: Collection[str] | None, now: float) -> Document:

@@ -14,6 +14,7 @@ from portal.stores.mongo import tenant_documents as documents
 from portal.stores.mongo.connection import MongoConnection
 from portal.stores.mongo.documents import Document
 from portal.stores.mongo.domains import MongoDomains
+from portal.stores.mongo.named_records import replace_named
 from portal.stores.mongo.outbox import COUNTER, Outbox
 from portal.stores.mongo.tenant_documents import OUTBOX, STORED, TENANT_FIELDS
 from portal.stores.mongo.tenant_reading import TenantReader
@@ -30,6 +31,7 @@ from portal.stores.tenant_records import (
     DomainClaim,
     Draft,
     Event,
+    Named,
     Revision,
     SetupLink,
     TenantRecord,
@@ -339,6 +341,9 @@ class MongoTenants:
             old = events.find({"_id": {"$lt": earliest_event_id(before)}}, {"_id": 1})
             keys = [each["_id"] for each in await old.sort("_id", 1).limit(most).to_list(None)]
             return (await events.delete_many({"_id": {"$in": keys}})).deleted_count
+
+    async def replace_named(self, records: Sequence[Named]) -> None:
+        await replace_named(self._connection, records)
 
     # --- documents of tenants
 

@@ -40,6 +40,9 @@ _OF_USER = f"""SELECT {columns_of(Login, "l.")}, l.id, {columns_of(Session, "s."
       AND min(s.idle_expires_at, s.absolute_expires_at) > :now
     ORDER BY l.signed_in_at DESC, l.id DESC LIMIT :most"""  # noqa: S608 - names of the models' fields
 """The sign keeps SQLite from reading all logins of the tenant in place of those of the user."""
+_STORED = f"""SELECT {columns_of(Login)}, id FROM logins
+    WHERE tenant = :tenant AND (signed_in_at, id) < (:at, :id)
+    ORDER BY signed_in_at DESC, id DESC LIMIT :most"""  # noqa: S608 - names of the model's fields
 _COUNT = """SELECT count(*) FROM logins WHERE tenant = :tenant AND expires_at > :now
     AND (:registrations IS NULL OR registration IN (SELECT value FROM json_each(:registrations)))"""
 _COUNT_ALL = """SELECT
@@ -103,6 +106,15 @@ class SQLiteTenantLogins:
             return []
         rows = await self._file.read(lambda db: [row for one in asked for row in db.execute(_OF_USER, one)])
         return by_user(users, await self._entries.read_all(_entry, rows, kind=TenantLogin))
+
+    async def stored(self, tenant: str, *, before: Position | None, most: int) -> Sequence[Login]:
+        require_short(tenant=tenant)
+        require_numbers(most=most)
+        require_position(before)
+        place = _FIRST if before is None else before
+        parameters = {"tenant": tenant, "at": place.signed_in_at, "id": place.login_id, "most": most}
+        rows = await self._file.read(lambda db: db.execute(_STORED, parameters).fetchall())
+        return await self._entries.read_all(login_of, rows, kind=Login)
 
     async def count(self, tenant: str, *, registrations: Collection[str] | None, now: float) -> int:
         require_short(tenant=tenant)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from portal.stores.stored_entries import stored_names
 from portal.stores.tenant_records import (
+    NAMING,
     USER_KINDS,
     DomainClaim,
     Draft,
@@ -140,3 +141,16 @@ READ_EVENTS = f"""SELECT {_EVENT} FROM events WHERE id > :after AND id < :before
 WAITING_EVENTS = f"SELECT {_EVENT} FROM events WHERE waits = 1 AND id > ? ORDER BY id LIMIT ?"
 MARK_DELIVERED = "UPDATE events SET waits = 0 WHERE id = ?"
 PURGE_EVENTS = "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE id < ? ORDER BY id LIMIT ?)"
+
+
+def _replacing(table: str, model: type, condition: str) -> str:
+    values = ", ".join(f"{name} = :{name}" for name in NAMING[model])
+    return f"UPDATE {table} SET {values} WHERE {condition}"
+
+
+REPLACE_NAMED = {
+    Event: _replacing("events", Event, "id = :id"),
+    Revision: _replacing("revisions", Revision, "tenant = :tenant AND number = :number"),
+    Draft: _replacing("drafts", Draft, "tenant = :tenant AND version = :version"),
+    SetupLink: _replacing("setup_links", SetupLink, "id = :id AND tenant = :tenant"),
+}

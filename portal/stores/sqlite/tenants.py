@@ -28,6 +28,7 @@ from portal.stores.tenant_records import (
     DomainClaim,
     Draft,
     Event,
+    Named,
     Revision,
     SetupLink,
     TenantRecord,
@@ -307,6 +308,18 @@ class SQLiteTenants:
             if found < some:
                 break
         return deleted
+
+    # --- what names a person
+
+    async def replace_named(self, records: Sequence[Named]) -> None:
+        changes = [(sql.REPLACE_NAMED[type(each)], _values(each)) async for each in in_slices(records)]
+
+        def work(database: sqlite3.Connection) -> None:
+            for statement, parameters in changes:
+                database.execute(statement, parameters)
+
+        if changes:
+            await self._file.write(work)
 
     async def _one(self, model: type[Entry], statement: str, parameters: _Parameters) -> Entry | None:
         rows = await self._file.read(lambda db: db.execute(statement, parameters).fetchall())

@@ -22,6 +22,8 @@ _OF_FILES = frozenset(
     {
         EventKind.LOGIN_ENDED,
         EventKind.LOGINS_ENDED,
+        EventKind.SUBJECT_EXPORTED,
+        EventKind.SUBJECT_ERASED,
         EventKind.SIGN_IN_REFUSED,
         EventKind.REGISTRATION_ENDED,
         EventKind.LIMIT_REACHED,
