@@ -261,13 +261,8 @@ async def running(
     await built.measuring.follow()
     http_server = _http_server(built)
     most = connection_limit(settings.limits.connections)
-    server = ConnectionServer(
-        http_server,
-        most=most,
-        metrics=portal.metrics,
-        load=load,
-        shares=ClientShares.of(most, settings.limits.connections_per_client, settings.trusted_proxies),
-    )
+    shares = ClientShares.of(most, settings.limits.connections_per_client, settings.trusted_proxies)
+    server = ConnectionServer(http_server, most=most, metrics=portal.metrics, load=load, shares=shares)
     metrics_server = ConnectionServer(
         HttpServer(metrics_application(portal, built.measuring.measure), RequestLimits(body_bytes=0)),
         most=_MOST_METRICS_READERS,
