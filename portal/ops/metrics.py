@@ -67,7 +67,7 @@ class Metrics:
         self.start_time.set_to_current_time()
         self.store = StoreMetrics(self._registry, self._tallies, self.limits)
         self.sockets = SocketMetrics(self._registry, self._tallies, self.limits)
-        self.events = EventMetrics(self._registry)
+        self.events = EventMetrics(self._registry, self._tallies)
         self.connections = Gauge(
             "portal_connections",
             "Open connections of clients, including those to the metrics endpoint.",

@@ -60,7 +60,7 @@ READS = {
     *("read", "list_logins", "is_remembered", "get_meta", "has_logins"),
     *("tenants_version", "list_tenants", "get_tenant", "read_revisions", "list_revisions", "get_draft"),
     *("find_setup_link", "list_setup_links", "list_domains", "list_events", "list_user_events"),
-    *("read_events", "waiting_events"),
+    *("read_events", "waiting_events", "search_events", "list_set_aside"),
     *("list", "of_user", "count", "count_all"),
 }
 """Methods that send no write."""
@@ -144,6 +144,8 @@ CALLS: dict[str, Call | list[Call]] = {
     ),
     "add_events": lambda store: store.tenants.add_events([EVENT]),
     "mark_delivered": lambda store: store.tenants.mark_delivered([EVENT.id]),
+    "set_aside_events": lambda store: store.tenants.set_aside_events([EVENT.id]),
+    "deliver_again": lambda store: store.tenants.deliver_again(most=10),
     "purge_events": lambda store: store.tenants.purge_events(before=at(40), most=9),
     "delete": lambda store: store.tenant_logins.delete("globex", signed_in_until=at(9), most=10),
 }

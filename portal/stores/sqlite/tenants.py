@@ -3,51 +3,38 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
 from portal.stores.record_checks import (
     MOST_REVISIONS,
     MOST_SETUP_LINKS,
-    TenantEntry,
     require_keys,
     require_numbers,
     require_short,
     require_times,
-    require_valid,
 )
 from portal.stores.sqlite import tenant_statements as sql
-from portal.stores.sqlite.file import DatabaseFile
-from portal.stores.stored_entries import Entry, EntryReader, entry_from
+from portal.stores.sqlite.events import Parameters, SQLiteEvents, values_of
+from portal.stores.stored_entries import Entry, entry_from
 from portal.stores.tenant_records import (
-    LAST_EVENT_ID,
     DomainClaim,
     Draft,
     Event,
     Revision,
     SetupLink,
     TenantRecord,
-    earliest_event_id,
 )
-from portal.time_slices import in_slices
 
 _REVISIONS_AT_ONCE = 100
-_PURGED_AT_ONCE = 200
-"""Events that a transaction deletes: no other write, of any process, can run meanwhile."""
 _NO_NUMBER = 2**62
 
-_Parameters = Mapping[str, object] | Sequence[object]
 _Step = Callable[[sqlite3.Connection], None]
 
 
-class SQLiteTenants:
+class SQLiteTenants(SQLiteEvents):
     """The TenantStore on the file of a SQLiteStore. See `portal.stores.tenant_store.TenantStore`."""
-
-    def __init__(self, file: DatabaseFile, entries: EntryReader) -> None:
-        self._file = file
-        self._entries = entries
 
     # --- tenants and revisions
 
@@ -63,7 +50,7 @@ class SQLiteTenants:
         return await self._one(TenantRecord, sql.GET_TENANT, (slug,))
 
     async def add_tenant(self, tenant: TenantRecord, *, event: Event) -> bool:
-        return await self._change(sql.ADD_TENANT, _values(tenant), event=event, counted=True)
+        return await self._change(sql.ADD_TENANT, values_of(tenant), event=event, counted=True)
 
     async def set_status(self, slug: str, status: str, *, expected: str, at: float, event: Event) -> bool:
         require_short(slug=slug, status=status)
@@ -92,7 +79,7 @@ class SQLiteTenants:
     ) -> bool:
         require_numbers(replaces=replaces, draft=draft or 0)
         require_times(made_at=made_at or 0.0)
-        values = _values(revision)
+        values = values_of(revision)
         if revision.number <= replaces:
             raise ValueError("number is not larger than that of the live revision")
 
@@ -212,99 +199,14 @@ class SQLiteTenants:
         parameters |= {"name": name, "tenant": tenant}
         return await self._change(statement, parameters, event=event, counted=True)
 
-    # --- events
-
-    async def add_events(self, events: Sequence[Event]) -> None:
-        rows = [_values(event) async for event in in_slices(events)]
-
-        def work(database: sqlite3.Connection) -> None:
-            database.executemany(sql.ADD_EVENT, rows)
-
-        await self._file.write(work)
-
-    async def list_events(
-        self, *, tenant: str | None = None, before: str | None = None, since: float = 0.0, most: int = 100
-    ) -> list[Event]:
-        require_times(since=since)
-        require_numbers(most=most)
-        conditions, parameters = [sql.ACTS, "id >= :since"], {"since": earliest_event_id(since), "most": most}
-        if tenant is not None:
-            require_short(tenant=tenant)
-            conditions.append("tenant = :tenant")
-            parameters["tenant"] = tenant
-        if before is not None:
-            require_short(id=before)
-            conditions.append("id < :before")
-            parameters["before"] = before
-        statement = sql.LIST_EVENTS.format(
-            index=sql.ALL_ACTS if tenant is None else sql.ACTS_OF_TENANT, conditions=" AND ".join(conditions)
-        )
-        return await self._list(Event, statement, parameters)
-
-    async def list_user_events(self, tenant: str, *, actor: str, since: float, most: int) -> list[Event]:
-        require_short(tenant=tenant, actor=actor)
-        require_times(since=since)
-        require_numbers(most=most)
-        parameters = {"tenant": tenant, "actor": actor, "since": earliest_event_id(since), "most": most}
-        return await self._list(Event, sql.LIST_USER_EVENTS, parameters)
-
-    async def read_events(
-        self,
-        *,
-        tenant: str | None = None,
-        after: str = "",
-        before: str | None = None,
-        most: int,
-    ) -> list[Event]:
-        require_short(id=after, tenant=tenant or "")
-        require_short(id=before or "")
-        require_numbers(most=most)
-        statement = sql.READ_EVENTS.format(of_tenant="" if tenant is None else "AND tenant = :tenant")
-        last = LAST_EVENT_ID if before is None else before
-        parameters = {"after": after, "before": last, "most": most, "tenant": tenant}
-        return await self._list(Event, statement, parameters)
-
-    async def waiting_events(self, *, after: str, most: int) -> list[Event]:
-        require_short(id=after)
-        require_numbers(most=most)
-        return await self._list(Event, sql.WAITING_EVENTS, (after, most))
-
-    async def mark_delivered(self, ids: Collection[str]) -> None:
-        for each in ids:
-            require_short(id=each)
-        rows = [(each,) for each in ids]
-
-        def work(database: sqlite3.Connection) -> None:
-            database.executemany(sql.MARK_DELIVERED, rows)
-
-        await self._file.write(work)
-
-    async def purge_events(self, *, before: float, most: int) -> int:
-        require_times(before=before)
-        require_numbers(most=most)
-        deleted = 0
-        while deleted < most:
-            some = min(_PURGED_AT_ONCE, most - deleted)
-            found = await self._file.write(
-                partial(_delete, sql.PURGE_EVENTS, earliest_event_id(before), some)
-            )
-            deleted += found
-            if found < some:
-                break
-        return deleted
-
-    async def _one(self, model: type[Entry], statement: str, parameters: _Parameters) -> Entry | None:
+    async def _one(self, model: type[Entry], statement: str, parameters: Parameters) -> Entry | None:
         rows = await self._file.read(lambda db: db.execute(statement, parameters).fetchall())
         return self._entries.read(partial(entry_from, model), rows[0], kind=model) if rows else None
-
-    async def _list(self, model: type[Entry], statement: str, parameters: _Parameters) -> list[Entry]:
-        rows = await self._file.read(lambda db: db.execute(statement, parameters).fetchall())
-        return await self._entries.read_all(partial(entry_from, model), rows, kind=model)
 
     async def _change(
         self,
         statement: str,
-        parameters: _Parameters,
+        parameters: Parameters,
         *,
         event: Event | None,
         counted: bool = False,
@@ -314,7 +216,7 @@ class SQLiteTenants:
 
         In the same transaction: `then`, the event, and with `counted` the increment of `tenants_version`.
         """
-        reported = None if event is None else _values(event)
+        reported = None if event is None else values_of(event)
 
         def work(database: sqlite3.Connection) -> bool:
             if database.execute(statement, parameters).rowcount == 0:
@@ -330,17 +232,11 @@ class SQLiteTenants:
         return await self._file.write(work)
 
 
-def _values(record: TenantEntry) -> dict[str, Any]:
-    """The parameters that store a record. Raises as `require_valid`."""
-    require_valid(record)
-    return asdict(record)
-
-
 def _if_unchanged(claim: DomainClaim | None) -> tuple[str, dict[str, object]]:
     """The condition that a stored claim is still this one, and its parameters. Raises as `require_valid`."""
     if claim is None:
         return "", {}
-    stored = _values(claim)
+    stored = values_of(claim)
     names = ("proof", "proven_at", "checked_at", "created_at")
     return sql.IF_UNCHANGED, {f"old_{name}": stored[name] for name in names}
 
@@ -348,12 +244,8 @@ def _if_unchanged(claim: DomainClaim | None) -> tuple[str, dict[str, object]]:
 def _of_tenant(record: Draft | SetupLink | DomainClaim, made_at: float | None) -> dict[str, Any]:
     """The parameters that store a record of a tenant, if that was made at this time (None: at any)."""
     require_times(made_at=made_at or 0.0)
-    return {**_values(record), "made_at": made_at}
+    return {**values_of(record), "made_at": made_at}
 
 
 def _read_each(statement: str, keys: Sequence[Sequence[object]], database: sqlite3.Connection) -> list[Any]:
     return [row for key in keys for row in database.execute(statement, key)]
-
-
-def _delete(statement: str, before: str, most: int, database: sqlite3.Connection) -> int:
-    return database.execute(statement, (before, most)).rowcount
