@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from portal.admin.all_logins import AllLogins
 from portal.admin.change_limit import ChangeLimit
 from portal.admin.check_runs import CheckRuns
 from portal.admin.closing import Closing
@@ -53,6 +54,7 @@ class AdminServices:
     domains: Domains
     setup_links: SetupLinks
     logins: LoginAdmin
+    all_logins: AllLogins
     closing: Closing
     health: ProviderHealth
     summaries: Summaries
@@ -99,6 +101,9 @@ def admin_services(
     file_sign_ins = FileSignIns(
         database, registry, settings.operators, seconds=settings.session.absolute, clock=clock
     )
+    login_admin = LoginAdmin(
+        database.tenant_logins, store, tenants=registry.get, logouts=logouts, vault=vault, clock=clock
+    )
     return AdminServices(
         store=store,
         tenants=tenants,
@@ -125,8 +130,9 @@ def admin_services(
         ),
         domains=_domains(settings, database, vault, registry, in_thread),
         setup_links=setup_links,
-        logins=LoginAdmin(
-            database.tenant_logins, store, tenants=registry.get, logouts=logouts, vault=vault, clock=clock
+        logins=login_admin,
+        all_logins=AllLogins(
+            database.tenant_logins, login_admin, tenants=registry.get, vault=vault, clock=clock
         ),
         closing=Closing(tenants, logins),
         health=ProviderHealth(relying_party, tokens),

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from portal.stores.argument_checks import require_text
 from portal.stores.model import Login
-from portal.stores.record_checks import require_times
+from portal.stores.record_checks import require_numbers, require_times
 
 
 class Position(NamedTuple):
@@ -43,6 +43,22 @@ class TenantLogin:
         return Position(self.login.signed_in_at, self.login.id)
 
 
+class FoundLogins(NamedTuple):
+    """What a search found in a bounded number of logins."""
+
+    logins: list[TenantLogin]
+    more_after: str | None
+    """The id after which the search goes on; None when all logins have been searched."""
+
+
+def require_found(*, session: str, issuer: str, subject: str, after: str, among: int) -> None:
+    """Check what logins are searched for. Raises TypeError or ValueError."""
+    require_text(session=session, issuer=issuer, subject=subject, after=after)
+    require_numbers(among=among)
+    if issuer and not subject:
+        raise ValueError("an issuer without a subject has no index")
+
+
 def require_position(before: Position | None) -> None:
     """Raise TypeError or ValueError for what is not a place."""
     if before is not None:
@@ -71,6 +87,14 @@ class TenantLogins(Protocol):
         """The live logins of live sessions, the newest first; `before`: only those after this place.
 
         Parameters: registrations, of the logins that are listed; None: of any.
+        """
+
+    async def find(
+        self, *, session: str, issuer: str, subject: str, after: str, among: int, now: float
+    ) -> FoundLogins:
+        """The live logins in live sessions, at any tenant, of the next `among` logins, in the order of ids.
+
+        Parameters: session, issuer and subject, empty for any, an issuer only with a subject; after, an id.
         """
 
     async def of_user(

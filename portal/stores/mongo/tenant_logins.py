@@ -13,9 +13,11 @@ from portal.stores.mongo.queries import WITH_SESSION, live_session
 from portal.stores.record_checks import require_numbers, require_short, require_times
 from portal.stores.stored_entries import EntryReader
 from portal.stores.tenant_logins import (
+    FoundLogins,
     LiveCounts,
     Position,
     TenantLogin,
+    require_found,
     require_position,
     require_registrations,
 )
@@ -54,6 +56,37 @@ class MongoTenantLogins:
                 {"signed_in_at": at, "_id": {"$lt": before.login_id}},
             ]
         return [*await self._newest(query, most, now)]
+
+    async def find(
+        self, *, session: str, issuer: str, subject: str, after: str, among: int, now: float
+    ) -> FoundLogins:
+        require_found(session=session, issuer=issuer, subject=subject, after=after, among=among)
+        require_times(now=now)
+        if among == 0:
+            return FoundLogins([], None)
+        query: Document = {"_id": {"$gt": after}}
+        if session:
+            query["session"] = session
+        if subject:
+            query["subject"] = subject
+            query["issuer"] = issuer or {"$in": [*await self._issuers()]}
+        searched: list[Document] = [{"$sort": {"_id": 1}}, {"$limit": among}]
+        live: list[Document] = [
+            {"$match": {"expires_at": {"$gt": to_date(now)}}},
+            WITH_SESSION,
+            {"$match": {"sessions": {"$elemMatch": live_session(now)}}},
+        ]
+        found = await self._connection.read("logins", query, [*searched, *live])
+        last: list[Document] = [*searched, {"$skip": among - 1}, {"$project": {"_id": 1}}]
+        more = await self._connection.read("logins", query, last)
+        logins = await self._entries.read_all(self._entry, found, kind=TenantLogin)
+        return FoundLogins(logins, more[0]["_id"] if more else None)
+
+    async def _issuers(self) -> Sequence[str]:
+        """The issuers of all logins, from the index that begins with them."""
+        async with self._connection.operation():
+            found: Sequence[str] = await self._connection.collection("logins").distinct("issuer")
+        return found
 
     async def of_user(
         self, tenant: str, *, registration: str, issuer: str, subject: str, most: int, now: float

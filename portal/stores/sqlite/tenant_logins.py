@@ -1,8 +1,11 @@
 """The logins at a tenant, in a SQLite file."""
 
+# ruff: noqa: S608 - statements contain names of the models' fields, never values
+
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Collection, Sequence
 
 from portal.stores.argument_checks import require_text
@@ -14,9 +17,11 @@ from portal.stores.sqlite.rows import Row
 from portal.stores.sqlite.statements import columns_of
 from portal.stores.stored_entries import EntryReader, stored_names
 from portal.stores.tenant_logins import (
+    FoundLogins,
     LiveCounts,
     Position,
     TenantLogin,
+    require_found,
     require_position,
     require_registrations,
 )
@@ -30,14 +35,35 @@ _LIST = f"""SELECT {columns_of(Login, "l.")}, l.id, {columns_of(Session, "s.")}
     WHERE l.tenant = :tenant AND (l.signed_in_at, l.id) < (:at, :id) AND l.expires_at > :now
       AND (:registrations IS NULL OR l.registration IN (SELECT value FROM json_each(:registrations)))
       AND min(s.idle_expires_at, s.absolute_expires_at) > :now
-    ORDER BY l.signed_in_at DESC, l.id DESC LIMIT :most"""  # noqa: S608 - names of the models' fields
+    ORDER BY l.signed_in_at DESC, l.id DESC LIMIT :most"""
 _OF_USER = f"""SELECT {columns_of(Login, "l.")}, l.id, {columns_of(Session, "s.")}
     FROM logins AS l JOIN sessions AS s ON s.id = l.session
     WHERE l.issuer = :issuer AND l.subject = :subject AND +l.tenant = :tenant
       AND l.registration = :registration AND l.expires_at > :now
       AND min(s.idle_expires_at, s.absolute_expires_at) > :now
-    ORDER BY l.signed_in_at DESC, l.id DESC LIMIT :most"""  # noqa: S608 - names of the models' fields
+    ORDER BY l.signed_in_at DESC, l.id DESC LIMIT :most"""
 """The sign keeps SQLite from reading all logins of the tenant in place of those of the user."""
+_AFTER = "id > :after ORDER BY id LIMIT :among"
+_SEARCHED = {
+    "session": f"SELECT * FROM logins INDEXED BY logins_session WHERE session = :session AND {_AFTER}",
+    "user": f"""SELECT * FROM logins INDEXED BY logins_subject
+        WHERE issuer = :issuer AND subject = :subject AND {_AFTER}""",
+    "subject": f"""SELECT * FROM logins INDEXED BY logins_subject WHERE subject = :subject AND issuer IN (
+        WITH RECURSIVE issuers (name) AS (
+            SELECT min(issuer) FROM logins
+            UNION ALL SELECT (SELECT min(issuer) FROM logins WHERE issuer > name) FROM issuers
+            WHERE name IS NOT NULL)
+        SELECT name FROM issuers) AND {_AFTER}""",
+    "": f"SELECT * FROM logins WHERE {_AFTER}",
+}
+"""The logins that a search reads. That of a subject finds the issuers in the index, one step for each."""
+FIND = {
+    by: f"""SELECT {columns_of(Login, "l.")}, l.id, {columns_of(Session, "s.")}
+        FROM ({searched}) AS l JOIN sessions AS s ON s.id = l.session
+        WHERE l.expires_at > :now AND min(s.idle_expires_at, s.absolute_expires_at) > :now"""
+    for by, searched in _SEARCHED.items()
+}
+LAST_FOUND = {by: f"SELECT id FROM ({searched}) LIMIT 1 OFFSET :last" for by, searched in _SEARCHED.items()}
 _COUNT = """SELECT count(*) FROM logins WHERE tenant = :tenant AND expires_at > :now
     AND (:registrations IS NULL OR registration IN (SELECT value FROM json_each(:registrations)))"""
 _COUNT_ALL = """SELECT
@@ -79,6 +105,28 @@ class SQLiteTenantLogins:
         }
         rows = await self._file.read(lambda db: db.execute(_LIST, parameters).fetchall())
         return await self._entries.read_all(_entry, rows, kind=TenantLogin)
+
+    async def find(
+        self, *, session: str, issuer: str, subject: str, after: str, among: int, now: float
+    ) -> FoundLogins:
+        require_found(session=session, issuer=issuer, subject=subject, after=after, among=among)
+        require_times(now=now)
+        by = "session" if session else "user" if issuer else "subject" if subject else ""
+        parameters = {"session": session, "issuer": issuer, "subject": subject, "after": after, "now": now}
+        parameters |= {"among": among, "last": max(0, among - 1)}
+
+        def work(database: sqlite3.Connection) -> tuple[list[Row], str | None]:
+            rows = database.execute(FIND[by], parameters).fetchall()
+            last = database.execute(LAST_FOUND[by], parameters).fetchone()
+            return rows, last[0] if last else None
+
+        rows, more_after = await self._file.read(work)
+        found = await self._entries.read_all(_entry, rows, kind=TenantLogin)
+        if session and subject:
+            found = [one for one in found if one.login.subject == subject]
+        if session and issuer:
+            found = [one for one in found if one.login.issuer == issuer]
+        return FoundLogins(sorted(found, key=lambda one: one.login.id), more_after)
 
     async def of_user(
         self, tenant: str, *, registration: str, issuer: str, subject: str, most: int, now: float
