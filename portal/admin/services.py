@@ -16,6 +16,7 @@ from portal.admin.domains import Domains
 from portal.admin.drafts import Drafts
 from portal.admin.file_sign_ins import FileSignIns
 from portal.admin.health import ProviderHealth
+from portal.admin.login_expiry import LoginExpiry
 from portal.admin.logins import LoginAdmin, StoredTenantLogins
 from portal.admin.setup_links import SetupLinks
 from portal.admin.summaries import Summaries
@@ -55,6 +56,7 @@ class AdminServices:
     setup_links: SetupLinks
     logins: LoginAdmin
     all_logins: AllLogins
+    expiry: LoginExpiry
     closing: Closing
     health: ProviderHealth
     summaries: Summaries
@@ -134,6 +136,7 @@ def admin_services(
         all_logins=AllLogins(
             database.tenant_logins, login_admin, tenants=registry.get, vault=vault, clock=clock
         ),
+        expiry=LoginExpiry(database.tenant_logins, clock=clock),
         closing=Closing(tenants, logins),
         health=ProviderHealth(relying_party, tokens),
         summaries=Summaries(registry, store),

@@ -5,13 +5,14 @@ Arguments are checked as those of `portal.stores.tenant_store`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from portal.stores.argument_checks import require_text
 from portal.stores.model import Login
 from portal.stores.record_checks import require_numbers, require_times
+from portal.stores.tenant_records import Event
 
 
 class Position(NamedTuple):
@@ -41,6 +42,20 @@ class TenantLogin:
     def position(self) -> Position:
         """Its place in the list."""
         return Position(self.login.signed_in_at, self.login.id)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredLogin:
+    """A login whose time was over, and that nobody ended."""
+
+    tenant: str
+    issuer: str
+    subject: str
+    expired_at: float
+
+
+Report = Callable[[ExpiredLogin], Event]
+"""Makes the event of an expired login. It may run in a thread."""
 
 
 class FoundLogins(NamedTuple):
@@ -112,6 +127,14 @@ class TenantLogins(Protocol):
         """How many sessions and logins of all tenants have not expired; for metrics.
 
         Some logins may be of a session that was unused for too long. It reads an index.
+        """
+
+    async def end_expired(self, *, most: int, grace: float, report: Report) -> int:
+        """Delete logins that expired `grace` seconds ago, or whose session did, and these sessions.
+
+        Up to `most` sessions, with all of their logins, and `most` logins. Each login is reported at most
+        once, however many processes call this; that of a process that is killed meanwhile may be lost.
+        Return how many entries were deleted.
         """
 
     async def delete(self, tenant: str, *, signed_in_until: float, most: int) -> int:

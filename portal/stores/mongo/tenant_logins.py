@@ -7,22 +7,29 @@ from collections.abc import Collection, Sequence
 from bson.raw_bson import RawBSONDocument
 
 from portal.stores.argument_checks import require_text
-from portal.stores.mongo.connection import MongoConnection
-from portal.stores.mongo.documents import Document, login_of, session_of, to_date
+from portal.stores.mongo import repeatable
+from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection
+from portal.stores.mongo.documents import Document, login_of, session_of, to_date, to_seconds
+from portal.stores.mongo.outbox import Outbox
 from portal.stores.mongo.queries import WITH_SESSION, live_session
-from portal.stores.record_checks import require_numbers, require_short, require_times
-from portal.stores.stored_entries import EntryReader
+from portal.stores.mongo.tenant_documents import event_document
+from portal.stores.record_checks import require_numbers, require_short, require_times, require_valid
+from portal.stores.stored_entries import EntryReader, entry_from
 from portal.stores.tenant_logins import (
+    ExpiredLogin,
     FoundLogins,
     LiveCounts,
     Position,
+    Report,
     TenantLogin,
     require_found,
     require_position,
     require_registrations,
 )
+from portal.stores.tenant_records import Event
 
 _DELETED_AT_ONCE = 1000
+_KEY = {"_id": 1}
 
 
 class MongoTenantLogins:
@@ -31,6 +38,7 @@ class MongoTenantLogins:
     def __init__(self, connection: MongoConnection, entries: EntryReader) -> None:
         self._connection = connection
         self._entries = entries
+        self._outbox = Outbox(connection)
 
     async def list(
         self,
@@ -125,6 +133,40 @@ class MongoTenantLogins:
             sessions = await self._connection.collection("sessions").count_documents(live)
             logins = await self._connection.collection("logins").count_documents(live)
         return LiveCounts(sessions, logins)
+
+    async def end_expired(self, *, most: int, grace: float, report: Report) -> int:
+        require_numbers(most=most)
+        require_times(grace=grace)
+        if most == 0:
+            return 0
+        expired: Document = {"expires_at": {"$lte": to_date(await self._connection.measure_clock() - grace)}}
+        sessions, logins = self._connection.collection("sessions"), self._connection.collection("logins")
+        async with self._connection.operation():
+            ended = await sessions.find(expired, {"expires_at": 1}).limit(most).to_list(None)
+            ends = {each["_id"]: each["expires_at"] for each in ended}
+            theirs = await logins.find({"session": {"$in": [*ends]}}, _KEY).to_list(None)
+            others = await logins.find({**expired, "ended": None}, _KEY).limit(most).to_list(None)
+            keys = [each["_id"] for each in (*theirs, *others)]
+        mark = repeatable.new_mark()
+        mine: Document = {"_id": {"$in": keys}, "ended": mark}
+        async with self._connection.operation():
+            await logins.update_many({"_id": {"$in": keys}, "ended": None}, {"$set": {"ended": mark}})
+        found = await self._connection.read("logins", mine, [])
+
+        def event_of(raw: RawBSONDocument) -> Event:
+            document = self._connection.decode(raw)
+            at = min(document["expires_at"], ends.get(document["session"], document["expires_at"]))
+            names = ("tenant", "issuer", "subject")
+            event = report(entry_from(ExpiredLogin, [*(document[name] for name in names), to_seconds(at)]))
+            require_valid(event)
+            return event
+
+        events = await self._entries.read_all(event_of, found, kind=Event)
+        await self._outbox.insert("events", [event_document(event) for event in events])
+        async with self._connection.operation(seconds=PURGE_SECONDS):
+            await logins.delete_many(mine)
+            await sessions.delete_many({"_id": {"$in": [*ends]}, **expired})
+        return len(ends) + len(found)
 
     async def delete(self, tenant: str, *, signed_in_until: float, most: int) -> int:
         require_short(tenant=tenant)

@@ -7,24 +7,31 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
+from functools import partial
 
+from portal.clock import Clock
 from portal.stores.argument_checks import require_text
 from portal.stores.model import Login, Session
-from portal.stores.record_checks import require_numbers, require_short, require_times
+from portal.stores.record_checks import require_numbers, require_short, require_times, require_valid
+from portal.stores.sqlite.events import values_of
 from portal.stores.sqlite.file import DatabaseFile
 from portal.stores.sqlite.reading import login_of, session_of
 from portal.stores.sqlite.rows import Row
 from portal.stores.sqlite.statements import columns_of
-from portal.stores.stored_entries import EntryReader, stored_names
+from portal.stores.sqlite.tenant_statements import ADD_EVENT
+from portal.stores.stored_entries import EntryReader, entry_from, stored_names
 from portal.stores.tenant_logins import (
+    ExpiredLogin,
     FoundLogins,
     LiveCounts,
     Position,
+    Report,
     TenantLogin,
     require_found,
     require_position,
     require_registrations,
 )
+from portal.stores.tenant_records import Event
 
 _DELETED_AT_ONCE = 200
 """Logins that a transaction deletes: no other write, of any process, can run meanwhile."""
@@ -73,12 +80,22 @@ _DELETE = """DELETE FROM logins WHERE id IN
     (SELECT id FROM logins WHERE tenant = ? AND signed_in_at <= ? LIMIT ?)"""
 
 
+_EXPIRED_SESSIONS = """SELECT id, min(idle_expires_at, absolute_expires_at) FROM sessions
+    WHERE min(idle_expires_at, absolute_expires_at) <= :before
+    ORDER BY min(idle_expires_at, absolute_expires_at) LIMIT :most"""
+_OF_EXPIRED_SESSION = """SELECT id, tenant, issuer, subject, min(expires_at, ?2) FROM logins
+    WHERE session = ?1"""
+_EXPIRED_LOGINS = """SELECT id, tenant, issuer, subject, expires_at FROM logins
+    WHERE expires_at <= :before ORDER BY expires_at LIMIT :most"""
+
+
 class SQLiteTenantLogins:
     """See `portal.stores.tenant_logins.TenantLogins`."""
 
-    def __init__(self, file: DatabaseFile, entries: EntryReader) -> None:
+    def __init__(self, file: DatabaseFile, entries: EntryReader, *, clock: Clock) -> None:
         self._file = file
         self._entries = entries
+        self._clock = clock
 
     async def list(
         self,
@@ -159,6 +176,27 @@ class SQLiteTenantLogins:
         rows = await self._file.read(lambda db: db.execute(_COUNT_ALL, {"now": now}).fetchall())
         return LiveCounts(*rows[0])
 
+    async def end_expired(self, *, most: int, grace: float, report: Report) -> int:
+        require_numbers(most=most)
+        require_times(grace=grace)
+
+        def work(database: sqlite3.Connection) -> int:
+            before = {"before": self._clock() - grace, "most": most}
+            sessions = database.execute(_EXPIRED_SESSIONS, before).fetchall()
+            rows: dict[str, Row] = {}
+            for session in sessions:
+                rows |= {row[0]: row for row in database.execute(_OF_EXPIRED_SESSION, session)}
+            rows |= {row[0]: row for row in database.execute(_EXPIRED_LOGINS, before)}
+            database.executemany("DELETE FROM sessions WHERE id = ?", [(each[0],) for each in sessions])
+            database.executemany("DELETE FROM logins WHERE id = ?", [(key,) for key in rows])
+            events = (
+                self._entries.read(partial(_event_of, report), row, kind=Event) for row in rows.values()
+            )
+            database.executemany(ADD_EVENT, [values_of(event) for event in events if event is not None])
+            return len(sessions) + len(rows)
+
+        return await self._file.write(work)
+
     async def delete(self, tenant: str, *, signed_in_until: float, most: int) -> int:
         require_short(tenant=tenant)
         require_numbers(most=most)
@@ -174,6 +212,13 @@ class SQLiteTenantLogins:
             if found < some:
                 break
         return deleted
+
+
+def _event_of(report: Report, row: Row) -> Event:
+    """The event of a login. Raises DamagedEntry, TypeError or ValueError when the login cannot be read."""
+    event = report(entry_from(ExpiredLogin, row[1:]))
+    require_valid(event)
+    return event
 
 
 def _json(registrations: Collection[str] | None) -> str | None:
