@@ -16,6 +16,9 @@ class Limit(StrEnum):
     """Connections to an API of a tenant (503 `tenant_busy`)."""
     BODY = "body"
     """The size of a request body (413)."""
+    CALLS_WITHOUT_LOGIN = "calls_without_login"
+    """Calls in progress of APIs with `access: anonymous` or `client`, of a tenant or a client (503
+    `tenant_busy`)."""
     CONNECTIONS = "connections"
     """Connections of clients: `limits.connections`, or a limit of the system; further ones wait."""
     CONSOLE_CHANGES = "console_changes"
