@@ -21,7 +21,7 @@ _QUIET = ("--no-sandbox", "--disable-background-networking", "--disable-componen
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """Package scope: while Playwright is active, no other event loop can run in this thread."""
-    program = shutil.which("chromium")
+    program = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     assert program is not None, "Chromium is missing; run scripts/setup.sh test"
     expect.set_options(timeout=15_000)
     with sync_playwright() as playwright:

@@ -13,7 +13,8 @@ from playwright.sync_api import expect
 
 from tests.browser.stage import Stage
 from tests.browser.visitor import Look, Visitor
-from tests.kit.console import ACT, OPERATOR, move_to_database
+from tests.kit.console import ACT, OPERATOR, SOON, move_to_database
+from tests.kit.raw import until
 from tests.kit.world import World
 
 NewVisitor = Callable[..., Visitor]
@@ -39,6 +40,10 @@ async def prepared(world: World) -> None:
     changed = content.replace("#14663c", "#0b7a63").replace("name: Globex", "name: Globex & Söhne <Ltd>")
     assert typed
     await services.tenants.publish("globex", changed, ACT)
+    stored = world.running.stored_tenants
+    await until(
+        lambda: stored.tenants["globex"].state.revision == 2, "revision 2 is not served", seconds=SOON
+    )
 
 
 def shown(visitor: Visitor, name: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-_PAUSE = 0.005
-"""Seconds between two requests on a connection: the portal needs the processor to start workers."""
+_PAUSE = 0.01
+"""Seconds between two requests of a client: the portal needs the processor to start workers."""
 
 
 class BusyClient:
@@ -39,9 +39,10 @@ class BusyClient:
                 while not self._stopped:
                     sent += 1
                     writer.write(self._head.encode())
-                    if await self._receive(reader):
-                        break
+                    is_closed = await self._receive(reader)
                     await asyncio.sleep(_PAUSE)
+                    if is_closed:
+                        break
             except (OSError, asyncio.IncompleteReadError) as error:
                 has_begun = isinstance(error, asyncio.IncompleteReadError) and error.partial
                 if sent == 1 or has_begun:

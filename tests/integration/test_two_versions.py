@@ -22,6 +22,8 @@ from tests.mongodb import fresh_database, running_server
 BROWSERS = 4
 CALLS = 40
 """Calls that the browsers must have made before the next step."""
+_PAUSE = 0.01
+"""Seconds between two calls of a browser: both versions need the processor to start."""
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,7 @@ class Load:
             response = await browser.fetch(self._world.at("/t/acme/api/orders"))
             assert response.status == 200, (response.status, response.text[:500])
             self.calls += 1
+            await asyncio.sleep(_PAUSE)
 
     async def go_on(self) -> None:
         """Wait for more calls."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -61,13 +62,13 @@ class Response:
     def text(self) -> str:
         return self.body.decode("utf-8", "replace")
 
-    @property
+    @functools.cached_property
     def forms(self) -> list[Form]:
         parser = _Forms()
         parser.feed(self.text)
         return parser.forms
 
-    @property
+    @functools.cached_property
     def links(self) -> list[str]:
         parser = _Forms()
         parser.feed(self.text)

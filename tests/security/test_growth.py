@@ -50,8 +50,8 @@ def growth(parser: Parser, write: Write) -> tuple[float, float]:
     whole = seconds(parser.run, largest, times=1)
     if whole < HARMLESS:
         return 1.0, whole
-    whole = min(whole, seconds(parser.run, largest, times=3))
-    return whole / max(seconds(parser.run, write(parser.largest // 2), times=3), 1e-9), whole
+    whole = min(whole, seconds(parser.run, largest, times=2))
+    return whole / max(seconds(parser.run, write(parser.largest // 2), times=2), 1e-9), whole
 
 
 def slow_shapes(parser: Parser) -> Iterator[str]:

@@ -19,7 +19,7 @@ from tests.kit.raw import connected
 from tests.kit.world import World
 from tests.kit.world import world as make_world
 
-_REQUESTS = 10_000
+_REQUESTS = 2_000
 _LABEL = re.compile(r'([a-z_]+)="([^"]*)"')
 _BOUNDARY = re.compile(r"\+Inf|[0-9.e-]+")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import string
@@ -27,6 +28,7 @@ ENGLISH_WORDS = re.compile(
 """Words of English sentences that are no German words, keys or values."""
 
 
+@functools.cache
 def messages() -> dict[str, str]:
     with (LOCALES / "de.po").open("rb") as file:
         catalog = read_po(file, locale="de")
