@@ -38,11 +38,13 @@ from portal.time_slices import in_slices
 class MongoEvents:
     """The part of the TenantStore for events. See `portal.stores.event_store.EventStore`."""
 
-    def __init__(self, connection: MongoConnection, entries: EntryReader) -> None:
+    def __init__(
+        self, connection: MongoConnection, entries: EntryReader, reader: TenantReader, outbox: Outbox
+    ) -> None:
         self._connection = connection
         self._entries = entries
-        self._reader = TenantReader(connection, entries)
-        self._outbox = Outbox(connection)
+        self._reader = reader
+        self._outbox = outbox
 
     async def add_events(self, events: Sequence[Event]) -> None:
         made = [documents.event_document(event) async for event in in_slices(events)]

@@ -15,8 +15,9 @@ from portal.stores.mongo.connection import MongoConnection
 from portal.stores.mongo.documents import Document
 from portal.stores.mongo.domains import MongoDomains
 from portal.stores.mongo.events import MongoEvents
-from portal.stores.mongo.outbox import COUNTER
+from portal.stores.mongo.outbox import COUNTER, Outbox
 from portal.stores.mongo.tenant_documents import OUTBOX, STORED, TENANT_FIELDS
+from portal.stores.mongo.tenant_reading import TenantReader
 from portal.stores.record_checks import (
     MOST_SETUP_LINKS,
     require_keys,
@@ -41,7 +42,12 @@ class MongoTenants(MongoEvents):
     """The TenantStore in the database of a MongoStore. See `portal.stores.tenant_store.TenantStore`."""
 
     def __init__(self, connection: MongoConnection, entries: EntryReader) -> None:
-        super().__init__(connection, entries)
+        reader, outbox = TenantReader(connection, entries), Outbox(connection)
+        super().__init__(connection, entries, reader, outbox)
+        self._connection = connection
+        self._entries = entries
+        self._reader = reader
+        self._outbox = outbox
         self._domains = MongoDomains(connection, self._reader, self._outbox)
 
     async def maintain(self) -> None:

@@ -69,14 +69,14 @@ class SQLiteEvents:
         statement = sql.LIST_EVENTS.format(
             index=sql.ALL_ACTS if tenant is None else sql.ACTS_OF_TENANT, conditions=" AND ".join(conditions)
         )
-        return await self._list(Event, statement, parameters)
+        return await self.list_entries(Event, statement, parameters)
 
     async def list_user_events(self, tenant: str, *, actor: str, since: float, most: int) -> list[Event]:
         require_short(tenant=tenant, actor=actor)
         require_times(since=since)
         require_numbers(most=most)
         parameters = {"tenant": tenant, "actor": actor, "since": earliest_event_id(since), "most": most}
-        return await self._list(Event, sql.LIST_USER_EVENTS, parameters)
+        return await self.list_entries(Event, sql.LIST_USER_EVENTS, parameters)
 
     async def read_events(
         self,
@@ -92,7 +92,7 @@ class SQLiteEvents:
         statement = sql.READ_EVENTS.format(of_tenant="" if tenant is None else "AND tenant = :tenant")
         last = LAST_EVENT_ID if before is None else before
         parameters = {"after": after, "before": last, "most": most, "tenant": tenant}
-        return await self._list(Event, statement, parameters)
+        return await self.list_entries(Event, statement, parameters)
 
     async def search_events(
         self,
@@ -162,7 +162,7 @@ class SQLiteEvents:
     async def list_set_aside(self, *, after: str, most: int) -> list[Event]:
         require_short(id=after)
         require_numbers(most=most)
-        return await self._list(Event, sql.LIST_SET_ASIDE, (after, most))
+        return await self.list_entries(Event, sql.LIST_SET_ASIDE, (after, most))
 
     async def deliver_again(self, *, most: int) -> int:
         require_numbers(most=most)
@@ -193,7 +193,8 @@ class SQLiteEvents:
                 break
         return deleted
 
-    async def _list(self, model: type[Entry], statement: str, parameters: Parameters) -> list[Entry]:
+    async def list_entries(self, model: type[Entry], statement: str, parameters: Parameters) -> list[Entry]:
+        """The records that a statement returns. Raises StoreUnavailable."""
         rows = await self._file.read(lambda db: db.execute(statement, parameters).fetchall())
         return await self._entries.read_all(partial(entry_from, model), rows, kind=model)
 

@@ -17,7 +17,8 @@ from portal.stores.record_checks import (
 )
 from portal.stores.sqlite import tenant_statements as sql
 from portal.stores.sqlite.events import Parameters, SQLiteEvents, values_of
-from portal.stores.stored_entries import Entry, entry_from
+from portal.stores.sqlite.file import DatabaseFile
+from portal.stores.stored_entries import Entry, EntryReader, entry_from
 from portal.stores.tenant_records import (
     DomainClaim,
     Draft,
@@ -36,6 +37,11 @@ _Step = Callable[[sqlite3.Connection], None]
 class SQLiteTenants(SQLiteEvents):
     """The TenantStore on the file of a SQLiteStore. See `portal.stores.tenant_store.TenantStore`."""
 
+    def __init__(self, file: DatabaseFile, entries: EntryReader) -> None:
+        super().__init__(file, entries)
+        self._file = file
+        self._entries = entries
+
     # --- tenants and revisions
 
     async def tenants_version(self) -> int:
@@ -43,7 +49,7 @@ class SQLiteTenants(SQLiteEvents):
         return int(rows[0][0]) if rows else 0
 
     async def list_tenants(self) -> list[TenantRecord]:
-        return await self._list(TenantRecord, sql.LIST_TENANTS, ())
+        return await self.list_entries(TenantRecord, sql.LIST_TENANTS, ())
 
     async def get_tenant(self, slug: str) -> TenantRecord | None:
         require_short(slug=slug)
@@ -105,7 +111,7 @@ class SQLiteTenants(SQLiteEvents):
         require_short(tenant=tenant)
         require_numbers(before=before or 0, most=most)
         parameters = (tenant, _NO_NUMBER if before is None else before, most)
-        return await self._list(Revision, sql.LIST_REVISIONS, parameters)
+        return await self.list_entries(Revision, sql.LIST_REVISIONS, parameters)
 
     # --- drafts
 
@@ -146,7 +152,7 @@ class SQLiteTenants(SQLiteEvents):
 
     async def list_setup_links(self, tenant: str) -> list[SetupLink]:
         require_short(tenant=tenant)
-        return await self._list(SetupLink, sql.LIST_LINKS, (tenant,))
+        return await self.list_entries(SetupLink, sql.LIST_LINKS, (tenant,))
 
     async def revoke_setup_link(self, link_id: str, *, tenant: str, at: float, event: Event) -> bool:
         require_short(id=link_id, tenant=tenant)
@@ -157,9 +163,9 @@ class SQLiteTenants(SQLiteEvents):
 
     async def list_domains(self, tenant: str | None = None) -> list[DomainClaim]:
         if tenant is None:
-            return await self._list(DomainClaim, sql.LIST_DOMAINS, ())
+            return await self.list_entries(DomainClaim, sql.LIST_DOMAINS, ())
         require_short(tenant=tenant)
-        return await self._list(DomainClaim, sql.LIST_DOMAINS_OF, (tenant,))
+        return await self.list_entries(DomainClaim, sql.LIST_DOMAINS_OF, (tenant,))
 
     async def add_domain(self, claim: DomainClaim, *, event: Event, made_at: float | None = None) -> bool:
         return await self._change(sql.ADD_DOMAIN, _of_tenant(claim, made_at), event=event, counted=True)
