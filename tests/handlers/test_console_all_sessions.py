@@ -99,6 +99,7 @@ async def test_pages_show_every_login_once(console: ConsoleWorld) -> None:
 
 @pytest.mark.gen_test
 async def test_one_login_ends_after_a_question_and_with_a_reason(console: ConsoleWorld) -> None:
+    await console.world.sign_in(console.user, "acme", "bob")
     page = await to_confirm(console, "user=globex-9b21", "login")
     assert "Hank" in page.text
     assert await works(console, console.user), "the question ends nothing"
@@ -109,6 +110,7 @@ async def test_one_login_ends_after_a_question_and_with_a_reason(console: Consol
     done = await confirmed(console, again)
     assert "One login has ended." in done.text
     assert not await works(console, console.user)
+    assert await works(console, console.user, "/t/acme/api/orders"), "another login of the same session"
     assert await works(console, console.admin)
     (event,) = await ended_events(console)
     assert (event.tenant, event.target, event.reason) == ("globex", "globex-9b21", "a drill")
