@@ -318,9 +318,9 @@ class PageHandler(PortalHandler):
         return self._cards[1]
 
     def card(self, tenant: Tenant, login: Login | None = None) -> TenantCard:
-        """The card of a tenant, with its logo if that is here. Parameters: login, as in `tenant_card`."""
-        logo = self.portal.logos.now(tenant)
-        return tenant_card(tenant, login, logo_url=logo_url(tenant, logo) if logo is not None else "")
+        """The card of a tenant, with its logo if that is here. Parameters: as `tenant_card`."""
+        logo = logo_url(tenant, self.portal.logos.now(tenant))
+        return tenant_card(tenant, login, logo_url=logo, warns=self.portal.admin.health.warns)
 
     def _make_cards(self) -> tuple[TenantCard, ...]:
         found = [

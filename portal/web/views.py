@@ -204,6 +204,8 @@ class ProviderChoice:
     id: str
     label: str
     login_url: str
+    unhealthy: bool = False
+    """Whether all calls of the portal have failed there for some time: a sign-in may fail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,6 +235,22 @@ FULL: dict[str, tuple[str, object, Chrome]] = {
         ),
         SIGNED_OUT_CHROME,
     ),
+    "sign in with an unhealthy provider": (
+        "sign_in.html",
+        SignInPage(INITECH, (ProviderChoice("a", "Staff", "/t/initech/login", unhealthy=True),)),
+        SIGNED_OUT_CHROME,
+    ),
+    "sign in with one of two unhealthy": (
+        "sign_in.html",
+        SignInPage(
+            INITECH,
+            (
+                ProviderChoice("a", "Staff", "/t/initech/login?provider=a", unhealthy=True),
+                ProviderChoice("b", "Partners", "/t/initech/login?provider=b"),
+            ),
+        ),
+        SIGNED_OUT_CHROME,
+    ),
     "sign in elsewhere": ("sign_in.html", SignInPage(INITECH, (), elsewhere=(ACME,)), SIGNED_IN_CHROME),
     "cancelled, still signed in": (
         "cancelled.html",

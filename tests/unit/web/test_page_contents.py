@@ -188,6 +188,30 @@ def test_the_sign_in_page_leads_to_every_provider() -> None:
     assert "Your sign-in has ended." in both.text
 
 
+def test_the_sign_in_page_warns_of_unhealthy_providers_and_still_leads_there() -> None:
+    bad = ProviderChoice("a", "Staff", "/t/acme/login?provider=a", unhealthy=True)
+    good = ProviderChoice("b", "Partners", "/t/acme/login?provider=b")
+    one = render("sign_in.html", SignInPage(INITECH, (bad,)), SIGNED_OUT_CHROME)
+    assert "The sign-in service of this organisation has not worked lately." in one.text
+    assert main_links(one) == [bad.login_url, "/"]
+    mixed = render("sign_in.html", SignInPage(INITECH, (bad, good)), SIGNED_OUT_CHROME)
+    assert "A sign-in service of this organisation has not worked lately." in mixed.text
+    items = mixed.all("main")[0].all("li")
+    assert ["Has not worked lately" in item.text for item in items] == [True, False]
+    assert main_links(mixed) == [bad.login_url, good.login_url, "/"]
+    both = render(
+        "sign_in.html", SignInPage(INITECH, (bad, replace(good, unhealthy=True))), SIGNED_OUT_CHROME
+    )
+    assert "The sign-in services of this organisation have not worked lately." in both.text
+    chosen = render(
+        "sign_in.html", SignInPage(INITECH, (bad, good), address="ada@acme.example"), SIGNED_OUT_CHROME
+    )
+    assert chosen.all("main")[0].text.count("Has not worked lately") == 1
+    closed = render("sign_in.html", SignInPage(INITECH, (bad,), closed=True), SIGNED_OUT_CHROME)
+    fine = render("sign_in.html", SignInPage(INITECH, (good,)), SIGNED_OUT_CHROME)
+    assert "worked lately" not in closed.text + fine.text
+
+
 def test_the_signed_out_page_lists_ended_and_remaining_logins() -> None:
     one = render("signed_out.html", SignedOutPage((INITECH,), (ACME,)), SIGNED_IN_CHROME)
     assert "You are signed out of Initech" in one.text
