@@ -326,7 +326,12 @@ def _start_background_tasks(
         tenants=portal.registry,
         clock=portal.clock,
     )
-    store_upkeep = StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store)
+    store_upkeep = StoreUpkeep(
+        portal.store,
+        portal.clock_check,
+        portal.metrics.store,
+        end_expired=portal.admin.expiry.sweep,
+    )
     loops = [
         upkeep.run,
         event_delivery(portal).run,

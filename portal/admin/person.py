@@ -25,7 +25,7 @@ SHORTEST_TEXT = 6
 _SHOWN = 300
 _MOST_REPLACED = 200
 """Characters to which a text may grow; every field that is replaced may have more."""
-_OF_PEOPLE = frozenset({ActorType.USER, ActorType.ADMIN, ActorType.OPERATOR})
+_OF_PEOPLE = frozenset({ActorType.USER, ActorType.ADMIN, ActorType.OPERATOR, ActorType.EXPIRY})
 _TARGETS_ARE_SUBJECTS = frozenset({EventKind.LOGIN_ENDED, EventKind.SUBJECT_EXPORTED})
 
 

@@ -20,6 +20,9 @@ class Limit(StrEnum):
     """The size of a request body (413)."""
     CALLBACKS_PER_CLIENT = "callbacks_per_client"
     """`limits.callbacks_per_client` (429)."""
+    CALLS_WITHOUT_LOGIN = "calls_without_login"
+    """Calls in progress of APIs with `access: anonymous` or `client`, of a tenant or a client (503
+    `tenant_busy`)."""
     CONNECTIONS = "connections"
     """Connections of clients: `limits.connections`, or a limit of the system; further ones wait."""
     CONNECTIONS_PER_CLIENT = "connections_per_client"

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from portal.stores.event_store import EventStore
 from portal.stores.store import Store
 from portal.stores.tenant_logins import TenantLogins
 from portal.stores.tenant_records import (
@@ -28,7 +29,7 @@ from portal.stores.tenant_records import (
 )
 
 
-class TenantStore(Protocol):
+class TenantStore(EventStore, Protocol):
     """Tenants, revisions, drafts, setup links, domains and events, shared by all portal processes."""
 
     # --- tenants and revisions
@@ -150,48 +151,6 @@ class TenantStore(Protocol):
 
         `unproven`: only one that does not count. `unchanged`: as in `prove_domain`.
         """
-
-    # --- events
-    async def add_events(self, events: Sequence[Event]) -> None:
-        """Store events that report no change of this interface; those that are stored already are skipped."""
-
-    async def list_events(
-        self, *, tenant: str | None = None, before: str | None = None, since: float = 0.0, most: int = 100
-    ) -> list[Event]:
-        """Acts on tenants, the newest first; not the logins of users (`USER_KINDS`).
-
-        Parameters: tenant, only its events; before, an id; since, a time.
-        """
-
-    async def list_user_events(
-        self, users: Sequence[tuple[str, str]], *, since: float, most: int
-    ) -> Sequence[Event]:
-        """The events about logins of some users, the newest first: at most `most` altogether.
-
-        Parameters: users, of each the tenant and the actor, as in the events; since, a time.
-        """
-
-    async def read_events(
-        self,
-        *,
-        tenant: str | None = None,
-        after: str = "",
-        before: str | None = None,
-        most: int,
-    ) -> list[Event]:
-        """Events of every kind, in the order of time.
-
-        Parameters: tenant, only its events; after and before, ids between which those of the events are.
-        """
-
-    async def waiting_events(self, *, after: str, most: int) -> list[Event]:
-        """The events that are not marked as delivered, the oldest first. Parameters: after, an id."""
-
-    async def mark_delivered(self, ids: Collection[str]) -> None:
-        """Mark the events with these ids as delivered; marking them twice, or deleted ones, is allowed."""
-
-    async def purge_events(self, *, before: float, most: int) -> int:
-        """Delete up to `most` events from before this time, the oldest first; return how many."""
 
     # --- what names a person
     async def replace_named(self, records: Sequence[Named]) -> None:

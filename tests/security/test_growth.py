@@ -113,6 +113,7 @@ PARSING = frozenset(
 """A module that imports one of these packages may parse text."""
 
 NO_UNTRUSTED_INPUT = {
+    "portal.admin.all_logins": "sealed by the portal, at most 32,000 characters",
     "portal.admin.event_delivery": "stored by the portal",
     "portal.admin.event_json": "writes",
     "portal.admin.event_webhook": "writes; of the response, the status counts",
@@ -127,6 +128,11 @@ NO_UNTRUSTED_INPUT = {
     "portal.cli.store_check": "writes",
     "portal.web.sign_in_window": "writes",
     "portal.sessions.waiting_logins": "stored by the portal, sealed",
+    "portal.stores.mongo.events": "writes a pattern without operators",
+    "portal.stores.sqlite.events": "writes",
+    "portal.stores.tenant_records": "writes",
+    "portal.web.admin.all_sessions": "writes",
+    "portal.stores.sqlite.inspection": "stored by the portal; a command, which runs beside it",
     "portal.web.languages.language": "splits the messages of the catalogues",
     "portal.web.language_choice": "compares at most 1,000 characters with one pattern",
     "portal.web.api_proxy.admission": "one pattern of bounded length at the beginning of a path",

@@ -166,6 +166,7 @@ def test_test_logins_of_and_by_the_person_leave_a_draft(replacing: Replacing, va
 
 def test_without_an_issuer_the_accounts_of_all_are_meant_and_none_of_a_host() -> None:
     person = Person("acme", "root", None)
+    assert person.is_actor(Actor(ActorType.EXPIRY, "root", ISSUER))
     assert person.is_actor(Actor(ActorType.ADMIN, "root", ISSUER))
     assert person.is_actor(Actor(ActorType.OPERATOR, "root", "https://other.example"))
     assert not person.is_actor(Actor(ActorType.OPERATOR, "root"))
