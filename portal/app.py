@@ -326,12 +326,8 @@ def _start_background_tasks(
         tenants=portal.registry,
         clock=portal.clock,
     )
-    store_upkeep = StoreUpkeep(
-        portal.store,
-        portal.clock_check,
-        portal.metrics.store,
-        end_expired=portal.admin.expiry.sweep,
-    )
+    sweep = portal.admin.expiry.sweep
+    store_upkeep = StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store, end_expired=sweep)
     loops = [
         upkeep.run,
         event_delivery(portal).run,
