@@ -79,12 +79,15 @@ async def test_an_index_that_deletes_nothing_and_writes_that_do_not_last_are_nam
     with fresh_database(mongodb_server) as url:
         with MongoClient[Any](url) as client:
             database = client.get_default_database()
-            database["logins"].create_index([("expires_at", 1)])
+            database["attempts"].create_index([("expires_at", 1)])
             database["sessions"].create_index([("secret_hash", 1)])
             database["meta"].insert_one({"_id": "format", "value": "2"})
         mark = "&" if "?" in url else "?"
         found = await facts_of(f"{url}{mark}w=1")
-    assert found.weak_indexes == ("sessions (secret_hash): unique", "logins (expires_at): expireAfterSeconds")
+    assert found.weak_indexes == (
+        "sessions (secret_hash): unique",
+        "attempts (expires_at): expireAfterSeconds",
+    )
     assert "attempts (expires_at)" in found.missing_indexes
     assert (found.lasting_writes, found.write_concern) == (False, "w: 1")
 

@@ -115,6 +115,9 @@ class EndSessionsHandler(AllSessionsHandler):
     """`GET`, `POST /admin/sessions/end`: asks for a reason, and ends what was chosen."""
 
     async def get(self) -> None:
+        if not self.request.query:  # the language of a page that answered a POST was changed
+            self.redirect(_BASE, status=303)
+            return
         scope, reference, _ = self._chosen(
             self.get_query_arguments("scope"), self.get_query_arguments("login")
         )
