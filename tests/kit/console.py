@@ -157,7 +157,10 @@ async def _console_world(folder: Path, **changes: Any) -> AsyncIterator[ConsoleW
 
 
 async def move_to_database(made: World) -> str:
-    """Add admins to both tenants, and move Globex without its further API to the database; return its content."""
+    """Add admins to both tenants, and move Globex to the database, without its further API.
+
+    Returns its content.
+    """
     registry, folder = made.running.portal.registry, made.parts.tenants_folder
     acme, globex = folder / "acme.yaml", folder / "globex.yaml"
     acme.write_text(acme.read_text() + "admins: [{claim: email, equals: bob@acme.example}]\n")
