@@ -132,7 +132,6 @@ NO_UNTRUSTED_INPUT = {
     "portal.stores.sqlite.events": "writes",
     "portal.stores.tenant_records": "writes",
     "portal.web.admin.all_sessions": "writes",
-    "portal.stores.sqlite.inspection": "stored by the portal; a command, which runs beside it",
     "portal.web.languages.language": "splits the messages of the catalogues",
     "portal.web.language_choice": "compares at most 1,000 characters with one pattern",
     "portal.web.api_proxy.admission": "one pattern of bounded length at the beginning of a path",
