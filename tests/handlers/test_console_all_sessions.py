@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from unittest import mock
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -159,7 +160,8 @@ async def test_only_operators_and_only_what_a_page_has_chosen(console: ConsoleWo
         for browser, status in ((console.admin, 404), (console.user, 404), (console.stranger, 401)):
             assert (await console.get(browser, path)).status == status
     assert (await console.post(console.admin, f"{PAGE}/end", scope="person", login=reference)).status == 404
-    for query in ("", "scope=all", "scope=login", f"scope=x&login={reference}", "scope=login&login=x"):
+    assert urlsplit((await console.get(console.operator, f"{PAGE}/end")).url).path == PAGE
+    for query in ("scope=all", "scope=login", f"scope=x&login={reference}", "scope=login&login=x"):
         assert (await console.get(console.operator, f"{PAGE}/end?{query}")).status == 400
     globex = await console.get(console.admin, "/admin/t/globex/sessions")
     form = next(form for form in globex.forms if form.action.endswith("/sessions/end"))
