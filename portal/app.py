@@ -16,7 +16,7 @@ from portal.admin.event_webhook import OPERATOR
 from portal.admin.services import admin_services
 from portal.admin.user_events import UserEvents
 from portal.application import application
-from portal.background import kept_running
+from portal.background import end_within, kept_running
 from portal.clock import Clock, now
 from portal.config.settings import Settings
 from portal.delivery import event_delivery
@@ -68,7 +68,7 @@ from portal.web.remembered import RememberedOrganisations
 from portal.web.server.client_shares import ClientShares
 from portal.web.server.http_exchange import RequestLimits
 from portal.web.server.http_server import HttpServer
-from portal.web.server.listener import ConnectionServer
+from portal.web.server.listener import ConnectionServer, close_connections
 from portal.web.server.stopping import GracefulServer, RequestsInFlight, StopDelays, accept_waiting
 from portal.web.session_streams import SessionStreams
 from portal.web.sites import Sites
@@ -79,7 +79,8 @@ _log = structlog.get_logger("portal")
 _DRAIN_SECONDS = 20.0
 _BODY_SECONDS = 60.0
 """Timeout for receiving a request body. Uploads to APIs have a longer one."""
-_CLOSE_SECONDS = 5.0
+_BACKGROUND_SECONDS = 10.0
+"""How long a stop waits for background work, some of which goes on for minutes; it begins again elsewhere."""
 _PENDING_TOKENS_SECONDS = 15.0
 """How long a stop waits for pending refresh requests, and for refreshed tokens that are not stored yet."""
 _MOST_METRICS_READERS = 32
@@ -290,12 +291,13 @@ async def running(
         if not await http_server.drain(quiet=stop_delays.request, longest=_DRAIN_SECONDS):
             _log.warning("requests_cut_off", count=http_server.in_flight)
         stopped.set()
+        until = asyncio.get_running_loop().time() + _PENDING_TOKENS_SECONDS
         if front_end_check is not None:
             front_end_check.cancel()
-            await asyncio.wait([front_end_check])
-        await _close_connections(server, metrics_server)
-        await asyncio.gather(*background_tasks, return_exceptions=True)
-        await close(built)
+            background_tasks.append(front_end_check)
+        ending = end_within(background_tasks, _BACKGROUND_SECONDS)
+        await asyncio.gather(close_connections(server, metrics_server), ending)
+        await close(built, until=until)
 
 
 def _http_server(built: RunningPortal) -> GracefulServer | HttpServer:
@@ -345,14 +347,6 @@ def _start_background_tasks(
     return [asyncio.create_task(kept_running(loop, stopped)) for loop in (*loops, *measuring)]
 
 
-async def _close_connections(server: ConnectionServer, metrics_server: ConnectionServer) -> None:
-    with contextlib.suppress(TimeoutError):  # the end of the loop cancels connections that are still open
-        async with asyncio.timeout(_CLOSE_SECONDS):
-            await server.close_all_connections()
-            metrics_server.stop()
-            await metrics_server.close_all_connections()
-
-
 async def open_database(
     built: RunningPortal,
     *,
@@ -385,10 +379,15 @@ async def open_database(
         raise
 
 
-async def close(built: RunningPortal) -> None:
-    """Wait for pending work, then close the clients and the store of a portal."""
-    await built.tokens.wait_until_idle(_PENDING_TOKENS_SECONDS)
-    await built.portal.sessions.wait_until_idle(_PENDING_TOKENS_SECONDS)
+async def close(built: RunningPortal, *, until: float | None = None) -> None:
+    """Wait for pending work, then close the clients and the store of a portal.
+
+    Parameters: until, by the clock of the event loop; None: for 15 seconds.
+    """
+    now = asyncio.get_running_loop().time()
+    seconds = _PENDING_TOKENS_SECONDS if until is None else max(0.0, until - now)
+    sessions = built.portal.sessions
+    await asyncio.gather(built.tokens.wait_until_idle(seconds), sessions.wait_until_idle(seconds))
     await built.portal.admin.close()
     await built.relying_party.close()
     await built.portal.logos.close()

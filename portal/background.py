@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -31,3 +31,13 @@ async def kept_running(run: Callable[[asyncio.Event], Awaitable[None]], stop: as
             return
         if await is_set_within(stop, _PAUSE_SECONDS):
             return
+
+
+async def end_within(tasks: Sequence[asyncio.Task[None]], seconds: float) -> None:
+    """Wait for tasks that were told to stop; cancel those that need longer than `seconds`."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=seconds)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -20,6 +20,7 @@ from portal.errors import StartupError
 from portal.keys.client_key_ring import complete_client_keys, load_client_keys
 from portal.keys.key_ring import KeyRing
 from portal.ops.descriptors import connection_limit, raise_descriptor_limit
+from portal.ops.forking import let_hang_ups_in
 from portal.ops.listening import ListeningSockets
 from portal.ops.logging import configure_logging
 from portal.ops.metrics import shared_metrics
@@ -57,7 +58,6 @@ def serve(settings: Settings, *, read_again: ReadSettings | None = None, take_ov
     listens at the same addresses may go on until it is stopped.
     Raises ConfigurationError or StartupError before the first request is served.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the tenant files have been loaded
     manager = ServiceManager.from_environment(os.environ)
     count = settings.processes or os.cpu_count() or 1
     select = ReportingWorker() if count > 1 else None
@@ -81,7 +81,14 @@ def serve(settings: Settings, *, read_again: ReadSettings | None = None, take_ov
 
     def renew() -> Renewed | None:
         changed = reload.changed()
-        return None if changed is None else Renewed(work_with(changed), reload.give_up)
+        if changed is None:
+            return None
+        _configure_logging(changed, select, cache=False)  # of this process, which is not replaced
+        return Renewed(work_with(changed), give_up)
+
+    def give_up() -> None:
+        reload.give_up()
+        _configure_logging(reload.settings, select, cache=False)
 
     with contextlib.ExitStack() as resources:
         for bound in (sockets, metrics_sockets):
@@ -115,17 +122,20 @@ def _listen(
             "--take-over has no effect with sockets of the service manager.",
             remedy="Start without it: several portals can use these sockets at a time.",
         )
-    sockets = ListeningSockets.open(
-        settings.listen, choose=CHOOSE_ANOTHER_ADDRESS, passed=passed.listen, beside=beside
-    )
-    if settings.metrics_listen is None and not passed.metrics_listen:
-        return sockets, ListeningSockets(())
-    metrics = ListeningSockets.open(
-        settings.metrics_listen or "",
-        choose=_CHOOSE_ANOTHER_METRICS_ADDRESS,
-        passed=passed.metrics_listen,
-        beside=beside,
-    )
+    with contextlib.ExitStack() as opened:
+        sockets = ListeningSockets.open(
+            settings.listen, choose=CHOOSE_ANOTHER_ADDRESS, passed=passed.listen, beside=beside
+        )
+        opened.callback(sockets.close)
+        metrics = ListeningSockets(())
+        if settings.metrics_listen is not None or passed.metrics_listen:
+            metrics = ListeningSockets.open(
+                settings.metrics_listen or "",
+                choose=_CHOOSE_ANOTHER_METRICS_ADDRESS,
+                passed=passed.metrics_listen,
+                beside=beside,
+            )
+        opened.pop_all()
     return sockets, metrics
 
 
@@ -157,6 +167,7 @@ async def _serve(settings: Settings, parts: _Parts, start: Start) -> None:
         check = served.database_check
         report = parts.reload.report if start.alone else None
         loop.add_signal_handler(signal.SIGHUP, _reload_tenants, served, report)
+        let_hang_ups_in()
         start.serves()
         _log.info(
             "serving",

@@ -43,6 +43,9 @@ def cli() -> None:
 @config_option
 def serve(config: Path | None, take_over: bool) -> int:
     """Serve the portal until SIGTERM or Ctrl-C. SIGHUP reads the settings again."""
+    from portal.ops.forking import hold_hang_ups
+
+    hold_hang_ups()  # the settings that are read now may be changed before it serves
     settings = settings_of(config)
     from portal.serving import serve as serve_portal
 

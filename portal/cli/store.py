@@ -93,7 +93,8 @@ def restored(yes: bool, config: Path | None) -> int:
     """Prepare a database that was restored from a backup for use. Stop every portal first.
 
     Deletes all its sessions and logins: their refresh tokens may have been used since the backup, and logins
-    that have ended since would be valid again. Users sign in again. Everything else stays.
+    that have ended since would be valid again. Users sign in again. Everything else stays. If it is
+    interrupted, no portal serves the database until it is run again.
     """
     settings = settings_of(config)
 
@@ -106,6 +107,7 @@ def restored(yes: bool, config: Path | None) -> int:
         if not yes and not await _is_older(check.advance):
             message = "is not recognized as an older copy; to sign out all its users anyway, add --yes"
             raise ConfigurationError([Problem("the database", message)])
+        await check.refuse_to_all()
         report_progress, deleted = Progress("{deleted} entries deleted"), 0
         while some := await opened.forget_sign_ins(most=_DELETED_AT_ONCE):
             deleted += some

@@ -2,7 +2,7 @@
 
 The database stores a one-way value of each key of the ring (see `KeyRing.check_values`). A ring matches if it
 shares a key, so one host may rotate the ring before the others have the new file. A ring that shares no key
-decrypts no stored value: every user would be signed out.
+decrypts no stored value: every user would be signed out, and tenants of the database would have no secrets.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import structlog
 from portal.errors import StartupError
 from portal.keys.key_ring import KeyRing
 from portal.stores.store import Store
+from portal.stores.tenant_store import Database
 
 _log = structlog.get_logger("portal.keys")
 
@@ -22,21 +23,22 @@ KEY_RING = "key_ring"
 """The name of the stored check values in the database."""
 
 
-async def check_key_ring(store: Store, keyring: KeyRing) -> None:
+async def check_key_ring(store: Database, keyring: KeyRing) -> None:
     """Compare a key ring with the database, and record a newer ring there.
 
-    Raises StartupError when the database has logins and matches another ring; StoreUnavailable.
+    Raises StartupError when the database has logins or tenants and matches another ring; StoreUnavailable.
     """
     text = await store.get_meta(KEY_RING)
     known = _parse(text)
     own = keyring.check_values()
     shared = [kid for kid, value in own.items() if hmac.compare_digest(known.get(kid, ""), value)]
-    if known and not shared and await store.has_logins():
+    if known and not shared and (await store.has_logins() or await store.tenants.list_tenants()):
         raise StartupError(
-            "The key ring is not the one that this database belongs to: it decrypts none of its logins.",
+            "The key ring is not the one that this database belongs to: it decrypts nothing in it.",
             remedy=(
                 "Copy the key ring file from another host or a backup; if it is lost, run "
-                "`portal key adopt`: users then sign in again."
+                "`portal key adopt`: users then sign in again, and secrets of tenants in the database must be "
+                "typed again."
             ),
         )
     if shared and keyring.newest.kid in known:

@@ -23,6 +23,16 @@ def blocked(signals: Sequence[signal.Signals]) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
+def hold_hang_ups() -> None:
+    """Keep a SIGHUP that arrives from now on for `let_hang_ups_in`: before it, nobody can read files again."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
+
+
+def let_hang_ups_in() -> None:
+    """Receive SIGHUP, also one that was sent since `hold_hang_ups`. Call it when its handler is set."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
+
+
 def ended() -> Iterator[tuple[int, int]]:
     """Process ids and exit codes of the children that have ended."""
     while True:

@@ -6,11 +6,10 @@ that it replaces (docs/decisions/088).
 
 from __future__ import annotations
 
-import contextlib
 import socket
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
+from portal.ops.socket_file import TakingSocketFile
 from portal.ops.sockets import (
     listen_at,
     listening_sockets,
@@ -24,7 +23,7 @@ class ListeningSockets:
     """The listening sockets of one setting, which all workers share.
 
     Parameters: kept_elsewhere, whether another process has them too and serves them later: their queues are
-    left to it; moves, socket files that replace others when the first worker serves.
+    left to it; files, that replace others when the first worker serves.
     """
 
     def __init__(
@@ -32,11 +31,11 @@ class ListeningSockets:
         sockets: Sequence[socket.socket],
         *,
         kept_elsewhere: bool = False,
-        moves: Mapping[Path, Path] | None = None,
+        files: Sequence[TakingSocketFile] = (),
     ) -> None:
         self.sockets = list(sockets)
         self._kept_elsewhere = kept_elsewhere
-        self._moves = dict(moves or {})
+        self._files = files
 
     @classmethod
     def open(
@@ -52,24 +51,27 @@ class ListeningSockets:
             return cls(passed, kept_elsewhere=True)
         if not beside:
             return cls(listening_sockets(listen, choose=choose))
-        bound, moves = take_over(listen, choose=choose)
-        return cls(bound, moves=moves)
+        bound, files = take_over(listen, choose=choose)
+        return cls(bound, files=files)
 
     def begin(self) -> None:
         """Make sure that clients can connect. Each worker calls it when it can serve."""
         for one in self.sockets:
             listen_at(one)
-        for made, path in self._moves.items():
-            with contextlib.suppress(FileNotFoundError):  # another worker has moved it
-                made.rename(path)
+        for file in self._files:
+            file.replace()
 
     def refuse(self) -> None:
         """Refuse new connections, or leave them to whoever else has these sockets or listens beside them."""
+        for file in self._files:
+            file.give_back()
         if not self._kept_elsewhere:
             prefer_successor(self.sockets)
             refuse_new_connections(self.sockets)
 
     def close(self) -> None:
-        """Close them in this process."""
+        """Close them in this process, which is not a worker beside others."""
         for one in self.sockets:
             one.close()
+        for file in self._files:
+            file.close()

@@ -25,7 +25,7 @@ from types import FrameType
 import structlog
 
 from portal.errors import PortalError
-from portal.ops.forking import blocked, do_nothing, drain, end_with, ended
+from portal.ops.forking import blocked, do_nothing, drain, end_with, ended, let_hang_ups_in
 from portal.ops.listening import ListeningSockets
 from portal.ops.metrics import forget_process
 from portal.ops.service_manager import ServiceManager
@@ -132,6 +132,8 @@ class Supervisor:
         self._reload_asked = False
         self._outdated: list[int] = []
         """Workers with former settings, which are to be replaced."""
+        self._outdated_before: list[int] = []
+        """Those of them that are to be replaced also if the former settings stay."""
         self._newcomer: int | None = None
         """The worker that replaces the next one of them."""
         self._former: Work | None = None
@@ -152,6 +154,7 @@ class Supervisor:
         for number in _TO_STOP:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._hang_up)
+        let_hang_ups_in()
         for _ in range(self._count):
             self._fork(self._work)
         while self._started or (self._due and not self._stopping):
@@ -232,6 +235,8 @@ class Supervisor:
     def _replace(self) -> None:
         while self._due and self._due[0] <= time.monotonic() and self._has_free_slot:
             heapq.heappop(self._due)
+            if len(self._active) - (self._newcomer is not None) >= self._count:
+                continue  # a worker with changed settings has taken its place
             pid = self._fork(self._former or self._work)
             if self._former is not None and pid is not None:
                 self._outdated.append(pid)
@@ -248,16 +253,15 @@ class Supervisor:
                 self._retire(self._outdated.pop(0))
             if not self._outdated:
                 _log.info("processes_replaced", count=self._count)
-        if self._reload_asked and self._has_served and self._newcomer is None and not self._outdated:
-            self._reload_asked = False
+        if self._reload_asked and self._has_served and self._newcomer is None:
+            self._reload_asked, self._retry_at = False, 0.0
             self._manager.reloading()
             self._is_announced = False
             renewed = self._renew()
             if renewed is not None:
                 self._former, self._work = self._work, renewed.work
                 self._give_up = renewed.give_up
-                self._outdated = list(self._active)
-                self._retry_at = 0.0
+                self._outdated_before, self._outdated = self._outdated, list(self._active)
         if self._outdated and self._newcomer is None and self._has_free_slot:
             if self._retry_at > time.monotonic():
                 return
@@ -268,14 +272,14 @@ class Supervisor:
     def _give_up_newcomer(self, pid: int, code: int, life: float) -> None:
         """Return to the former settings; when some workers have the new ones, try again later."""
         self._newcomer = None
-        if self._former is not None:
-            self._work, self._former = self._former, None
-            self._give_up()
-            self._outdated.clear()
-            _log.error("reload_failed", pid=pid, exit_code=code)
-            return
         self._retry_at = time.monotonic() + self._next_pause(life)
-        _log.error("process_died", pid=pid, exit_code=code, left=len(self._started))
+        if self._former is None:
+            _log.error("process_died", pid=pid, exit_code=code, left=len(self._started))
+            return
+        self._work, self._former = self._former, None
+        self._give_up()
+        self._outdated = [one for one in self._outdated_before if one in self._active]
+        _log.error("reload_failed", pid=pid, exit_code=code)
 
     def _retire(self, pid: int) -> None:
         worker = self._started[pid]

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import secrets
 import select
 import socket
 import stat
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from portal.errors import StartupError
+from portal.ops.socket_file import TakingSocketFile, has_server
 
 _UNIX = "unix:"
 _BACKLOG = 1024
@@ -52,19 +54,19 @@ def listening_sockets(listen: str, *, choose: str) -> list[socket.socket]:
     return _at_addresses(listen, choose, beside=False)
 
 
-def take_over(listen: str, *, choose: str) -> tuple[list[socket.socket], dict[Path, Path]]:
+def take_over(listen: str, *, choose: str) -> tuple[list[socket.socket], list[TakingSocketFile]]:
     """Return sockets beside those of a portal of the same user that listens at the same place, if any.
 
-    They get connections only after `listen_at`, and a socket file when it is renamed. Returns the sockets,
-    and which socket file must be renamed to what. Parameters and errors: see `listening_sockets`.
+    They get connections only after `listen_at`, and at a path after `TakingSocketFile.replace`. Returns the
+    sockets and the files. Parameters and errors: see `listening_sockets`.
     """
     if not listen.startswith(_UNIX):
-        return _at_addresses(listen, choose, beside=True), {}
+        return _at_addresses(listen, choose, beside=True), []
     path = Path(listen.removeprefix(_UNIX))
-    made = path.with_name(f"{path.name}.{os.getpid()}")
+    made = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     _refuse_other_files(listen, path, choose)
-    bound = _at_path(f"{_UNIX}{made}", made, choose, remove=lambda: made.unlink(missing_ok=True))
-    return [bound], {made: path}
+    bound = _at_path(f"{_UNIX}{made}", made, choose, remove=lambda: None)
+    return [bound], [TakingSocketFile(made, path)]
 
 
 def listen_at(one: socket.socket) -> None:
@@ -209,16 +211,9 @@ def _remove_stale(path: Path) -> None:
     """Remove a socket file that an ended server left; raise OSError when a server is listening there."""
     if not _is_socket_file(path):
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.setblocking(False)
-        try:
-            client.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-        except BlockingIOError:
-            pass  # a server whose queue is full
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    if has_server(path):
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    path.unlink(missing_ok=True)
 
 
 def _refused(listen: str, error: OSError, choose: str, port: int = 0) -> StartupError:

@@ -11,7 +11,7 @@ from portal.keys.key_ring import KeyRing
 from portal.keys.key_ring_check import check_key_ring
 from portal.pauses import is_set_within
 from portal.sessions.generation_check import GenerationCheck
-from portal.stores.store import Store
+from portal.stores.tenant_store import Database
 
 _log = structlog.get_logger("portal.store")
 
@@ -20,7 +20,7 @@ class DatabaseCheck:
     """Checks an open database with `start`, then every `interval` seconds with `watch`."""
 
     def __init__(
-        self, store: Store, keyring: KeyRing, generation: GenerationCheck, *, interval: float = 60.0
+        self, store: Database, keyring: KeyRing, generation: GenerationCheck, *, interval: float = 60.0
     ) -> None:
         self._store = store
         self._keyring = keyring

@@ -102,6 +102,13 @@ class GenerationCheck:
                 return await self._record_seen(advanced)
         return None  # other processes advanced it each time
 
+    async def refuse_to_all(self) -> None:
+        """Mark the database as an older copy: no portal serves it before `assign_new_identity`.
+
+        Raises StoreUnavailable.
+        """
+        await self._store.put_meta(GENERATION, Generation(secrets.token_hex(8), 0, copy=True).text())
+
     async def assign_new_identity(self) -> None:
         """Give the database a new identity, so that it is no older copy. Raises StoreUnavailable."""
         fresh = Generation(secrets.token_hex(8), round(self._clock() * 1000))

@@ -16,8 +16,8 @@ from portal.keys.key_ring_check import KEY_RING, adopt_key_ring, check_key_ring
 from portal.sessions.database_check import DatabaseCheck
 from portal.sessions.generation_check import GenerationCheck, GenerationRecord, _refused
 from portal.stores.generation import GENERATION, Generation
-from portal.stores.store import Store
-from tests.contract.entries import new_login
+from portal.stores.tenant_store import Database
+from tests.contract.entries import new_event, new_login, new_tenant
 
 ADDRESS = "sqlite:///portal.db"
 
@@ -32,13 +32,13 @@ class TimeOfTest:
         return self.seconds
 
 
-def check_of(store: Store, host: Path, clock: TimeOfTest | None = None) -> GenerationCheck:
+def check_of(store: Database, host: Path, clock: TimeOfTest | None = None) -> GenerationCheck:
     """The check of a portal process on a host; `host` is the folder of its key ring."""
     record = GenerationRecord(host / "keys.json", ADDRESS)
     return GenerationCheck(store, record, clock=clock or TimeOfTest())
 
 
-async def generation(store: Store) -> Generation:
+async def generation(store: Database) -> Generation:
     text = await store.get_meta(GENERATION)
     assert text is not None
     return Generation.parse(text)
@@ -46,7 +46,7 @@ async def generation(store: Store) -> Generation:
 
 @pytest.mark.gen_test
 async def test_every_check_increases_the_generation_whatever_the_clock_says(
-    store: Store, second_store: Store, tmp_path: Path
+    store: Database, second_store: Database, tmp_path: Path
 ) -> None:
     behind, clock = TimeOfTest(), TimeOfTest()
     behind.seconds -= 86400
@@ -63,7 +63,7 @@ async def test_every_check_increases_the_generation_whatever_the_clock_says(
 
 @pytest.mark.gen_test
 async def test_many_processes_that_start_together_agree(
-    store: Store, second_store: Store, tmp_path: Path
+    store: Database, second_store: Database, tmp_path: Path
 ) -> None:
     await asyncio.gather(*(check_of(each, tmp_path).advance() for each in [store, second_store] * 6))
     await check_of(store, tmp_path).advance()
@@ -71,7 +71,7 @@ async def test_many_processes_that_start_together_agree(
 
 @pytest.mark.gen_test
 async def test_an_older_copy_is_refused_by_the_host_with_a_newer_record_and_then_by_all(
-    store: Store, tmp_path: Path
+    store: Database, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
     here, elsewhere = check_of(store, tmp_path), check_of(store, tmp_path / "other")
@@ -94,7 +94,7 @@ async def test_an_older_copy_is_refused_by_the_host_with_a_newer_record_and_then
 
 @pytest.mark.gen_test
 async def test_an_older_copy_is_refused_when_another_process_writes_at_the_same_time(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check = check_of(store, tmp_path)
     await check.advance()
@@ -114,7 +114,7 @@ async def test_an_older_copy_is_refused_when_another_process_writes_at_the_same_
 
 @pytest.mark.gen_test
 async def test_a_running_portal_detects_an_older_copy_without_its_record(
-    store: Store, tmp_path: Path
+    store: Database, tmp_path: Path
 ) -> None:
     check = check_of(store, tmp_path)
     await check.advance()
@@ -128,7 +128,7 @@ async def test_a_running_portal_detects_an_older_copy_without_its_record(
 
 
 @pytest.mark.gen_test
-async def test_after_a_confirmed_restore_every_host_continues(store: Store, tmp_path: Path) -> None:
+async def test_after_a_confirmed_restore_every_host_continues(store: Database, tmp_path: Path) -> None:
     ahead = TimeOfTest()
     ahead.seconds += 86400
     (tmp_path / "other").mkdir()
@@ -158,21 +158,21 @@ def test_the_times_of_an_older_copy_are_in_utc(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.gen_test
-async def test_a_database_of_an_earlier_portal_is_accepted(store: Store, tmp_path: Path) -> None:
+async def test_a_database_of_an_earlier_portal_is_accepted(store: Database, tmp_path: Path) -> None:
     await store.put_login(new_login())
     await check_of(store, tmp_path).advance()
     assert not (await generation(store)).copy
 
 
 @pytest.mark.gen_test
-async def test_a_generation_that_cannot_be_read_is_refused(store: Store, tmp_path: Path) -> None:
+async def test_a_generation_that_cannot_be_read_is_refused(store: Database, tmp_path: Path) -> None:
     await store.put_meta(GENERATION, '{"number": 1}')
     with pytest.raises(StartupError, match="damaged"):
         await check_of(store, tmp_path).advance()
 
 
 @pytest.mark.gen_test
-async def test_a_new_database_at_a_known_address_is_accepted(store: Store, tmp_path: Path) -> None:
+async def test_a_new_database_at_a_known_address_is_accepted(store: Database, tmp_path: Path) -> None:
     record = GenerationRecord(tmp_path / "keys.json", ADDRESS)
     record.record(Generation("gone", 2_000_000_000_000))
     await check_of(store, tmp_path).advance()
@@ -181,7 +181,7 @@ async def test_a_new_database_at_a_known_address_is_accepted(store: Store, tmp_p
 
 @pytest.mark.gen_test
 async def test_a_database_with_logins_that_lost_its_generation_is_an_older_copy(
-    store: Store, tmp_path: Path
+    store: Database, tmp_path: Path
 ) -> None:
     GenerationRecord(tmp_path / "keys.json", ADDRESS).record(Generation("gone", 2_000_000_000_000))
     await store.put_login(new_login())
@@ -192,7 +192,7 @@ async def test_a_database_with_logins_that_lost_its_generation_is_an_older_copy(
 
 @pytest.mark.gen_test
 async def test_a_host_that_cannot_write_its_record_logs_it_once_and_serves(
-    store: Store, tmp_path: Path, log_lines: io.StringIO
+    store: Database, tmp_path: Path, log_lines: io.StringIO
 ) -> None:
     (tmp_path / "file").write_text("")
     check = check_of(store, tmp_path / "file")
@@ -228,7 +228,7 @@ def test_the_record_contains_the_highest_number_of_the_databases_used_last(tmp_p
 
 @pytest.mark.gen_test
 async def test_a_key_ring_without_a_common_key_is_refused_while_there_are_logins(
-    store: Store, tmp_path: Path
+    store: Database, tmp_path: Path
 ) -> None:
     mine, foreign = KeyRing.create(tmp_path / "mine.json"), KeyRing.create(tmp_path / "foreign.json")
     await check_key_ring(store, mine)
@@ -245,8 +245,22 @@ async def test_a_key_ring_without_a_common_key_is_refused_while_there_are_logins
 
 
 @pytest.mark.gen_test
+async def test_a_key_ring_without_a_common_key_is_refused_while_there_are_tenants(
+    store: Database, tmp_path: Path
+) -> None:
+    """As after `portal store restored`: nobody is signed in, and the tenants' secrets are sealed."""
+    mine, foreign = KeyRing.create(tmp_path / "mine.json"), KeyRing.create(tmp_path / "foreign.json")
+    await check_key_ring(store, mine)
+    assert await store.tenants.add_tenant(new_tenant(), event=new_event())
+    with pytest.raises(StartupError, match="key ring is not the one") as caught:
+        await check_key_ring(store, foreign)
+    assert "tenants in the database" in caught.value.remedy
+    await check_key_ring(store, mine)  # the refused ring left no trace
+
+
+@pytest.mark.gen_test
 async def test_key_rings_with_a_common_key_are_accepted_through_every_rotation(
-    store: Store, tmp_path: Path, log_lines: io.StringIO
+    store: Database, tmp_path: Path, log_lines: io.StringIO
 ) -> None:
     path = tmp_path / "keys.json"
     first = KeyRing.create(path)
@@ -269,7 +283,7 @@ async def test_key_rings_with_a_common_key_are_accepted_through_every_rotation(
 
 
 @pytest.mark.gen_test
-async def test_a_key_of_the_same_name_is_not_the_same_key(store: Store, tmp_path: Path) -> None:
+async def test_a_key_of_the_same_name_is_not_the_same_key(store: Database, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     mine = KeyRing.create(path)
     await check_key_ring(store, mine)
@@ -282,7 +296,7 @@ async def test_a_key_of_the_same_name_is_not_the_same_key(store: Store, tmp_path
 
 
 @pytest.mark.gen_test
-async def test_the_database_stores_no_key_of_a_key_ring(store: Store, tmp_path: Path) -> None:
+async def test_the_database_stores_no_key_of_a_key_ring(store: Database, tmp_path: Path) -> None:
     ring = KeyRing.create(tmp_path / "keys.json")
     await check_key_ring(store, ring)
     text = await store.get_meta(KEY_RING)
@@ -298,7 +312,7 @@ async def test_the_database_stores_no_key_of_a_key_ring(store: Store, tmp_path: 
 
 @pytest.mark.gen_test
 async def test_a_running_portal_stops_for_an_older_copy_but_not_for_another_key_ring(
-    store: Store, tmp_path: Path, log_lines: io.StringIO
+    store: Database, tmp_path: Path, log_lines: io.StringIO
 ) -> None:
     ring = KeyRing.create(tmp_path / "keys.json")
     generations = check_of(store, tmp_path)
@@ -321,7 +335,7 @@ async def test_a_running_portal_stops_for_an_older_copy_but_not_for_another_key_
 
 
 @pytest.mark.gen_test
-async def test_the_generation_increases_when_a_portal_stops(store: Store, tmp_path: Path) -> None:
+async def test_the_generation_increases_when_a_portal_stops(store: Database, tmp_path: Path) -> None:
     check = DatabaseCheck(store, KeyRing.create(tmp_path / "keys.json"), check_of(store, tmp_path))
     await check.start()
     before = await generation(store)

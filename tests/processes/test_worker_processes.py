@@ -272,3 +272,137 @@ def test_S10_when_the_first_worker_with_new_settings_fails_the_others_stay(tmp_p
         os.kill(new, 0)
         process.terminate()
         assert rest(process).split() == ["leaves"] * 2
+
+
+def test_S10_settings_that_are_read_again_replace_those_that_a_later_worker_cannot_serve(
+    tmp_path: Path,
+) -> None:
+    """One of two workers has them by then; both it and the one with the first settings are replaced."""
+    code = """
+def first_only(start):
+    try:
+        os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        say("fails")
+        return 1
+    stopping(start)
+
+def corrected(start):
+    say("corrected")
+    stopping(start)
+
+works = [first_only, corrected]
+def renew():
+    return processes.Renewed(works.pop(0)) if works else None
+
+processes._FIRST_PAUSE = processes._LONGEST_PAUSE = 3600.0
+sys.exit(processes.Supervisor(2, stopping, renew=renew).run())
+"""
+    with supervisor(code, str(tmp_path / "first")) as process:
+        former = pids(process, 2)
+        assert process.stdout is not None
+        process.send_signal(signal.SIGHUP)
+        lines = [process.stdout.readline().decode().strip() for _ in range(3)]
+        assert sorted(line for line in lines if not line.isdigit()) == ["fails", "leaves"]
+        assert former.isdisjoint(int(line) for line in lines if line.isdigit())
+        process.send_signal(signal.SIGHUP)
+        lines = [process.stdout.readline().decode().strip() for _ in range(6)]
+        words = sorted(line for line in lines if not line.isdigit())
+        assert words == ["corrected", "corrected", "leaves", "leaves"]
+        process.terminate()
+        assert rest(process).split() == ["leaves"] * 2
+        assert process.returncode == 0
+
+
+def test_S10_when_corrected_settings_fail_too_the_workers_are_replaced_as_before(tmp_path: Path) -> None:
+    code = """
+def second_fails(start):
+    number = len(os.listdir(sys.argv[1]))
+    open(f"{sys.argv[1]}/{number}", "x").close()
+    if number == 1:
+        say("fails")
+        return 1
+    stopping(start)
+
+def worse(start):
+    say("worse")
+    return 1
+
+works = [second_fails, worse]
+def renew():
+    if not works:
+        return None
+    work = works.pop(0)
+    return processes.Renewed(work, lambda: say(f"gives up {work.__name__}"))
+
+processes._FIRST_PAUSE, processes._LONGEST_PAUSE = 0.5, 0.5
+sys.exit(processes.Supervisor(2, stopping, renew=renew).run())
+"""
+    with supervisor(code, str(tmp_path)) as process:
+        former = pids(process, 2)
+        assert process.stdout is not None
+        process.send_signal(signal.SIGHUP)
+        lines = []
+        while "fails" not in lines:
+            lines.append(process.stdout.readline().decode().strip())
+        process.send_signal(signal.SIGHUP)
+        while lines.count("leaves") < 2 or sum(line.isdigit() for line in lines) < 2:
+            lines.append(process.stdout.readline().decode().strip())
+        assert former.isdisjoint(int(line) for line in lines if line.isdigit())
+        assert "gives up second_fails" not in lines
+        process.terminate()
+        assert rest(process).split().count("leaves") == 2
+        assert process.returncode == 0
+
+
+def test_S10_a_worker_that_dies_while_settings_change_is_replaced_once(tmp_path: Path) -> None:
+    code = """
+def renewed(start):
+    while not os.path.exists(sys.argv[1]):
+        time.sleep(0.01)
+    start.serves()
+    stopping(start)
+
+processes._FIRST_PAUSE = 2.0
+one = processes.Supervisor(2, stopping, renew=lambda: processes.Renewed(renewed))
+tell = one._tell_manager
+def telling():
+    tell()
+    if one._newcomer is not None and not os.path.exists(sys.argv[1]):
+        say("died" if one._failures else "starts")
+    if one._failures and not one._due and one._work is renewed and not one._outdated:
+        say(f"active {len(one._active)}")
+one._tell_manager = telling
+sys.exit(one.run())
+"""
+    with supervisor(code, str(tmp_path / "serve")) as process:
+        former = pids(process, 2)
+        assert process.stdout is not None
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == b"starts\n"
+        os.kill(min(former), signal.SIGKILL)
+        lines: list[str] = []
+        while "died" not in lines:
+            lines.append(process.stdout.readline().decode().strip())
+        (tmp_path / "serve").touch()
+        while not lines[-1].startswith("active "):
+            lines.append(process.stdout.readline().decode().strip())
+        assert lines[-1] == "active 2"
+        process.terminate()
+        assert rest(process).split().count("leaves") == 2
+
+
+def test_S10_a_SIGHUP_during_the_start_is_not_lost() -> None:
+    code = """
+forking.hold_hang_ups()
+os.kill(os.getpid(), signal.SIGHUP)
+def renew():
+    say("reads again")
+sys.exit(processes.Supervisor(1, stopping, renew=renew).run())
+"""
+    with supervisor(code) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().decode().strip() for _ in range(2)]
+        assert sorted(lines, key=str.isdigit)[0] == "reads again"
+        process.terminate()
+        assert rest(process).split() == ["leaves"]

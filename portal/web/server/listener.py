@@ -7,6 +7,7 @@ before that: further clients wait in the kernel's queue, or another process acce
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Iterable
 from functools import partial
@@ -40,6 +41,7 @@ _SILENT_SECONDS = 1.0
 """The same for a connection that has never sent a request."""
 _REPORT_SECONDS = 60.0
 _LINGER_AT_STOP = 2.0
+_CLOSE_SECONDS = 5.0
 
 
 class ConnectionServer:
@@ -283,3 +285,12 @@ def _address(stream: ClientConnection) -> str:
         return str(stream.socket.getpeername()[0])
     except (OSError, IndexError):
         return ""
+
+
+async def close_connections(server: ConnectionServer, metrics_server: ConnectionServer) -> None:
+    """Close every connection of both; the end of the loop cancels those that are still open after 5 seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await server.close_all_connections()
+            metrics_server.stop()
+            await metrics_server.close_all_connections()

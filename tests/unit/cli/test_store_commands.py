@@ -14,7 +14,7 @@ import pytest
 
 from portal.cli import store as store_commands
 from portal.clock import now
-from portal.errors import StartupError
+from portal.errors import StartupError, StoreUnavailable
 from portal.keys.key_ring import KeyRing
 from portal.keys.key_ring_check import check_key_ring
 from portal.sessions.generation_check import GenerationCheck, GenerationRecord
@@ -202,6 +202,32 @@ def test_a_database_that_is_not_a_copy_is_emptied_only_with_confirmation(run: Ru
     assert "--yes" in done.err
     assert with_store(lambda store: store.has_logins())
     assert run("store", "restored", "--yes").code == 0
+    assert not with_store(lambda store: store.has_logins())
+
+
+def test_a_database_is_not_served_while_some_of_its_sign_ins_are_deleted(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No host can tell that it is older, and the command ends in the middle."""
+    with_store(fill)
+    monkeypatch.setattr(store_commands, "_DELETED_AT_ONCE", 10)
+    forget = SQLiteStore.forget_sign_ins
+
+    async def forget_once(store: SQLiteStore, *, most: int) -> int:
+        monkeypatch.setattr(SQLiteStore, "forget_sign_ins", _out_of_space)
+        return await forget(store, most=most)
+
+    async def _out_of_space(store: SQLiteStore, *, most: int) -> int:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(SQLiteStore, "forget_sign_ins", forget_once)
+    assert run("store", "restored", "--yes").code == 3
+    assert with_store(lambda store: store.has_logins())
+    with pytest.raises(StartupError, match="older copy"):
+        with_store(lambda store: check_of(store).advance())
+    monkeypatch.setattr(SQLiteStore, "forget_sign_ins", forget)
+    assert run("store", "restored").code == 0
+    with_store(lambda store: check_of(store).advance())
     assert not with_store(lambda store: store.has_logins())
 
 

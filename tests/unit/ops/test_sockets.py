@@ -216,8 +216,54 @@ def test_a_socket_file_is_replaced_when_the_other_portal_serves(tmp_path: Path) 
         new.begin()
         connect_to(path)
         assert (accepted(old), accepted(new.sockets[0])) == (0, 1)
-        assert [one.name for one in tmp_path.iterdir()] == ["portal.sock"]
         new.close()
+        assert [one.name for one in tmp_path.iterdir()] == ["portal.sock"]
+
+
+def test_a_socket_file_is_that_of_the_former_portal_again_if_the_new_one_stops_first(tmp_path: Path) -> None:
+    path = tmp_path / "portal.sock"
+    with listening(f"unix:{path}") as (old,):
+        new = ListeningSockets.open(f"unix:{path}", choose="-", beside=True)
+        new.begin()
+        newest = ListeningSockets.open(f"unix:{path}", choose="-", beside=True)
+        newest.begin()
+        newest.begin()
+        connect_to(path)
+        assert accepted(newest.sockets[0]) == 1
+        for one, its_former in ((newest, new.sockets[0]), (new, old)):
+            one.refuse()
+            accepted(its_former)  # what asked whether it listens
+            connect_to(path)
+            assert accepted(its_former) == 1
+            one.close()
+        assert [one.name for one in tmp_path.iterdir()] == ["portal.sock"]
+
+
+def test_a_socket_file_stays_when_the_former_portal_has_ended_or_another_has_taken_it(tmp_path: Path) -> None:
+    path = tmp_path / "portal.sock"
+    with listening(f"unix:{path}") as (old,):
+        new = ListeningSockets.open(f"unix:{path}", choose="-", beside=True)
+        new.begin()
+        newest = ListeningSockets.open(f"unix:{path}", choose="-", beside=True)
+        newest.begin()
+        new.refuse()
+        connect_to(path)
+        assert (accepted(old), accepted(newest.sockets[0])) == (0, 1)
+        new.close()
+    newest.refuse()
+    newest.close()
+    assert [one.name for one in tmp_path.iterdir()] == ["portal.sock"]
+    with listening(f"unix:{path}"):
+        connect_to(path)
+
+
+def test_a_portal_that_takes_over_and_cannot_start_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "portal.sock"
+    with listening(f"unix:{path}") as (old,):
+        ListeningSockets.open(f"unix:{path}", choose="-", beside=True).close()
+        assert [one.name for one in tmp_path.iterdir()] == ["portal.sock"]
+        connect_to(path)
+        assert accepted(old) == 1
 
 
 def test_only_a_socket_file_is_replaced(tmp_path: Path) -> None:
