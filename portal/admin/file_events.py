@@ -19,6 +19,7 @@ import structlog
 from portal.admin.actors import Actor, ActorType
 from portal.admin.events import Act, EventKind, Outcome
 from portal.admin.user_events import UserEvents
+from portal.config.yaml_document import MAX_BYTES, read_bytes
 from portal.display_text import display_text
 from portal.errors import ConfigurationError, PortalError
 from portal.pauses import is_set_within
@@ -160,16 +161,17 @@ def _change(name: str, old: str | None, new: str, problems: Mapping[str, Configu
 
 
 def _states(folder: Path, problems: Mapping[str, object]) -> dict[str, str]:
-    """The digest of each file, and whether it is refused. A file that cannot be read has an empty digest.
+    """The digest of each file, and whether it is refused.
 
-    Raises OSError when the folder cannot be read.
+    What no tenant can be read from has an empty digest: a pipe or a device would be read forever. Raises
+    OSError when the folder cannot be read.
     """
     states = {}
     for path in in_turns(tenant_files(folder)):
         name = path.name
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        except OSError:
+            digest = hashlib.sha256(read_bytes(path, name=name, limit=MAX_BYTES)).hexdigest()[:16]
+        except ConfigurationError:
             digest = ""
         states[name] = f"{digest}{_REFUSED if name in problems else ''}"
     return states

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -158,3 +162,28 @@ async def test_hosts_with_different_files_do_not_record_each_others(tmp_path: Pa
     write(tmp_path / "one", "globex", "2")
     one.files.read()
     assert await one.recorded() == [("changed", "globex")]
+
+
+@contextlib.contextmanager
+def pipe(path: Path) -> Iterator[None]:
+    """A pipe that nobody writes to; at the end, a thread that reads it does not wait any longer."""
+    os.mkfifo(path)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # nobody reads it
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_pipe_or_a_large_file_is_not_read(tmp_path: Path) -> None:
+    process = Process(Meta(), tmp_path)
+    with (tmp_path / "large.yaml").open("wb") as large:
+        large.truncate(10**12)
+    with pipe(tmp_path / "pipe.yaml"):
+        write(tmp_path, "acme", "1")
+        async with asyncio.timeout(20):
+            assert await process.recorded() == []
+        write(tmp_path, "acme", "2")
+        process.files.read()
+        assert await process.recorded() == [("changed", "acme")]
