@@ -41,6 +41,11 @@ class ServedPortal(PortalUsers):
         return self._child
 
     @property
+    def has_child(self) -> bool:
+        """Whether it was started, serving or not."""
+        return self._child is not None
+
+    @property
     def log(self) -> list[dict[str, object]]:
         """The log lines since the last start."""
         lines = self.child.errors.splitlines(keepends=True)

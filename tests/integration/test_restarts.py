@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import socket
 import sys
@@ -165,6 +166,55 @@ async def test_S10_workers_that_cannot_serve_with_new_settings_replace_none(tmp_
         assert await portal.stop() == 0
 
 
+@pytest.mark.gen_test(timeout=600)
+async def test_S10_the_log_of_the_supervisor_changes_with_that_of_the_workers(tmp_path: Path) -> None:
+    async with served_portal(tmp_path, processes=2) as portal:
+        portal.configure({}, {})
+        await portal.start()
+        portal.write_settings(log={"format": "console", "level": "info"})
+        portal.child.signal(signal.SIGHUP)
+        await eventually(lambda: "] processes_replaced" in portal.child.errors, "the end, for people")
+
+        portal.write_settings(
+            log={"format": "json", "level": "info"}, front_ends={"app": {"path": "/app", "directory": "./no"}}
+        )
+        portal.child.signal(signal.SIGHUP)
+        await eventually(lambda: "] reload_failed" in portal.child.errors, "the failure, for people")
+        assert portal.logged("process_failed")
+        assert await portal.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says which signals a process blocks")
+@pytest.mark.parametrize(("processes", "event"), [(1, "settings_need_restart"), (2, "settings_changed")])
+@pytest.mark.gen_test(timeout=600)
+async def test_S10_a_SIGHUP_during_the_start_has_its_effect(
+    tmp_path: Path, processes: int, event: str
+) -> None:
+    async with served_portal(tmp_path, processes=processes) as portal:
+        portal.configure({}, {})
+        starting = asyncio.create_task(portal.start())
+        await eventually(lambda: portal.has_child and _blocks_hang_ups(portal.child.pid), "signals wait")
+        portal.write_settings(chooser="list")
+        portal.child.signal(signal.SIGHUP)
+        await starting
+        await eventually(lambda: portal.logged(event), "the effect")
+        assert portal.logged(event)[0]["keys"] == ["chooser"]
+        assert await portal.stop() == 0
+
+
+def _blocks_hang_ups(pid: int) -> bool:
+    """Whether a process lets SIGHUP wait, and has read its settings by now."""
+    (blocked,) = re.findall(r"^SigBlk:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    held = bool(int(blocked, 16) & 1 << (signal.SIGHUP - 1))
+    return held and "socket:" in " ".join(_open_files(pid))
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            yield os.readlink(one)
+
+
 # --- a new version beside the old one
 
 
@@ -191,6 +241,31 @@ async def test_S10_another_portal_takes_over_under_load_and_no_request_fails(
         finally:
             new.close()
         assert not old.accepts_connections()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.gen_test(timeout=600)
+async def test_S10_a_socket_file_is_that_of_the_old_portal_again_when_the_new_one_is_stopped(
+    tmp_path: Path, processes: int
+) -> None:
+    path = tmp_path / "portal.sock"
+    async with served_portal(tmp_path, processes=processes) as old:
+        old.configure({}, {})
+        old.write_settings(listen=f"unix:{path}")
+        await old.start()
+        new = old.successor()
+        try:
+            await new.start("--take-over", name="new")
+            assert await new.stop() == 0
+        finally:
+            new.close()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(60)
+            client.connect(str(path))
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+        assert [one.name for one in tmp_path.glob("portal.sock*")] == ["portal.sock"]
+        assert await old.stop() == 0
 
 
 # --- systemd
