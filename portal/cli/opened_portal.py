@@ -25,18 +25,17 @@ def with_portal(settings: Settings, work: Callable[[RunningPortal], Awaitable[T]
 async def _run(settings: Settings, work: Callable[[RunningPortal], Awaitable[T]]) -> T:
     from portal.app import build, close
     from portal.keys.key_ring import KeyRing
-    from portal.keys.key_ring_check import check_key_ring
     from portal.ops.logging import configure_logging
     from portal.stores.by_url import startup_failures
     from portal.tenant_upkeep import TenantUpkeep
 
     configure_logging(style=settings.log.format, level="warning", stream=sys.stderr)
-    ring = KeyRing.load(settings.keys)  # `build` would make a missing one
+    KeyRing.load(settings.keys)  # `build` would make a missing one
     built = build(settings)
     try:
         with startup_failures(settings.database):
             await built.portal.store.open()
-            await check_key_ring(built.portal.store, ring)
+            await built.database_check.check_key_ring()
             await TenantUpkeep(built.portal, built.stored_tenants).read_stored_tenants()
         await built.key_ring.reload()
         return await work(built)

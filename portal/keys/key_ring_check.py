@@ -37,8 +37,8 @@ async def check_key_ring(store: Database, keyring: KeyRing) -> None:
             "The key ring is not the one that this database belongs to: it decrypts nothing in it.",
             remedy=(
                 "Copy the key ring file from another host or a backup; if it is lost, run "
-                "`portal key adopt`: users then sign in again, and secrets of tenants in the database must be "
-                "typed again."
+                "`portal key adopt`: users then sign in again, and the secrets of tenants in the database "
+                "must be typed again."
             ),
         )
     if shared and keyring.newest.kid in known:

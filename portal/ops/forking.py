@@ -24,7 +24,7 @@ def blocked(signals: Sequence[signal.Signals]) -> Iterator[None]:
 
 
 def hold_hang_ups() -> None:
-    """Keep a SIGHUP that arrives from now on for `let_hang_ups_in`: before it, nobody can read files again."""
+    """Keep a SIGHUP that arrives from now on for `let_hang_ups_in`: nobody can read files again before."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
 
 

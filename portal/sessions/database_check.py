@@ -32,8 +32,12 @@ class DatabaseCheck:
 
     async def start(self) -> None:
         """Raise StartupError when the database must not be used with this key ring; StoreUnavailable."""
-        await check_key_ring(self._store, self._keyring)
+        await self.check_key_ring()
         await self._generation.advance()
+
+    async def check_key_ring(self) -> None:
+        """The first half of `start`, for commands that serve nothing. Raises as `start`."""
+        await check_key_ring(self._store, self._keyring)
 
     async def watch(self, stopped: asyncio.Event) -> None:
         """Check until `stopped`, and once after: a copy made before then is behind the last generation.

@@ -13,6 +13,7 @@ import yaml
 from tornado.routing import URLSpec
 
 from portal.config.settings import Settings, load_settings
+from portal import app
 from portal.ops import processes
 from portal.ops.service_manager import PassedSockets
 from portal.routes import routes
@@ -50,6 +51,8 @@ def test_the_sockets_have_the_names_of_the_settings_that_they_replace() -> None:
 def test_systemd_waits_for_a_graceful_stop_and_signals_the_supervisor_only() -> None:
     service = unit("portal@.service")["Service"]
     assert int(service["TimeoutStopSec"]) >= max(SECONDS_OF_A_STOP, processes._LONGEST_STOP)
+    after_requests = max(app._PENDING_TOKENS_SECONDS, app._BACKGROUND_SECONDS)
+    assert app._DRAIN_SECONDS + after_requests + 3 < processes._LONGEST_STOP  # or it is killed
     assert (service["Type"], service["KillMode"], service["NotifyAccess"]) == ("notify", "mixed", "main")
     assert service["ExecReload"].endswith("-HUP $MAINPID")
     assert service["ExecStart"].endswith("/portal serve --config /etc/portal/portal.yaml")

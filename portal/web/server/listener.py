@@ -288,7 +288,7 @@ def _address(stream: ClientConnection) -> str:
 
 
 async def close_connections(server: ConnectionServer, metrics_server: ConnectionServer) -> None:
-    """Close every connection of both; the end of the loop cancels those that are still open after 5 seconds."""
+    """Close every connection of both; the end of the loop cancels those still open after 5 seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_CLOSE_SECONDS):
             await server.close_all_connections()
