@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -66,8 +66,12 @@ def serve(settings: Settings, *, read_again: ReadSettings | None = None, take_ov
     connection_limit(settings.limits.connections)
     KeyRing.load_or_create(settings.keys)
     _complete_client_keys(settings.keys)
-    sockets, metrics_sockets = _listen(settings, passed_sockets(os.environ), beside=take_over)
-    reload = SettingsReload(settings, read_again)
+    passed = passed_sockets(os.environ)
+    settings = _with_passed(settings, passed)
+    sockets, metrics_sockets = _listen(settings, passed, beside=take_over)
+    reload = SettingsReload(
+        settings, None if read_again is None else lambda: _with_passed(read_again(), passed)
+    )
     parts = _Parts(sockets, metrics_sockets, reload, manager)
 
     def work_with(settings: Settings) -> Work:
@@ -111,6 +115,13 @@ def serve(settings: Settings, *, read_again: ReadSettings | None = None, take_ov
 
 def _configure_logging(settings: Settings, select: ReportingWorker | None, *, cache: bool) -> None:
     configure_logging(style=settings.log.format, level=settings.log.level, cache=cache, select=select)
+
+
+def _with_passed(settings: Settings, passed: PassedSockets) -> Settings:
+    """The settings with the address of metrics that the service manager passed, so that calls are counted."""
+    if settings.metrics_listen is not None or not passed.metrics_listen:
+        return settings
+    return replace(settings, metrics_listen=_name_of(passed.metrics_listen[0]))
 
 
 def _listen(

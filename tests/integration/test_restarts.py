@@ -327,9 +327,13 @@ async def test_S10_portals_serve_the_sockets_of_systemd_one_after_the_other(
             await eventually(lambda: "READY=1" in told, "READY=1")
             await eventually(lambda: told.count("WATCHDOG=1") >= 3, "signs of life")
             assert old.logged("serving")[0]["listen"] == [f"127.0.0.1:{port}"]
-            (await old.browser().open(f"http://127.0.0.1:{metrics_port}/metrics")).text.index(
-                "portal_connections"
-            )
+            metrics = (await old.browser().open(f"http://127.0.0.1:{metrics_port}/metrics")).text
+            for name in ("portal_connections", "portal_event_loop_lag", "portal_store_operation_duration"):
+                assert name in metrics, "counted as with `metrics_listen` in the settings"
+            old.child.signal(signal.SIGHUP)
+            event = "settings_unchanged" if processes > 1 else "reloading_tenant_files"
+            await eventually(lambda: old.logged(event), "nothing has changed")
+            assert not old.logged("settings_need_restart")
 
             new = old.successor()
             stack.callback(new.close)

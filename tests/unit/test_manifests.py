@@ -12,8 +12,8 @@ import pytest
 import yaml
 from tornado.routing import URLSpec
 
-from portal.config.settings import Settings, load_settings
 from portal import app
+from portal.config.settings import Settings, load_settings
 from portal.ops import processes
 from portal.ops.service_manager import PassedSockets
 from portal.routes import routes
