@@ -183,7 +183,12 @@ CALLS: dict[str, Call | list[Call]] = {
     "list_events": lambda store: _number(store.tenants.list_events()),
     "read_events": lambda store: _number(store.tenants.read_events(most=99)),
     "search_events": lambda store: store.tenants.search_events(
-        **{"tenant": None, "kinds": (), "outcome": "", "subject": "", "after": "", "before": None},
+        tenant=None,
+        kinds=(),
+        outcome="",
+        subject="",
+        after="",
+        before=None,
         most=0,
         among=0,
     ),
