@@ -22,6 +22,7 @@ from tornado.ioloop import IOLoop
 from portal.admin.store_check import Finding, Report, StoreCheck
 from portal.cli.main import cli
 from portal.clock import now
+from portal.errors import StoreUnavailable
 from portal.keys.key_ring import KeyRing
 from portal.keys.vault import Vault
 from portal.oidc.provider import TokenSet
@@ -244,6 +245,30 @@ async def test_documents_of_an_unknown_format_are_named(
     change(database_url, "logins", later.id, "v", VERSION + 2)
     report = await checked(database_url, vault)
     assert report.findings == [Finding("Login", f"{later.id[:8]}…", "has an unknown format")]
+
+
+@pytest.mark.parametrize("database_url", ["mongodb"], indirect=True)
+@pytest.mark.gen_test(timeout=60)
+async def test_a_tenant_that_cannot_find_its_revision_or_cannot_be_changed_is_named(
+    store: Database, database_url: str, vault: Vault
+) -> None:
+    """As after the restore of one collection without the other."""
+    await fill(store, vault)
+    change(database_url, "tenants", "initech", "instance", "another")
+    change(database_url, "tenants", "initech", "events", 5)
+    change(database_url, "domains", "initech.example", "events", 5)
+    assert await store.tenants.read_revisions([("initech", 1)]) == []
+    with pytest.raises(StoreUnavailable):
+        await store.tenants.set_status(
+            "initech", "suspended", expected="live", at=at(9), event=new_event("the change")
+        )
+    report = await checked(database_url, vault)
+    assert set(report.findings) == {
+        Finding("Revision", "initech:1", "belongs to an earlier tenant of this name"),
+        Finding("TenantRecord", "initech", "its live revision 1 is missing"),
+        Finding("TenantRecord", "initech", "events cannot be read"),
+        Finding("DomainClaim", "initech.example", "events cannot be read"),
+    }
 
 
 @pytest.mark.gen_test(timeout=60)

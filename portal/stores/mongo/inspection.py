@@ -7,7 +7,7 @@ from typing import Any
 
 from bson.raw_bson import RawBSONDocument
 
-from portal.stores.inspection import Inspected, inspected
+from portal.stores.inspection import Inspected, inspected, shown_key
 from portal.stores.mongo import documents, tenant_documents
 from portal.stores.mongo.connection import MongoConnection
 from portal.stores.mongo.documents import Document
@@ -32,6 +32,7 @@ def _tenant(document: Document) -> Iterator[Inspected]:
     if document.get("removed"):
         return
     yield inspected("TenantRecord", slug, tenant_documents.tenant_of, document)
+    yield from _no_lists("TenantRecord", document, "events", "revisions")
     if document.get("draft") is not None:
         yield inspected("Draft", slug, tenant_documents.draft_of, document)
     for owner, link in tenant_documents.links_of(document):
@@ -52,6 +53,14 @@ def _revision_key(document: Document) -> str:
 def _domain(document: Document) -> Iterator[Inspected]:
     if not document.get("removed"):
         yield inspected("DomainClaim", document.get("_id"), tenant_documents.domain_of, document)
+        yield from _no_lists("DomainClaim", document, "events")
+
+
+def _no_lists(kind: str, document: Document, *fields: str) -> Iterator[Inspected]:
+    """The fields to which each change of a document appends, where that fails."""
+    for name in fields:
+        if not isinstance(document.get(name, []), list):
+            yield Inspected(kind, shown_key(kind, document.get("_id")), None, f"{name} cannot be read")
 
 
 def _used(document: Document) -> None:
@@ -87,6 +96,8 @@ class MongoInspection:
 
     def __init__(self, url: str) -> None:
         self._connection = MongoConnection(url)
+        self._instances: dict[str, str] = {}
+        """What the revisions of each tenant must have, or it does not find them."""
 
     async def open(self) -> None:
         await self._connection.open(read_only=True)
@@ -117,4 +128,12 @@ class MongoInspection:
         except DamagedEntry:
             yield Inspected("document", name, None, "is not valid BSON")
             return
+        if name == "tenants":
+            self._instances[str(document.get("_id"))] = str(document.get("instance"))
+        elif name == "revisions":
+            instance = str(document.get("instance"))
+            if self._instances.get(str(document.get("tenant")), instance) != instance:
+                problem = "belongs to an earlier tenant of this name"
+                yield Inspected("Revision", _revision_key(document), None, problem)
+                return
         yield from parts(document)
