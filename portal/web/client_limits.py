@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import structlog
+from tornado.httputil import HTTPHeaders
 
 from portal.clock import Clock
 from portal.config.limit_settings import LimitSettings
@@ -44,6 +45,18 @@ def limit_of(path: str) -> Limit | None:
     return Limit(found.lastgroup) if found is not None and found.lastgroup is not None else None
 
 
+def is_of_other_site(headers: HTTPHeaders) -> bool:
+    """Whether a page of another site made the browser send a request in the background.
+
+    Such a page can send any number. Counted with the others, they would keep everybody in the network of one
+    of its visitors from signing in. A navigation of a window is none of them (Fetch Metadata).
+    """
+    return (
+        headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+        and headers.get("Sec-Fetch-Dest", "document") != "document"
+    )
+
+
 class ClientLimits:
     """The limits of the clients of one process.
 
@@ -67,10 +80,13 @@ class ClientLimits:
             Limit.SETUP_LINKS_PER_CLIENT: limits.setup_links_per_client,
             Limit.UNAUTHENTICATED_PER_CLIENT: limits.unauthenticated_per_client,
         }
-        self._buckets = {
-            limit: TokenBuckets(rate=rate, burst=rate * BURST_SECONDS, monotonic=monotonic)
-            for limit, rate in rates.items()
-        }
+        self._buckets, self._buckets_of_other_sites = (
+            {
+                limit: TokenBuckets(rate=rate, burst=rate * BURST_SECONDS, monotonic=monotonic)
+                for limit, rate in rates.items()
+            }
+            for _ in range(2)
+        )
         # Half of them at once and half within the lifetime of an attempt: never more are stored.
         half = limits.attempts_per_client / 2
         self._buckets[Limit.ATTEMPTS_PER_CLIENT] = TokenBuckets(
@@ -85,11 +101,17 @@ class ClientLimits:
         if (error := self.refusal(limit, address)) is not None:
             raise error
 
-    def refusal(self, limit: Limit, address: str) -> TooManyRequests | None:
-        """As `require`, but return the error; whoever sends it counts it in the metrics."""
+    def refusal(
+        self, limit: Limit, address: str, *, of_other_site: bool = False
+    ) -> TooManyRequests | None:
+        """As `require`, but return the error; whoever sends it counts it in the metrics.
+
+        Parameters: of_other_site, see `is_of_other_site`; such requests are counted apart.
+        """
         if is_trusted(address, self._trusted):  # it did not say whose request it is
             return None
-        seconds = self._buckets[limit].take(client_networks(address))
+        buckets = self._buckets_of_other_sites if of_other_site else self._buckets
+        seconds = buckets[limit].take(client_networks(address))
         if not seconds:
             return None
         self.log_refusal(limit, address)

@@ -47,7 +47,8 @@ async def behind_a_proxy(folder: Path, limits: LimitSettings = LIMITS) -> AsyncI
 
 
 def stop_time(world: World) -> None:
-    for buckets in world.running.portal.client_limits._buckets.values():
+    limits = world.running.portal.client_limits
+    for buckets in (*limits._buckets.values(), *limits._buckets_of_other_sites.values()):
         buckets._monotonic = lambda: 0.0
 
 
@@ -115,6 +116,33 @@ async def test_S15_a_client_that_asks_too_often_gets_429_and_others_do_not(
         assert hits(world, limit) == 5
     lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
     assert [one["limit"] for one in lines if one["event"] == "client_limit_reached"] == [limit]
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "path"), [one[1:] for one in FLOODS if one[0] != "logouts_per_client"]
+)
+@pytest.mark.gen_test(timeout=60)
+async def test_S15_a_page_of_another_site_cannot_use_up_what_its_visitors_may_send(
+    tmp_path: Path, method: str, body: str | None, path: str
+) -> None:
+    """A page can make a browser send images, frames and forms without end, from the network of an office."""
+    async with behind_a_proxy(tmp_path) as world:
+
+        async def status(site: str, destination: str) -> int:
+            metadata = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": destination, "X-Forwarded-For": FLOOD}
+            fields = metadata if body is None else metadata | FORM
+            response = await world.browser().fetch(
+                world.at(path), method, headers=fields, body=body, site=None, csrf=False
+            )
+            return response.status
+
+        statuses = [await status("cross-site", kind) for kind in ("image", "iframe", "empty") * 10]
+        assert statuses[-1] == 429, "it is limited all the same"
+        for site in ("none", "same-origin", "cross-site"):
+            assert await status(site, "document") != 429, site
+        for _ in range(BURST_SECONDS):
+            last = await status("none", "document")
+        assert last == 429
 
 
 @pytest.mark.gen_test
