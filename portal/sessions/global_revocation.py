@@ -87,7 +87,7 @@ class GlobalRevocationService:
         then is the token recorded as used, so the provider may send it again after a failure.
         Parameters: providers, all of the tenant; email_claim, the claim that has the e-mail address.
         Raises: RevocationSubjectUnknown when the user has no login there; RevocationTokenRejected when
-        another request has used the token; StoreUnavailable.
+        another request has used the token, and this one has ended no login; StoreUnavailable.
         """
         await self._revoked_users.record(tenant, sender.issuer, subject)
         registrations = frozenset(one.registration for one in providers if one.accepts_issuer(sender.issuer))
@@ -100,9 +100,10 @@ class GlobalRevocationService:
                     ended += await self._end(tenant, sender, registrations, found)
         else:
             ended = await self._end(tenant, sender, registrations, subject.value)
-        if not await self._store.remember_once(
+        is_first = await self._store.remember_once(
             _used(tenant, sender), expires_at=sender.acceptable_until, now=self._clock()
-        ):
+        )
+        if not ended and not is_first:
             raise _replayed(sender)
         if not ended:
             raise RevocationSubjectUnknown(

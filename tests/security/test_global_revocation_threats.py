@@ -191,6 +191,20 @@ async def test_S14a_a_revocation_token_is_accepted_once(world: World) -> None:
 
 
 @pytest.mark.gen_test
+async def test_S14a_of_copies_of_a_request_that_arrive_together_one_succeeds(world: World) -> None:
+    """An HTTP client or a proxy may send a request again while the first waits for the provider."""
+    browser, used = await signed_in(world), token(world)
+    world.acme.faults.endpoints["revocation"] = EndpointFault(hold=(released := asyncio.Event()))
+    first = asyncio.ensure_future(ask(world, used, alice(world)))
+    await until(lambda: world.acme.requests["revocation"], "the first request revokes no token")
+    assert (await ask(world, used, alice(world))).status == 404, "the login has ended already"
+    released.set()
+    assert (await first).status == 204
+    refused(await ask(world, used, alice(world)))
+    assert await world.login_of(browser, "acme") is None
+
+
+@pytest.mark.gen_test
 async def test_S14a_a_revocation_token_of_another_tenants_provider_ends_no_login(world: World) -> None:
     browser = await signed_in(world)
     refused(await ask(world, token(world), alice(world), path=GLOBEX))
