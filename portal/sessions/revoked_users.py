@@ -47,7 +47,9 @@ class RevokedUsers:
         kind = SubjectFormat.EMAIL if subject.format is SubjectFormat.EMAIL else SubjectFormat.ISS_SUB
         until = self._store.time() + _REMEMBERED_SECONDS
         # An entry of an earlier revocation counts as expired at this time, so it is replaced.
-        await self._store.remember_once(_key(tenant, issuer, kind, subject.value), expires_at=until, now=until)
+        await self._store.remember_once(
+            _key(tenant, issuer, kind, subject.value), expires_at=until, now=until
+        )
 
     async def is_revoked(self, login: Login, *, email: object, since: float) -> bool:
         """Whether there was a revocation of the user of a login since a time of the database's clock.

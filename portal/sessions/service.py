@@ -245,9 +245,7 @@ class SessionService:
             if step_up.api_key:
                 tokens = replace(authentication.tokens, api_scopes={step_up.api_key: step_up.scope})
                 authentication = replace(authentication, tokens=tokens)
-            stored = await self._new_logins.store(
-                provider, authentication, cookie, device, begun_at=begun_at
-            )
+            stored = await self._new_logins.store(provider, authentication, cookie, device, begun_at=begun_at)
             waiting = await self._wait(stored, attempt, binding)
         except PortalError:  # the tokens have no login
             await self._tokens.revoke(authentication.tokens, provider)

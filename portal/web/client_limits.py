@@ -45,16 +45,13 @@ def limit_of(path: str) -> Limit | None:
     return Limit(found.lastgroup) if found is not None and found.lastgroup is not None else None
 
 
-def is_of_other_site(headers: HTTPHeaders) -> bool:
-    """Whether a page of another site made the browser send a request in the background.
+def is_in_background(headers: HTTPHeaders) -> bool:
+    """Whether a page made the browser send a request that is no navigation of a window (Fetch Metadata).
 
-    Such a page can send any number. Counted with the others, they would keep everybody in the network of one
-    of its visitors from signing in. A navigation of a window is none of them (Fetch Metadata).
+    A page of another site, or of another tenant, can send any number. Counted with the others, they would
+    keep everybody in the network of one of its visitors from signing in.
     """
-    return (
-        headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
-        and headers.get("Sec-Fetch-Dest", "document") != "document"
-    )
+    return headers.get("Sec-Fetch-Dest", "document") != "document"
 
 
 class ClientLimits:
@@ -80,13 +77,16 @@ class ClientLimits:
             Limit.SETUP_LINKS_PER_CLIENT: limits.setup_links_per_client,
             Limit.UNAUTHENTICATED_PER_CLIENT: limits.unauthenticated_per_client,
         }
-        self._buckets, self._buckets_of_other_sites = (
+        self._buckets, self._buckets_of_background = (
             {
                 limit: TokenBuckets(rate=rate, burst=rate * BURST_SECONDS, monotonic=monotonic)
                 for limit, rate in rates.items()
             }
             for _ in range(2)
         )
+        # Providers of many tenants send from the same addresses: one tenant has at most half of them.
+        rate = limits.logouts_per_client / 2
+        self._logouts_of_tenants = TokenBuckets(rate=rate, burst=rate * BURST_SECONDS, monotonic=monotonic)
         # Half of them at once and half within the lifetime of an attempt: never more are stored.
         half = limits.attempts_per_client / 2
         self._buckets[Limit.ATTEMPTS_PER_CLIENT] = TokenBuckets(
@@ -102,16 +102,21 @@ class ClientLimits:
             raise error
 
     def refusal(
-        self, limit: Limit, address: str, *, of_other_site: bool = False
+        self, limit: Limit, address: str, *, tenant: str = "", in_background: bool = False
     ) -> TooManyRequests | None:
         """As `require`, but return the error; whoever sends it counts it in the metrics.
 
-        Parameters: of_other_site, see `is_of_other_site`; such requests are counted apart.
+        Parameters: tenant, in the path of a logout; in_background, see `is_in_background`: such requests are
+        counted apart.
         """
         if is_trusted(address, self._trusted):  # it did not say whose request it is
             return None
-        buckets = self._buckets_of_other_sites if of_other_site else self._buckets
-        seconds = buckets[limit].take(client_networks(address))
+        networks = client_networks(address)
+        buckets = self._buckets_of_background if in_background else self._buckets
+        seconds = 0.0
+        if limit is Limit.LOGOUTS_PER_CLIENT and tenant and networks:
+            seconds = self._logouts_of_tenants.take([b"%b\0%b" % (tenant.encode(), networks[0])])
+        seconds = seconds or buckets[limit].take(networks)
         if not seconds:
             return None
         self.log_refusal(limit, address)
