@@ -119,8 +119,8 @@ def _read(headers: HTTPHeaders) -> OriginalRequest:
 def _refuse_identity(headers: HTTPHeaders) -> None:
     """Refuse fields of the client that an application may take for the portal's (THREATS P2).
 
-    nginx cannot remove all that begin alike. Many servers treat `X_Auth_Subject` as `X-Auth-Subject`, and some
-    every character but letters and digits as a hyphen (`X.Auth.Subject`).
+    nginx cannot remove all that begin alike. Many servers treat `X_Auth_Subject` as `X-Auth-Subject`, and
+    some every character but letters and digits as a hyphen (`X.Auth.Subject`).
     """
     for name in headers:
         if name in _REPLACED:
