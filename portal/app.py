@@ -45,7 +45,6 @@ from portal.sessions.user_logins import UserLogins
 from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
 from portal.stores.tenant_store import Database
-from portal.stores.timing import timed_store
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.logos import TenantLogos
 from portal.tenancy.registry import Registry
@@ -53,6 +52,7 @@ from portal.tenancy.stored import ContentReader, StoredTenants, may_use_private_
 from portal.tenant_directory import TenantDirectory
 from portal.tenant_upkeep import TenantUpkeep
 from portal.time_slices import without_pauses
+from portal.tracing import Tracing
 from portal.web.api_proxy.live_calls import LiveCalls
 from portal.web.assets import load_templates
 from portal.web.context import Portal
@@ -95,6 +95,7 @@ class RunningPortal:
     key_ring: KeyRingWatch
     stored_tenants: StoredTenants
     measuring: MetricsUpkeep
+    tracing: Tracing
 
 
 def build(settings: Settings, *, clock: Clock = now, store: Database | None = None) -> RunningPortal:
@@ -106,13 +107,15 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     registry = _load_registry(settings)
     metrics = Metrics(tenants=settings.metrics.tenants, counts_calls=settings.metrics_listen is not None)
     store = store or store_for(settings.database, clock=clock, observer=metrics.store)
-    if metrics.calls is not None:
-        store = timed_store(store, metrics.store.operation_done)
+    tracing = Tracing.of(settings.traces)
+    traces = tracing.tracer
+    store = tracing.timed(store, metrics)
     in_development = may_use_private_networks(settings)
     http = OutboundClient(
         allow_private_networks=settings.allow_private_networks,
         is_trusted=lambda tenant: in_development or tenant == OPERATOR or registry.is_of_operator(tenant),
         observe=metrics.requested,
+        traces=traces,
     )
     client_keys = ClientKeyRing(settings.keys, clock=store.time)
     clock_check = ClockCheck(store, clock=clock)
@@ -132,9 +135,10 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         new_relying_party(),
         ended=user_events.session_ended,
         refreshes=metrics.logins.refreshed,
+        traces=traces,
     )
     sites = Sites(settings.public_url, registry.by_host)
-    reader = BatchedReader(store, clock=store.time)
+    reader = BatchedReader(store, clock=store.time, traces=traces)
     tokens = parts.token_refresher(may_refresh=clock_check.may_refresh)
     logouts = parts.logout_service(tokens)
     portal = Portal(
@@ -184,6 +188,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         user_logins=UserLogins(store.tenant_logins, logouts=logouts, clock=store.time),
         sockets=OpenSockets(settings.limits, metrics.sockets),
         front_ends=FrontEnds(settings.front_ends, registry.get),
+        traces=traces,
     )
     record = GenerationRecord(settings.keys, without_password(settings.database))
     check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=store.time))
@@ -206,6 +211,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
             stored_tenants,
             key_created=lambda: parts.vault.newest_key_created_at,
         ),
+        tracing,
     )
 
 
@@ -250,6 +256,7 @@ async def running(
     await portal.front_ends.check()
     await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker, reloads=reloads)
     await built.key_ring.reload()
+    built.tracing.start()
     stop_delays = stop_delays or StopDelays()
     await built.measuring.follow()
     http_server = _http_server(built)
@@ -386,3 +393,4 @@ async def close(built: RunningPortal) -> None:
     await built.portal.http.close()
     await built.portal.front_ends.close()
     await built.portal.store.close()
+    await built.tracing.close()

@@ -24,6 +24,7 @@ from portal.stores.clock_check import ClockCheck
 from portal.stores.store import Store
 from portal.tenancy.logos import TenantLogos
 from portal.tenancy.registry import Registry
+from portal.traces import Tracer
 from portal.web.api_proxy.live_calls import LiveCalls
 from portal.web.front_ends.service import FrontEnds
 from portal.web.languages import Languages
@@ -67,3 +68,5 @@ class Portal:
     user_logins: UserLogins
     sockets: OpenSockets
     front_ends: FrontEnds
+    traces: Tracer | None
+    """None when no traces are made."""

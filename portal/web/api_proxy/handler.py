@@ -21,14 +21,10 @@ from tornado import httputil
 from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
-from portal.errors import (
-    OutboundFailed,
-    PayloadTooLarge,
-    PortalError,
-    UpstreamTimeout,
-)
+from portal.errors import OutboundFailed, PayloadTooLarge, PortalError, UpstreamTimeout
 from portal.outbound.stream import OutboundStream
 from portal.outbound.tunnel import Tunnel
+from portal.traces import Span, current_span
 from portal.web.api_proxy.admission import ApiAddress, ApiRequest, admit
 from portal.web.api_proxy.body_pipe import BodyPipe
 from portal.web.api_proxy.call_headers import client_of, is_long_body
@@ -38,10 +34,11 @@ from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.context import Portal
 from portal.web.exchange_server import ExchangeServer
 from portal.web.problems import log_failure
+from portal.web.request_spans import begin_span, end_span
 from portal.web.server.client_connection import abort, client_connection
 from portal.web.server.request_body import has_body
 from portal.web.server.request_fields import RequestHeaders
-from portal.web.server.tornado_private import close_after_response
+from portal.web.server.tornado_private import close_after_response, remote_address
 from portal.web.websocket.direction import TenantShare
 from portal.web.websocket.handshake import asks_for_websocket
 from portal.web.websocket.serving import ServedSocket, socket_of
@@ -88,6 +85,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._ends_with_connection = False
         self._disconnected = False
         self._logged = False
+        self._span: Span | None = None
 
     # --- the request
 
@@ -103,6 +101,10 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._address = ApiAddress.of(self._path)
         self._headers = headers
         self._portal.in_flight.begin()
+        if self._portal.traces is not None:
+            self._span = begin_span(
+                self._portal, remote_address(self._connection), headers, self._method, self._request_id
+            )
         if request.version == "HTTP/1.0":
             # HTTP/1.0 has no chunked coding: without a length, closing the connection ends the response.
             close_after_response(self._connection)
@@ -235,6 +237,8 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         return admit(self._portal, self._request())
 
     def _request(self) -> ApiRequest:
+        if self._span is not None:
+            current_span.set(self._span)
         if self._is_socket:
             self._socket = socket_of(self._connection, self._request_id)
         return ApiRequest(
@@ -381,6 +385,10 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             took = self._responded_at - self._ready if self._by_api and self._upload is None else 0.0
             waited = self._call.waited if self._call is not None else 0.0
             calls.ended(self._address.tenant, self._status, by_api=self._by_api, took=took, waited=waited)
+        if self._span is not None:
+            end_span(
+                self._portal, self._span, self._status, route=self._address.route, tenant=self._address.tenant
+            )
         self._portal.access_log.write(
             method=self._method,
             path=self._path,

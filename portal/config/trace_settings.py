@@ -1,0 +1,59 @@
+"""The settings of traces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from portal.config.field_types import Text, expected
+from portal.config.validation import FileModel
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """Where spans are sent, and how many."""
+
+    endpoint: str
+    sample: float = 1.0
+    service_name: str = "tenant-portal"
+
+
+def _collector(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        valid = parts.port is None or parts.port > 0
+    except ValueError:
+        valid = False
+    if not valid or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise expected("an http or https URL, such as http://localhost:4318/v1/traces")
+    if "@" in parts.netloc or "?" in text or "#" in text:
+        raise expected("a URL without user, query and fragment")
+    return text
+
+
+class TracesFile(FileModel):
+    """Where spans are sent, and how many."""
+
+    endpoint: Annotated[Text, AfterValidator(_collector)] = Field(
+        description=(
+            "The URL of an OpenTelemetry collector that receives spans with OTLP over HTTP, path included, "
+            "such as http://localhost:4318/v1/traces."
+        )
+    )
+    sample: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=1.0,
+        description=(
+            "The share of traces that are recorded, from 0 to 1. A trace that a trusted proxy began is "
+            "recorded when the proxy says so."
+        ),
+    )
+    service_name: Text = Field(
+        default="tenant-portal", description="The name of this portal among the services of the traces."
+    )
+
+    def settings(self) -> TraceSettings:
+        """The settings as the portal uses them."""
+        return TraceSettings(self.endpoint, self.sample, self.service_name)
