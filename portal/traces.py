@@ -80,12 +80,20 @@ class Tracer:
         return Span("request", SpanKind.SERVER, context, parent, self._clock(), {})
 
     def child(self, name: str, kind: SpanKind) -> Span | None:
-        """Begin a span of the running task; None when it works for no request in progress."""
+        """Begin a span of the running task; None when it works for no request that is recorded."""
         of = current_span.get()
-        if of is None or of.ended:
+        if of is None or of.ended or not of.context.sampled:
             return None
-        context = TraceContext(of.context.trace_id, self._new_id(64), of.context.sampled)
+        context = TraceContext(of.context.trace_id, self._new_id(64), sampled=True)
         return Span(name, kind, context, of.context, self._clock(), {})
+
+    def traceparent(self, span: Span | None) -> str | None:
+        """The header for a request to another server, also in a trace that is not recorded; None for none.
+
+        Parameters: span, of that request; None when it has none.
+        """
+        of = span or current_span.get()
+        return of.context.traceparent if of is not None and not of.ended else None
 
     def end(self, span: Span) -> None:
         """End a span; ending it twice has no effect."""
@@ -96,12 +104,8 @@ class Tracer:
 
     def operation(self, name: str, seconds: float, failed: bool) -> None:
         """Record an operation of the store that has just ended; a `Measure`."""
-        of = current_span.get()
-        if of is None or of.ended or not of.context.sampled:
-            return
-        span = self.child("store", SpanKind.CLIENT)
+        span = self.child(f"store {name}", SpanKind.CLIENT)
         if span is not None:
-            span.name = f"store {name}"
             span.begun -= round(seconds * 1e9)
             span.attributes["db.operation.name"] = name
             span.error = "store_unavailable" if failed else ""
@@ -127,7 +131,7 @@ class Tracer:
 def child_span(
     tracer: Tracer | None, name: str, attributes: Attributes, kind: SpanKind = SpanKind.INTERNAL
 ) -> Iterator[Span | None]:
-    """A span for the block, whose own steps are its children; none without a tracer or a request."""
+    """A span for the block, whose own steps are its children; None where `Tracer.child` makes none."""
     span = tracer.child(name, kind) if tracer is not None else None
     if tracer is None or span is None:
         yield None

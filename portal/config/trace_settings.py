@@ -49,6 +49,7 @@ class TracesFile(FileModel):
             "The share of traces that are recorded, from 0 to 1. A trace that a trusted proxy began is "
             "recorded when the proxy says so."
         ),
+        json_schema_extra={"title": "number from 0 to 1", "default": "1"},
     )
     service_name: Text = Field(
         default="tenant-portal", description="The name of this portal among the services of the traces."

@@ -128,7 +128,7 @@ class OutboundClient:
                 (
                     ("User-Agent", "tenant-portal"),
                     ("Accept-Encoding", "identity"),
-                    *_of_trace(span),
+                    *self._of_trace(span, endpoint),
                     *headers,
                 ),
                 body,
@@ -171,6 +171,10 @@ class OutboundClient:
         finally:
             if endpoint:
                 self._observe(tenant, endpoint, outcome, time.perf_counter() - begun)
+
+    def _of_trace(self, span: Span | None, endpoint: str) -> list[tuple[str, str]]:
+        traceparent = self._traces.traceparent(span) if self._traces is not None and endpoint else None
+        return [] if traceparent is None else [("traceparent", traceparent)]
 
     async def open_stream(
         self,
@@ -241,10 +245,6 @@ class OutboundClient:
                 self._checked_origins.clear()
             self._checked_origins[url[:end_of_origin]] = origin
         return origin, target
-
-
-def _of_trace(span: Span | None) -> list[tuple[str, str]]:
-    return [] if span is None else [("traceparent", span.context.traceparent)]
 
 
 def _outcome(error: PortalError) -> str:

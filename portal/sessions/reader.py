@@ -99,7 +99,7 @@ class BatchedReader:
             batch.logins.add(key)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._drain())
-        if self._traces is None:
+        if (span := current_span.get()) is None or not span.context.sampled:
             return await request.found
         with child_span(self._traces, "store read", {"db.operation.name": "read"}, SpanKind.CLIENT):
             return await request.found

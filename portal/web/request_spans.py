@@ -26,6 +26,8 @@ def begin_span(portal: Portal, peer: str, headers: HTTPHeaders, method: str, req
     if portal.traces is None:
         return None
     span = portal.traces.request(_parent(portal, peer, headers))
+    if not span.context.sampled:
+        return span
     span.name = method if method in _METHODS else "_OTHER"  # as OpenTelemetry writes it
     span.attributes.update({"http.request.method": span.name, "portal.request_id": request_id})
     return span
@@ -48,6 +50,9 @@ def end_span(portal: Portal, span: Span, status: int, *, route: str, tenant: str
     """
     if portal.traces is None or span.ended:
         return
+    if not span.context.sampled:
+        portal.traces.end(span)
+        return
     if route:
         span.name = f"{span.name} {route}"
         span.attributes["http.route"] = route
@@ -67,11 +72,10 @@ def call_span(traces: Tracer | None, tenant: str, api: str, method: str) -> Span
     return span
 
 
-def end_call_span(traces: Tracer | None, span: Span, status: int) -> None:
+def end_call_span(traces: Tracer, span: Span, status: int) -> None:
     """End it when the head of the response has arrived. Parameters: status, 0 without a response."""
     _set_status(span, status, error_from=400)
-    if traces is not None:
-        traces.end(span)
+    traces.end(span)
 
 
 def _set_status(span: Span, status: int, *, error_from: int) -> None:

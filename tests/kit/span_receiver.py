@@ -137,5 +137,5 @@ async def traced_world(folder: Path, *, sample: float = 1.0, **changes: object) 
     """A portal with traces, and its collector. Parameters: changes, of its settings."""
     async with span_receiver() as receiver:
         traces = TraceSettings(receiver.endpoint, sample=sample, service_name="portal-of-tests")
-        async with make_world(folder, traces=traces, **changes) as world:
+        async with make_world(folder, traces=traces, **changes) as world:  # type: ignore[arg-type]
             yield TracedWorld(world, receiver)

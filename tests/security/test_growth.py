@@ -113,6 +113,8 @@ PARSING = frozenset(
 """A module that imports one of these packages may parse text."""
 
 NO_UNTRUSTED_INPUT = {
+    "portal.config.trace_settings": "input of the operator",
+    "portal.web.request_spans": "compares a path with the pattern that routed it",
     "portal.admin.event_delivery": "stored by the portal",
     "portal.admin.event_json": "writes",
     "portal.admin.event_webhook": "writes; of the response, the status counts",

@@ -247,12 +247,13 @@ class UpstreamCall:
         token = tokens.access_token.reveal() if tokens is not None else None
         dpop_prover = self._dpop_prover(tokens)
         proof = dpop_prover.proof(self._method, self.target, access_token=token) if dpop_prover else None
-        span = call_span(self._portal.traces, self.tenant, self.api.name, self._method)
+        traces = self._portal.traces
+        span = call_span(traces, self.tenant, self.api.name, self._method)
         headers = own_headers(
             access_token=token,
             request_id=self._request_id,
             dpop_proof=proof,
-            traceparent=span.context.traceparent if span is not None else None,
+            traceparent=traces.traceparent(span) if traces is not None else None,
         )
         if length is not None:
             headers.append(("Content-Length", str(length)))
@@ -280,8 +281,8 @@ class UpstreamCall:
             raise UpstreamUnavailable(error.detail) from error
         finally:
             self.waited += time.perf_counter() - begun
-            if span is not None:
-                end_call_span(self._portal.traces, span, status)
+            if traces is not None and span is not None:
+                end_call_span(traces, span, status)
         if dpop_prover is not None:
             dpop_prover.store_nonce(self.target, response.headers)
         if response.status > 599:
