@@ -3,7 +3,7 @@
 SHELL := bash
 PYTHON_IN := .venv/bin/python
 
-.PHONY: help demo example test check lint unit coverage test-matrix mutants format docs bench bench-peers bench-sockets bench-tenants profile chaos lock release clean
+.PHONY: help demo example test check lint unit coverage test-matrix mutants format docs bench bench-peers bench-sockets bench-tenants profile chaos incident lock release clean
 
 help: ## what this Makefile can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,10 @@ profile: ## where a portal process spends its time under load; ARGS="--what logi
 chaos: ## 15 minutes of killed processes, a locked database and a failing provider; MINUTES=1 for less
 	@scripts/setup.sh test
 	@$(PYTHON_IN) -m bench.chaos --minutes $${MINUTES:-15} --database $${DATABASE:-sqlite}
+
+incident: ## ten tenants, and the provider of one fails for 5 minutes; ARGS="--quick --how hangs" for less
+	@scripts/setup.sh test
+	@$(PYTHON_IN) -m bench.incident $(ARGS)
 
 lock: ## resolve the newest allowed packages into the lock files
 	@scripts/lock.sh

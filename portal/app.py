@@ -24,6 +24,7 @@ from portal.keys.client_key_ring import ClientKeyRing
 from portal.keys.key_ring import KeyRing
 from portal.keys.key_ring_watch import KeyRingWatch
 from portal.keys.vault import Vault
+from portal.oidc.provider_health import UNRECORDED, ProviderCalls, ProviderHealth
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
 from portal.ops.descriptors import DEFAULT_CONNECTIONS, connection_limit
@@ -121,8 +122,10 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     clock_check = ClockCheck(store, clock=clock)
     directory = TenantDirectory(registry, settings)
 
-    def new_relying_party() -> RelyingParty:
-        return RelyingParty(http, clock=store.time, client_keys=client_keys)
+    def new_relying_party(calls: ProviderCalls = UNRECORDED) -> RelyingParty:
+        return RelyingParty(http, clock=store.time, client_keys=client_keys, calls=calls)
+
+    health = ProviderHealth(store.time, directory.provider, metrics.providers.set_unhealthy)
 
     user_events = UserEvents(store.tenants, clock=store.time, lost=metrics.events.user_events_lost.inc)
     metrics.limits.on_hit = lambda limit, tenant: user_events.limit_reached(
@@ -132,7 +135,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         store,
         Vault(keyring),
         directory,
-        new_relying_party(),
+        new_relying_party(health),
         ended=user_events.session_ended,
         refreshes=metrics.logins.refreshed,
         traces=traces,
@@ -150,8 +153,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
             registry=registry,
             new_relying_party=new_relying_party,
             callbacks=sites.main,
-            relying_party=parts.relying_party,
-            tokens=tokens,
+            health=health,
             logouts=logouts,
         ),
         registry=registry,
@@ -264,7 +266,7 @@ async def running(
         http_server, most=connection_limit(settings.limits.connections), metrics=portal.metrics, load=load
     )
     metrics_server = ConnectionServer(
-        HttpServer(metrics_application(portal.metrics, built.measuring.measure), RequestLimits(body_bytes=0)),
+        HttpServer(metrics_application(portal, built.measuring.measure), RequestLimits(body_bytes=0)),
         most=_MOST_METRICS_READERS,
         metrics=portal.metrics,
     )
@@ -337,6 +339,7 @@ def _start_background_tasks(
         portal.user_events.run,
         portal.sockets.watch,
         built.key_ring.run,
+        portal.admin.health.run,
         domain_upkeep.run,
     ]
     measuring = (built.measuring.run, portal.metrics.loop_lag.run) if portal.metrics.calls else ()

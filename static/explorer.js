@@ -20,6 +20,9 @@ const copyButton = find("copy");
 const snippet = find("snippet");
 const examples = [...explorer.querySelectorAll("[data-examples]")];
 
+/** Texts of the portal's problems in the language of the page, by the English ones. */
+const problemTexts = new Map(Object.entries(JSON.parse(explorer.dataset.problemTexts ?? "{}")));
+
 /** The call in progress; the send button stops it. */
 let underWay = null;
 /** Whether the sign-in has ended, so that nothing can be sent. */
@@ -326,7 +329,7 @@ function showProblemOf(problem, status) {
 }
 
 function asText(value) {
-  return typeof value === "string" ? value.slice(0, 2000) : "";
+  return typeof value === "string" ? (problemTexts.get(value) ?? value.slice(0, 2000)) : "";
 }
 
 function offerToSave(received, name) {

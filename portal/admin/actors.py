@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -38,7 +38,8 @@ class Actor:
 
     def as_json(self) -> str:
         """The form in records."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        parts = {"type": self.type, "subject": self.subject, "provider": self.provider}
+        return json.dumps(parts, ensure_ascii=False)
 
     def __str__(self) -> str:
         """For people: `operator root`."""

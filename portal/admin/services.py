@@ -14,7 +14,6 @@ from portal.admin.content_worker import ContentWorker
 from portal.admin.domains import Domains
 from portal.admin.drafts import Drafts
 from portal.admin.file_sign_ins import FileSignIns
-from portal.admin.health import ProviderHealth
 from portal.admin.logins import LoginAdmin, StoredTenantLogins
 from portal.admin.setup_links import SetupLinks
 from portal.admin.summaries import Summaries
@@ -24,10 +23,10 @@ from portal.admin.test_redirect_uris import CallbackUrls
 from portal.admin.viewers import Viewers
 from portal.config.settings import Settings
 from portal.keys.vault import Vault
+from portal.oidc.provider_health import ProviderHealth
 from portal.oidc.relying_party import RelyingParty
 from portal.outbound.txt_records import TxtRecords
 from portal.sessions.logout import LogoutService
-from portal.sessions.refresh import TokenRefresher
 from portal.stores.tenant_store import Database, TenantStore
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.registry import Registry
@@ -70,14 +69,13 @@ def admin_services(
     registry: Registry,
     new_relying_party: Callable[[], RelyingParty],
     callbacks: CallbackUrls,
-    relying_party: RelyingParty,
-    tokens: TokenRefresher,
+    health: ProviderHealth,
     logouts: LogoutService,
 ) -> AdminServices:
     """Make the services of a portal.
 
     Parameters: new_relying_party, makes one that shares no cache with any other; callbacks, of the main site;
-    registry, which has read the tenant files.
+    health, of the providers; registry, which has read the tenant files.
     """
     _warn_about_operators(settings, registry)
     reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
@@ -129,7 +127,7 @@ def admin_services(
             database.tenant_logins, store, tenants=registry.get, logouts=logouts, vault=vault, clock=clock
         ),
         closing=Closing(tenants, logins),
-        health=ProviderHealth(relying_party, tokens),
+        health=health,
         summaries=Summaries(registry, store),
     )
 

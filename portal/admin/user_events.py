@@ -101,9 +101,10 @@ class UserEvents:
         """Record that a login ended in another way. Parameters: request, of whoever ended it, if known."""
         self._add(EventKind.SESSION_ENDED, login, request, reason)
 
-    async def recent(self, login: Login, *, most: int) -> Sequence[Event]:
-        """The newest events of the user of a login, at its tenant. Raises StoreUnavailable."""
-        return await self._store.list_user_events(login.tenant, actor=_actor(login), since=0.0, most=most)
+    async def recent(self, logins: Sequence[Login], *, most: int) -> Sequence[Event]:
+        """The newest events of the users of some logins, each at its tenant. Raises StoreUnavailable."""
+        users = [(login.tenant, _actor(login)) for login in logins]
+        return await self._store.list_user_events(users, since=0.0, most=most)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Write what is recorded until `stop` is set, and then what is left."""

@@ -127,6 +127,12 @@ _GLOBEX_RECORDS: Collections = {
             "status": "new",
         },
     ),
+    "projects": (
+        {"id": "P-1", "name": "Weather machine", "lead": "Hank Huang", "progress": 0.7},
+        {"id": "P-2", "name": "Seaside office", "lead": "Gina Gomez", "progress": 0.25},
+    ),
+}
+_GLOBEX_INVOICES: Collections = {
     "invoices": (
         {
             "id": "INV-77",
@@ -144,10 +150,6 @@ _GLOBEX_RECORDS: Collections = {
             "due": "2030-02-15",
             "paid": True,
         },
-    ),
-    "projects": (
-        {"id": "P-1", "name": "Weather machine", "lead": "Hank Huang", "progress": 0.7},
-        {"id": "P-2", "name": "Seaside office", "lead": "Gina Gomez", "progress": 0.25},
     ),
 }
 
@@ -255,8 +257,16 @@ GLOBEX_ORGANISATION = Organisation(
         ),
     ),
     collections=_GLOBEX_RECORDS,
-    example_paths=("/projects", "/invoices", "/orders", "/projects/P-1", "/echo", "/stream?count=5"),
+    example_paths=("/projects", "/orders", "/projects/P-1", "/echo", "/stream?count=5"),
     consent_required=False,
+    further_api=FurtherApi(
+        name="billing",
+        title="Globex Billing",
+        audience="https://billing.globex.example",
+        scopes=("read:invoices",),
+        collections=_GLOBEX_INVOICES,
+        example_paths=("/invoices", "/invoices/INV-77"),
+    ),
 )
 
 INITECH_ORGANISATION = Organisation(

@@ -28,6 +28,7 @@ from portal.demo.provider_model import (
 )
 from portal.demo.provider_state import ProviderState
 from portal.demo.provider_tokens import TokenMint
+from portal.demo.provider_words import LANGUAGES
 
 _log = structlog.get_logger("portal.demo")
 DELIVERY_SECONDS = 3.0
@@ -83,6 +84,7 @@ class DevelopmentProvider:
             "id_token_signing_alg_values_supported": ["RS256"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
             "code_challenge_methods_supported": ["S256"],
+            "ui_locales_supported": [*LANGUAGES],
             "prompt_values_supported": ["none", "login", "consent", "select_account"],
             "acr_values_supported": [*ACR_VALUES],
             "claims_parameter_supported": True,

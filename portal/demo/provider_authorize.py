@@ -51,7 +51,7 @@ def find_client(settings: ProviderSettings, parameters: Parameters) -> tuple[Cli
     """
     for name in ("client_id", "redirect_uri", "state"):
         if len(parameters.get(name, ())) > 1:
-            raise RequestUntrusted(f"The parameter {name} was sent more than once.")
+            raise RequestUntrusted("A parameter of this request was sent more than once.")
     client = settings.client(one(parameters, "client_id"))
     if client is None:
         raise RequestUntrusted("The application that sent you here is not registered.")

@@ -86,7 +86,7 @@ class EndSessionHandler(PageHandler):
             return None
 
     def _ask(self, request: LogoutRequest, session: BrowserSession) -> None:
-        fields = ("client_id", "post_logout_redirect_uri", "state")
+        fields = ("client_id", "post_logout_redirect_uri", "state", "ui_locales")
         self.show(
             "sign-out",
             form_target=request.target,

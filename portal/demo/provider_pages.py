@@ -8,7 +8,7 @@ from urllib.parse import urlencode, urlsplit
 
 from tornado.web import HTTPError
 
-from portal.demo.provider_authorize import Step, find_client, grantable, next_step, read_request
+from portal.demo.provider_authorize import Step, find_client, grantable, next_step, one, read_request
 from portal.demo.provider_endpoints import ProviderHandler
 from portal.demo.provider_model import (
     AuthorizationRequest,
@@ -20,10 +20,14 @@ from portal.demo.provider_model import (
     RequestUntrusted,
     ReturnPath,
 )
+from portal.demo.provider_words import Words, words_for
 
 
 class PageHandler(ProviderHandler):
     """A handler that shows pages and has access to the browser's session."""
+
+    _ui_locales = ""
+    """Of the authorization request that the page belongs to (OIDC Core 3.1.2.1)."""
 
     def current_session(self) -> BrowserSession | None:
         """The session of this browser."""
@@ -55,7 +59,23 @@ class PageHandler(ProviderHandler):
             "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
             f"frame-ancestors 'none'; form-action 'self'{target}",
         )
-        self.render(f"{page}.html", settings=self.provider.settings, **values)
+        words = self._words()
+        self.set_header("Content-Language", words.tag)
+        self.render(
+            f"{page}.html",
+            settings=self.provider.settings,
+            language=words.tag,
+            html=words.html,
+            **{"_": words.text, **values},
+        )
+
+    def _words(self) -> Words:
+        """The language of the page: that of the authorization or logout request, else of the browser."""
+        sent = (self.request.arguments.get("ui_locales") or [b""])[0].decode("latin-1")
+        return words_for(
+            ui_locales=self._ui_locales or sent,
+            accept_language=self.request.headers.get("Accept-Language", ""),
+        )
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
         """Show errors as pages, which repeat nothing of the request."""
@@ -66,6 +86,7 @@ class PageHandler(ProviderHandler):
         interaction = self.provider.state.interaction(interaction_id)
         if interaction is None:
             raise HTTPError(404)
+        self._ui_locales = one(interaction.request.parameters, "ui_locales") or ""
         return interaction
 
     def signed_in_interaction(self, interaction_id: str) -> tuple[Interaction, BrowserSession]:

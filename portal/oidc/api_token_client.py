@@ -17,6 +17,7 @@ from portal.oidc.dpop import DpopKey, DpopProver
 from portal.oidc.errors import ClientRejected, IdTokenRejected, RefreshRejected, TokenRequestRejected
 from portal.oidc.jose import jws
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
+from portal.oidc.provider_health import UNRECORDED, ProviderCalls
 from portal.oidc.quoting import listed, mismatch
 from portal.oidc.token_response import read_token_set
 from portal.outbound.client import OutboundClient
@@ -35,8 +36,10 @@ class ApiTokenClient:
         clock: Clock,
         authenticate_client: AuthenticateClient,
         dpop_prover: Callable[[str, DpopKey | None], DpopProver | None],
+        calls: ProviderCalls = UNRECORDED,
     ) -> None:
         self._http = http
+        self._calls = calls
         self._clock = clock
         self._authenticate_client = authenticate_client
         self._dpop_prover = dpop_prover
@@ -85,7 +88,7 @@ class ApiTokenClient:
         secrets: Sequence[Secret] = (),
     ) -> TokenSet:
         try:
-            response = await token_endpoint.send_form(
+            sent = token_endpoint.send_form(
                 self._http,
                 provider,
                 metadata.token_endpoint,
@@ -95,6 +98,7 @@ class ApiTokenClient:
                 authenticate_client=self._authenticate_client,
                 dpop_prover=self._dpop_prover(provider.key, dpop_key),
             )
+            response = await self._calls.record(provider, sent)
         except TokenRequestRejected as error:
             raise _refusal(error, target) from error
         return read_token_set(response, requested_scopes=target.scopes, now=self._clock(), dpop_key=dpop_key)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from portal.oidc.abnf import VSCHAR, one_to
-from portal.oidc.errors import ProviderDenied, ResponseIssuerRejected, ResponseMalformed, ResponseModeRejected
+from portal.oidc.errors import (
+    ProviderDenied,
+    ResponseIssuerRejected,
+    ResponseMalformed,
+    ResponseModeRejected,
+    SignedResponseRejected,
+)
 from portal.oidc.provider import Provider, ProviderMetadata, ResponseMode
 from portal.oidc.provider_errors import advice_about, denial
 from portal.oidc.quoting import kind_of, length_of, mismatch
@@ -127,6 +133,15 @@ def single(response: Response, name: str) -> str | None:
     if len(values) > 1:
         raise ResponseMalformed(f"{name} is given {len(values)} times; expected once")
     return values[0] if values else None
+
+
+def signed(response: Response, provider: Provider) -> Secret:
+    """Return the signed response (JARM 2.3). Raises: SignedResponseRejected without one."""
+    token = single(response, "response")
+    if token is None:
+        detail = f"response is missing; expected a signed token (response_mode: {provider.response_mode})"
+        raise SignedResponseRejected("unsigned", detail)
+    return Secret(token)
 
 
 def _denial(response: Response, error: str, provider: Provider) -> ProviderDenied:

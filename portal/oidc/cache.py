@@ -20,7 +20,7 @@ from portal.bounded_cache import ByteBoundedCache
 from portal.clock import Clock
 from portal.errors import PortalError
 from portal.oidc.errors import ProviderUnavailable
-from portal.oidc.recent_failures import LastFailure, RecentFailures
+from portal.oidc.recent_failures import RecentFailures
 from portal.outbound.client import OutboundResponse
 from portal.single_flight import SingleFlight
 
@@ -62,22 +62,10 @@ def lifetime(response: OutboundResponse) -> float:
     return min(max(seconds, SHORTEST), LONGEST)
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """The last contacts of this process with a server: what worked and what failed since, if anything.
-
-    Times are seconds since the epoch, UTC.
-    """
-
-    fetched_at: float | None
-    failure: LastFailure | None
-
-
 @dataclass(slots=True)
 class _Entry(Generic[T]):
     value: T
     fresh_until: float
-    fetched_at: float
 
 
 class DocumentCache(Generic[T]):
@@ -136,11 +124,6 @@ class DocumentCache(Generic[T]):
         entry = self._entries.get(key)
         return entry.value if entry else None
 
-    def contact(self, key: Hashable, settings: object) -> Contact:
-        """What is known of the last fetches. Parameters: settings, as get."""
-        entry, failure = self._entries.get(key), self._failures.last(key, settings)
-        return Contact(entry.fetched_at if entry else None, failure)
-
     def is_loading(self, key: Hashable) -> bool:
         """Whether a fetch is running."""
         return key in self._fetches
@@ -158,8 +141,7 @@ class DocumentCache(Generic[T]):
 
     async def _load(self, key: Hashable, load: Load[T], owner: str) -> T:
         fetched = await load()
-        now = self._clock()
-        entry = _Entry(fetched.value, now + fetched.lifetime, now)
+        entry = _Entry(fetched.value, self._clock() + fetched.lifetime)
         self._entries.put(key, entry, size=fetched.size, owner=owner)
         self._failures.forget(key)
         return fetched.value

@@ -11,11 +11,12 @@ from portal.bounded_cache import ByteBoundedCache, memory_of_json
 from portal.clock import Clock
 from portal.errors import OutboundRefused
 from portal.oidc.api_target import TOKEN_EXCHANGE
-from portal.oidc.cache import Contact, DocumentCache, Fetched, lifetime
+from portal.oidc.cache import DocumentCache, Fetched, lifetime
 from portal.oidc.errors import MetadataRejected
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata
 from portal.oidc.provider_call import get_document
+from portal.oidc.provider_health import UNRECORDED, ProviderCalls
 from portal.oidc.quoting import address, kind_of, mismatch
 from portal.outbound.client import OutboundClient
 
@@ -67,8 +68,9 @@ class _Read:
 class MetadataSource:
     """The metadata of all providers, cached per registration and issuer."""
 
-    def __init__(self, http: OutboundClient, *, clock: Clock) -> None:
+    def __init__(self, http: OutboundClient, *, clock: Clock, calls: ProviderCalls = UNRECORDED) -> None:
         self._http = http
+        self._calls = calls
         self._documents: DocumentCache[_Document] = DocumentCache(clock)
         self._read: ByteBoundedCache[str, _Read] = ByteBoundedCache(_READ_BYTES)
 
@@ -81,18 +83,12 @@ class MetadataSource:
             return self._metadata(_NO_DOCUMENT, provider)
 
         async def load() -> Fetched[_Document]:
-            return await self._load(provider)
+            return await self._calls.record(provider, self._load(provider))
 
         document = await self._documents.get(
             (provider.key, provider.issuer), load, owner=provider.tenant, settings=provider
         )
         return self._metadata(document, provider)
-
-    def contact(self, provider: Provider) -> Contact | None:
-        """The last contacts for the metadata; None when the tenant names every endpoint itself."""
-        if not provider.discovery:
-            return None
-        return self._documents.contact((provider.key, provider.issuer), provider)
 
     def _metadata(self, document: _Document, provider: Provider) -> ProviderMetadata:
         """Read a document, unless it was read for the same version of the registration."""

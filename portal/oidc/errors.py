@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from portal.errors import BadRequest, PortalError
 from portal.oidc.begun_login import BegunLogin
+from portal.sentences import moment, sentence
 
 
 class ProviderUnavailable(PortalError):
@@ -298,12 +297,14 @@ class ReauthenticationMissing(IdTokenRejected):
 
     def __init__(self, rule: str, detail: str, *, signed_in_at: float | None = None) -> None:
         super().__init__(rule, detail)
-        statement = "does not say when you signed in there"
+        statement = sentence("does not say when you signed in there")
         if signed_in_at is not None:
-            time = datetime.fromtimestamp(signed_in_at, UTC)
-            statement = f"says that you signed in there on {time:%d %B %Y at %H:%M} UTC"
-        self.advice = (
-            f"The portal asked for a new sign-in, and the sign-in service {statement}. {self.advice}"
+            time = moment(signed_in_at, date=True)
+            statement = sentence("says that you signed in there on %(time)s", time=time)
+        self.advice = sentence(
+            "The portal asked for a new sign-in, and the sign-in service %(statement)s. %(advice)s",
+            statement=statement,
+            advice=sentence(type(self).advice),
         )
 
 

@@ -18,6 +18,7 @@ from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.jose.key_material import KeyUnusable
 from portal.oidc.provider import Provider
 from portal.oidc.provider_call import get_document
+from portal.oidc.provider_health import UNRECORDED, ProviderCalls
 from portal.oidc.quoting import address, kind_of
 from portal.oidc.refetch_budget import RefetchBudget
 from portal.outbound.client import OutboundClient
@@ -154,8 +155,9 @@ def _text(member: Mapping[str, object], name: str) -> str:
 class KeySource:
     """The key sets of all providers, cached per registration, issuer and URL."""
 
-    def __init__(self, http: OutboundClient, *, clock: Clock) -> None:
+    def __init__(self, http: OutboundClient, *, clock: Clock, calls: ProviderCalls = UNRECORDED) -> None:
         self._http = http
+        self._calls = calls
         self._clock = clock
         self._sets: DocumentCache[KeySet] = DocumentCache(clock)
         self._budget = RefetchBudget(clock)
@@ -167,7 +169,7 @@ class KeySource:
         """
         return await self._sets.get(
             self._cache_key(provider, jwks_uri),
-            lambda: self._load(provider, jwks_uri),
+            lambda: self._calls.record(provider, self._load(provider, jwks_uri)),
             owner=provider.tenant,
             settings=provider,
         )
@@ -213,7 +215,10 @@ class KeySource:
         if not joins and cached is not None and not self._budget.take((provider.key, purpose)):
             return cached, True
         keys = await self._sets.load(
-            cache_key, lambda: self._load(provider, jwks_uri), owner=provider.tenant, settings=provider
+            cache_key,
+            lambda: self._calls.record(provider, self._load(provider, jwks_uri)),
+            owner=provider.tenant,
+            settings=provider,
         )
         return keys, not joins
 

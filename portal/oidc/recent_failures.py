@@ -34,15 +34,6 @@ class _Failure:
     consecutive: int
 
 
-@dataclass(frozen=True, slots=True)
-class LastFailure:
-    """Failures in a row. `reason` is for the tenant's administrator, as `PortalError.detail`."""
-
-    at: float
-    consecutive: int
-    reason: str
-
-
 class RecentFailures:
     """The last failure of each kind of request, by key.
 
@@ -90,15 +81,6 @@ class RecentFailures:
         pause = min(FIRST_PAUSE * 2 ** min(consecutive - 1, 10), LONGEST_PAUSE)
         failure = _Failure(error.with_traceback(None), settings, now, now + pause, consecutive)
         self._failures.put(key, failure, size=_ERROR_BYTES, owner=owner)
-
-    def last(self, key: Hashable, settings: object) -> LastFailure | None:
-        """The last failure since the last success; None when there is none. Parameters: as check."""
-        failure = self._failures.get(key)
-        if failure is None or failure.settings != settings:
-            return None
-        error = failure.error
-        reason = error.detail if isinstance(error, PortalError) else type(error).__name__
-        return LastFailure(failure.at, failure.consecutive, reason)
 
     def forget(self, key: Hashable) -> None:
         """Clear the failure after a success."""

@@ -27,19 +27,11 @@ from portal.oidc import (
 )
 from portal.oidc.api_target import ApiTarget, ApiTokenRequest
 from portal.oidc.api_token_client import ApiTokenClient, check_audience
-from portal.oidc.cache import Contact
 from portal.oidc.client_authentication import AuthenticateClient, credentials
 from portal.oidc.client_keys import ClientKeys
 from portal.oidc.discovery import MetadataSource
 from portal.oidc.dpop import DpopKey, DpopProver, NonceMemory
-from portal.oidc.errors import (
-    IdTokenRejected,
-    RefreshRejected,
-    SignedResponseRejected,
-    TokenRequestRejected,
-    TokenResponseMalformed,
-    UserInfoRejected,
-)
+from portal.oidc.errors import IdTokenRejected, RefreshRejected, TokenRequestRejected, UserInfoRejected
 from portal.oidc.id_token import Claims, KeyUnknown
 from portal.oidc.interaction import Interaction
 from portal.oidc.jose import jwe
@@ -53,7 +45,9 @@ from portal.oidc.provider import (
     Refreshed,
     TokenSet,
 )
+from portal.oidc.provider_health import UNRECORDED, ProviderCalls
 from portal.oidc.signed_response import ResponseKeyUnknown
+from portal.oidc.token_response import required_id_token
 from portal.outbound.client import OutboundClient
 from portal.secret import Secret
 
@@ -64,26 +58,36 @@ class RelyingParty:
     """The OpenID Connect client of the portal, for all providers.
 
     Parameters: http, the guarded client; clock, seconds since the epoch, UTC; client_keys, the portal's keys
-    for signing and decryption.
+    for signing and decryption; calls, learns of each request to a provider.
     """
 
     def __init__(
-        self, http: OutboundClient, *, clock: Clock = now, client_keys: ClientKeys | None = None
+        self,
+        http: OutboundClient,
+        *,
+        clock: Clock = now,
+        client_keys: ClientKeys | None = None,
+        calls: ProviderCalls = UNRECORDED,
     ) -> None:
         self._http = http
+        self._calls = calls
         self._clock = clock
         self._client_keys = client_keys
         self._authenticate_client: AuthenticateClient = partial(
             credentials, client_keys=client_keys, clock=clock
         )
-        self._metadata = MetadataSource(http, clock=clock)
-        self._keys = KeySource(http, clock=clock)
+        self._metadata = MetadataSource(http, clock=clock, calls=calls)
+        self._keys = KeySource(http, clock=clock, calls=calls)
         self._nonces = NonceMemory()
         self._pusher = request_protection.RequestPusher(
-            http, clock=clock, authenticate_client=self._authenticate_client
+            http, clock=clock, authenticate_client=self._authenticate_client, calls=calls
         )
         self._api_tokens = ApiTokenClient(
-            http, clock=clock, authenticate_client=self._authenticate_client, dpop_prover=self.dpop_prover
+            http,
+            clock=clock,
+            authenticate_client=self._authenticate_client,
+            dpop_prover=self.dpop_prover,
+            calls=calls,
         )
 
     async def metadata(self, provider: Provider) -> ProviderMetadata:
@@ -92,10 +96,6 @@ class RelyingParty:
         Raises: MetadataRejected, OutboundRefused, ProviderUnavailable.
         """
         return await self._metadata.get(provider)
-
-    def contact(self, provider: Provider) -> Contact | None:
-        """The last contacts with the provider for its metadata; None when it is not asked for it."""
-        return self._metadata.contact(provider)
 
     async def begin(
         self,
@@ -160,7 +160,7 @@ class RelyingParty:
             dpop_prover=self.dpop_prover(provider.key, dpop_key),
             step_up=interaction.step_up if interaction else None,
         )
-        tokens, signed = self._with_id_token(provider, await exchange)
+        tokens, signed = self._with_id_token(provider, await self._calls.record(provider, exchange))
         # None: an attempt that an older version of the portal stored
         interaction = interaction or Interaction(self._clock(), provider.max_age)
         expected = id_token.LoginExpectations(
@@ -200,7 +200,7 @@ class RelyingParty:
         metadata = await self.metadata(provider)
         keys = await self._key_set(provider, metadata)  # before a rotating refresh token is used
         try:
-            new = await token_endpoint.refresh(
+            sent = token_endpoint.refresh(
                 self._http,
                 provider,
                 metadata,
@@ -210,6 +210,7 @@ class RelyingParty:
                 dpop_prover=self.dpop_prover(provider.key, tokens.dpop_key),
                 api=api,
             )
+            new = await self._calls.record(provider, sent)
         except TokenRequestRejected as error:
             raise refresh_refusal.refresh_error(error, api) from error
         validate = partial(self._with_new_id_token, provider, metadata, keys)
@@ -234,7 +235,13 @@ class RelyingParty:
         """
         metadata = await self.metadata(provider)
         return await revocation.revoke(
-            self._http, provider, metadata, token, hint=hint, authenticate_client=self._authenticate_client
+            self._http,
+            provider,
+            metadata,
+            token,
+            hint=hint,
+            authenticate_client=self._authenticate_client,
+            calls=self._calls,
         )
 
     async def logout_url(
@@ -317,10 +324,7 @@ class RelyingParty:
         self, provider: Provider, metadata: ProviderMetadata, response: Mapping[str, Sequence[str]]
     ) -> Mapping[str, Sequence[str]]:
         """Verify a signed response and return its parameters; ignore all parameters outside it (JARM 2.4)."""
-        token = authorization_response.single(response, "response")
-        if token is None:
-            detail = f"response is missing; expected a signed token (response_mode: {provider.response_mode})"
-            raise SignedResponseRejected("unsigned", detail)
+        token = authorization_response.signed(response, provider)
         keys = KeySet(())
         if not signed_response.needs_no_keys(provider):
             keys = await self._keys.get(provider, metadata.jwks_uri)
@@ -328,7 +332,7 @@ class RelyingParty:
             provider,
             metadata.jwks_uri,
             keys,
-            lambda keys: signed_response.open_response(Secret(token), provider, keys, now=self._clock()),
+            lambda keys: signed_response.open_response(token, provider, keys, now=self._clock()),
             unknown=ResponseKeyUnknown,
             purpose="response",
         )
@@ -350,9 +354,7 @@ class RelyingParty:
 
     def _with_id_token(self, provider: Provider, tokens: TokenSet) -> tuple[TokenSet, Secret]:
         """Return the token set of a login and its required ID token, decrypted."""
-        if tokens.id_token is None:
-            raise TokenResponseMalformed("id_token is missing; expected an ID token (scope openid)")
-        signed = jwe.open_token(tokens.id_token, provider, self._client_keys)
+        signed = jwe.open_token(required_id_token(tokens), provider, self._client_keys)
         return tokens if signed is tokens.id_token else replace(tokens, id_token=signed), signed
 
     async def _with_userinfo(
@@ -367,7 +369,7 @@ class RelyingParty:
         request = userinfo.request(
             provider, metadata, tokens, dpop_prover=self.dpop_prover(provider.key, tokens.dpop_key)
         )
-        response = await userinfo.fetch(self._http, request)
+        response = await self._calls.record(provider, userinfo.fetch(self._http, request))
 
         def read(keys: KeySet, _: Secret) -> Claims:
             return userinfo.read(response, provider, keys, id_token=claims, now=self._clock())

@@ -23,6 +23,7 @@ from portal.oidc.errors import (
 )
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import REGISTERED_CLAIMS, Provider, ProviderMetadata
+from portal.oidc.provider_health import UNRECORDED, ProviderCalls
 from portal.oidc.provider_signature import sign_for
 from portal.oidc.quoting import kind_of, quoted
 from portal.oidc.recent_failures import RecentFailures
@@ -62,13 +63,19 @@ class RequestPusher:
     """Pushes requests; fails at once if the provider was unavailable a short time ago.
 
     Parameters: http, the guarded client; clock, seconds since the epoch, UTC; authenticate_client, makes the
-    credentials.
+    credentials; calls, learns of each request.
     """
 
     def __init__(
-        self, http: OutboundClient, *, clock: Clock, authenticate_client: AuthenticateClient
+        self,
+        http: OutboundClient,
+        *,
+        clock: Clock,
+        authenticate_client: AuthenticateClient,
+        calls: ProviderCalls = UNRECORDED,
     ) -> None:
         self._http = http
+        self._calls = calls
         self._clock = clock
         self._authenticate_client = authenticate_client
         self._failures = RecentFailures(clock)
@@ -84,9 +91,10 @@ class RequestPusher:
         key, began = (provider.key, has_login_hint), self._clock()
         self._failures.check(key, provider)
         try:
-            pushed = await push(
+            sent = push(
                 self._http, provider, metadata, parameters, authenticate_client=self._authenticate_client
             )
+            pushed = await self._calls.record(provider, sent)
         except ProviderUnavailable as error:
             self._failures.remember(key, error, provider, owner=provider.tenant, began=began)
             raise

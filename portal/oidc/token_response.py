@@ -26,6 +26,13 @@ _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")  # RFC 6749 A.14, plus a fra
 _LONGEST_SCOPE = 20_000
 
 
+def required_id_token(tokens: TokenSet) -> Secret:
+    """Return the ID token of a login (OIDC Core 3.1.3.3). Raises: TokenResponseMalformed without one."""
+    if tokens.id_token is None:
+        raise TokenResponseMalformed("id_token is missing; expected an ID token (scope openid)")
+    return tokens.id_token
+
+
 def read_token_set(
     response: OutboundResponse,
     *,

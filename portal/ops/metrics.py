@@ -12,7 +12,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from portal.ops.expiry_metric import ExpiryMetric
 from portal.ops.limit_metrics import Limit, LimitMetrics
 from portal.ops.login_metrics import LoginMetrics
 from portal.ops.loop_lag import LoopLag
-from portal.ops.provider_metrics import ProviderMetrics
+from portal.ops.provider_metrics import UNHEALTHY, ProviderMetrics
 from portal.ops.socket_metrics import SocketMetrics
 from portal.ops.state_metric import StateMetric
 from portal.ops.store_metrics import StoreMetrics
@@ -54,7 +54,7 @@ class Metrics:
         self.tenants = TenantLabels(tenants)
         self.limits = LimitMetrics(self._tallies)
         self.logins = LoginMetrics(self._tallies, self.tenants)
-        self.providers = ProviderMetrics(self._tallies, self.tenants)
+        self.providers = ProviderMetrics(self._registry, self._tallies, self.tenants)
         calls = CallMetrics(self._tallies, self.tenants)
         self.calls = calls if counts_calls else None
         self.loop_lag = LoopLag(self._tallies)
@@ -130,7 +130,7 @@ class Metrics:
             for family in self._registry.collect()
         ]
         described = [
-            *(expiry_metric.DESCRIPTION, *state_metric.DESCRIPTIONS),
+            *(expiry_metric.DESCRIPTION, *state_metric.DESCRIPTIONS, UNHEALTHY),
             *(self._tallies.descriptions()),
         ]
         known = {one.name for one in described}
@@ -168,6 +168,29 @@ class Metrics:
         registry.register(self.state)
         with _locked(Path(folder), fcntl.LOCK_SH):
             return generate_latest(registry)
+
+    def unhealthy_providers(self) -> dict[str, int]:
+        """How many providers are unhealthy, by the label of their tenant; the most of all processes.
+
+        It reads the files of all processes: call it in a thread.
+        """
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        folder = os.environ.get(FOLDER)
+        registry = self._registry
+        if folder is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+        with _locked(Path(folder), fcntl.LOCK_SH) if folder is not None else nullcontext():
+            families = list(registry.collect())
+        return {
+            sample.labels["tenant"]: int(sample.value)
+            for family in families
+            if family.name == UNHEALTHY.name
+            for sample in family.samples
+            if sample.value
+        }
 
 
 @contextmanager

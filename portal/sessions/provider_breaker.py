@@ -66,11 +66,6 @@ class ProviderBreaker:
                 retry_after=math.ceil(left),
             )
 
-    def failures(self, provider: str) -> int:
-        """How many requests failed in a row."""
-        state = self._failing.get(provider)
-        return state.failures if state is not None else 0
-
     @contextlib.contextmanager
     def request(self, provider: str) -> Iterator[None]:
         """Wrap one request to a provider and record its outcome. Raises as `check`."""
@@ -109,4 +104,5 @@ class ProviderBreaker:
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(state.failures - FAILURE_THRESHOLD, 10))
         state.paused_at = self._monotonic()
         state.paused_until = state.paused_at + pause
-        _log.warning("provider_failing", provider=provider, failures=state.failures, pause=pause)
+        if state.failures == FAILURE_THRESHOLD:
+            _log.warning("provider_failing", provider=provider, failures=state.failures, pause=pause)

@@ -354,10 +354,6 @@ class TokenRefresher:
         _log.info("login_ended", tenant=stored.tenant, provider=provider.id, reason=detail)
         raise RefreshRejected(f"{provider.key}: {detail}")
 
-    def failures(self, provider: Provider) -> int:
-        """How many refresh requests to a provider failed in a row, in this process."""
-        return self._breaker.failures(provider.key)
-
     async def revoke(self, tokens: TokenSet, provider: Provider) -> None:
         """Revoke a token set without a login, as `revoke_tokens`."""
         await revoke_tokens(self._relying_party, provider, tokens)

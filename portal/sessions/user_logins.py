@@ -14,7 +14,7 @@ from portal.clock import Clock
 from portal.sessions.credentials import digest
 from portal.sessions.logout import LogoutService
 from portal.stores.model import Login
-from portal.stores.tenant_logins import TenantLogin, TenantLogins
+from portal.stores.tenant_logins import TenantLogin, TenantLogins, UserKey
 
 MOST_LOGINS = 100
 """Logins of a user that are read at once."""
@@ -43,16 +43,18 @@ class UserLogins:
 
     async def list(self, login: Login, *, most: int = MOST_LOGINS) -> Sequence[UserLogin]:
         """The logins of the user of a login, that one first, then the newest. Raises StoreUnavailable."""
-        found = await self._logins.of_user(
-            login.tenant,
-            registration=login.registration,
-            issuer=login.issuer,
-            subject=login.subject,
-            most=most,
-            now=self._clock(),
+        (listed,) = await self.list_each([login], most=most)
+        return listed
+
+    async def list_each(self, logins: Sequence[Login], *, most: int) -> Sequence[Sequence[UserLogin]]:
+        """As `list`, for the user of each of some logins: of one browser, so they are of different tenants.
+
+        Raises StoreUnavailable.
+        """
+        found = await self._logins.of_users(
+            [UserKey.of(login) for login in logins], most=most, now=self._clock()
         )
-        listed = [UserLogin(_reference(one.login), one, one.login.id == login.id) for one in found]
-        return sorted(listed, key=lambda one: not one.is_own)
+        return [_listed(login, some) for login, some in zip(logins, found, strict=True)]
 
     async def end(self, login: Login, reference: str) -> Sequence[Login]:
         """End another login of the user and revoke its tokens; return what has ended.
@@ -82,6 +84,11 @@ class UserLogins:
             done = await asyncio.gather(*(self._logouts.end_found_login(one, by="user") for one in logins))
             ended += [one for one, has_ended in zip(logins, done, strict=True) if has_ended]
         return ended
+
+
+def _listed(login: Login, found: Sequence[TenantLogin]) -> Sequence[UserLogin]:
+    listed = [UserLogin(_reference(one.login), one, one.login.id == login.id) for one in found]
+    return sorted(listed, key=lambda one: not one.is_own)
 
 
 def _reference(login: Login) -> str:

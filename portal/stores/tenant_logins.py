@@ -5,13 +5,13 @@ Arguments are checked as those of `portal.stores.tenant_store`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from portal.stores.argument_checks import require_text
 from portal.stores.model import Login
-from portal.stores.record_checks import require_times
+from portal.stores.record_checks import require_short, require_times
 
 
 class Position(NamedTuple):
@@ -41,6 +41,35 @@ class TenantLogin:
     def position(self) -> Position:
         """Its place in the list."""
         return Position(self.login.signed_in_at, self.login.id)
+
+
+class UserKey(NamedTuple):
+    """A user of a tenant, as a registration's provider names it."""
+
+    tenant: str
+    registration: str
+    issuer: str
+    subject: str
+
+    @classmethod
+    def of(cls, login: Login) -> UserKey:
+        """The user of a login."""
+        return cls(login.tenant, login.registration, login.issuer, login.subject)
+
+
+def require_users(users: Sequence[UserKey]) -> None:
+    """Raise TypeError or ValueError for what are not users."""
+    for one in users:
+        require_short(tenant=one.tenant)
+        require_text(registration=one.registration, issuer=one.issuer, subject=one.subject)
+
+
+def by_user(users: Sequence[UserKey], found: Iterable[TenantLogin]) -> Sequence[Sequence[TenantLogin]]:
+    """Return the logins of each user, in the order in which they were found."""
+    logins: dict[UserKey, list[TenantLogin]] = {one: [] for one in users}
+    for one in found:
+        logins[UserKey.of(one.login)].append(one)
+    return [logins[one] for one in users]
 
 
 def require_position(before: Position | None) -> None:
@@ -73,10 +102,13 @@ class TenantLogins(Protocol):
         Parameters: registrations, of the logins that are listed; None: of any.
         """
 
-    async def of_user(
-        self, tenant: str, *, registration: str, issuer: str, subject: str, most: int, now: float
-    ) -> Sequence[TenantLogin]:
-        """The live logins of one user in live sessions, under this registration, the newest first."""
+    async def of_users(
+        self, users: Sequence[UserKey], *, most: int, now: float
+    ) -> Sequence[Sequence[TenantLogin]]:
+        """The live logins of each of some users in live sessions, the newest first.
+
+        Parameters: most, logins of each user.
+        """
 
     async def count(self, tenant: str, *, registrations: Collection[str] | None, now: float) -> int:
         """How many logins have not expired; some may be of a session that was unused for too long.

@@ -155,10 +155,12 @@ class TenantStore(Protocol):
         Parameters: tenant, only its events; before, an id; since, a time.
         """
 
-    async def list_user_events(self, tenant: str, *, actor: str, since: float, most: int) -> list[Event]:
-        """The events about logins of one user at a tenant, the newest first.
+    async def list_user_events(
+        self, users: Sequence[tuple[str, str]], *, since: float, most: int
+    ) -> Sequence[Event]:
+        """The events about logins of some users, the newest first: at most `most` altogether.
 
-        Parameters: actor, the user as in the events; since, a time.
+        Parameters: users, of each the tenant and the actor, as in the events; since, a time.
         """
 
     async def read_events(

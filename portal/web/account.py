@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -25,7 +24,7 @@ from portal.web.forms import posted_form
 from portal.web.views import ClaimRow, TenantCard
 
 _MOST_DETAILED = 20
-"""Tenants whose details fit on one page; each costs a query."""
+"""Tenants whose details fit on one page."""
 _MOST_DEVICES = 20
 _MOST_RECENT = 10
 _MOST_ENDED = 1_000_000
@@ -58,7 +57,9 @@ class AccountHandler(PageHandler):
         asked = self.get_query_argument("tenant", "")
         detailed = [card for card in cards if card.slug == asked] or cards[:_MOST_DETAILED]
         found = {login.tenant: login for login in self.logins}
-        details = await asyncio.gather(*(self._details(card, found[card.slug]) for card in detailed))
+        logins = [found[card.slug] for card in detailed]
+        listed = await self.portal.user_logins.list_each(logins, most=_MOST_DEVICES + 1)
+        details = [self._details(*one) for one in zip(detailed, logins, listed, strict=True)]
         self.show(
             "account.html",
             AccountPage(
@@ -68,12 +69,11 @@ class AccountHandler(PageHandler):
                     moment(session.absolute_expires_at, date=True) if session is not None else ""
                 ),
                 ended=_number(self.get_query_argument("ended", "")),
-                recent=await self._recent([(card, found[card.slug]) for card in detailed]),
+                recent=await self._recent(detailed, logins),
             ),
         )
 
-    async def _details(self, card: TenantCard, login: Login) -> AccountLogin | None:
-        listed = await self.portal.user_logins.list(login, most=_MOST_DEVICES + 1)
+    def _details(self, card: TenantCard, login: Login, listed: Sequence[UserLogin]) -> AccountLogin | None:
         tenant = self.portal.registry.get(login.tenant)
         if tenant is None:  # it was removed meanwhile
             return None
@@ -90,14 +90,13 @@ class AccountHandler(PageHandler):
             more=len(listed) > _MOST_DEVICES,
         )
 
-    async def _recent(self, detailed: Sequence[tuple[TenantCard, Login]]) -> tuple[AccountEvent, ...]:
+    async def _recent(
+        self, detailed: Sequence[TenantCard], logins: Sequence[Login]
+    ) -> tuple[AccountEvent, ...]:
         """What happened to the user's logins at these tenants last."""
-        listed = await asyncio.gather(
-            *(self.portal.user_events.recent(login, most=_MOST_RECENT) for _, login in detailed)
-        )
-        cards = {card.slug: card for card, _ in detailed}
-        events = sorted((one for some in listed for one in some), key=lambda one: one.id, reverse=True)
-        return tuple(_event(cards[one.tenant], one) for one in events[:_MOST_RECENT])
+        cards = {card.slug: card for card in detailed}
+        events = await self.portal.user_events.recent(logins, most=_MOST_RECENT)
+        return tuple(_event(cards[one.tenant], one) for one in events)
 
 
 class AccountFormHandler(PageHandler):

@@ -40,7 +40,7 @@ from portal.web.redirects import leads_to_api
 from portal.web.remembered import Remembered
 from portal.web.server.request_body import refusal_of
 from portal.web.session_notice import session_notice
-from portal.web.sign_in_window import of_window
+from portal.web.sign_in_window import advice_in_window, of_window
 from portal.web.sites import Site
 from portal.web.switching import kept_page, people_of, sign_in_again
 from portal.web.tenant_style import logo_url, page_style_url
@@ -276,9 +276,9 @@ class PageHandler(PortalHandler):
         return self._cards[1]
 
     def card(self, tenant: Tenant, login: Login | None = None) -> TenantCard:
-        """The card of a tenant, with its logo if that is here. Parameters: login, as in `tenant_card`."""
-        logo = self.portal.logos.now(tenant)
-        return tenant_card(tenant, login, logo_url=logo_url(tenant, logo) if logo is not None else "")
+        """The card of a tenant, with its logo if that is here. Parameters: as `tenant_card`."""
+        logo = logo_url(tenant, self.portal.logos.now(tenant))
+        return tenant_card(tenant, login, logo_url=logo, warns=self.portal.admin.health.warns)
 
     def _make_cards(self) -> tuple[TenantCard, ...]:
         found = [
@@ -343,7 +343,7 @@ class PageHandler(PortalHandler):
                 status=error.status,
                 title=error.title,
                 explanation=error.explanation or "",
-                advice=error.advice,
+                advice=advice_in_window(error) if self.in_window else error.advice,
                 request_id=self.request_id,
                 retry_url=self.retry_url(error),
                 retry_label=self.retry_label(error),

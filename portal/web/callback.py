@@ -48,7 +48,7 @@ from portal.web.forms import decoded, posted_form
 from portal.web.login import require_new_logins
 from portal.web.problems import prefers_json
 from portal.web.remembered import MAX_AGE, Remembered
-from portal.web.sign_in_window import sign_in_again_url, window_end
+from portal.web.sign_in_window import passes_by_itself, sign_in_again_url, window_end
 from portal.web.try_again import try_again_url
 from portal.web.views import CancelledPage, NotAllowedPage, OtherAccountPage
 
@@ -233,7 +233,7 @@ class LoginCompletionHandler(CountedLoginHandler):
         live = self.portal.registry.get(tenant)
         if live is not None and begun is not None and begun.is_of_api:
             return try_again_url(live, begun, default=begun.return_to)
-        if isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable):
+        if self._can_start_again(error):
             return sign_in_again_url(tenant) if self.in_window else f"/t/{tenant}/"
         return super().retry_url(error)
 
@@ -242,9 +242,13 @@ class LoginCompletionHandler(CountedLoginHandler):
             return message("Back to the draft")
         if isinstance(error, StepUpNotDone):
             return message("Continue as before")
-        if isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable):
+        if self._can_start_again(error):
             return message("Start again")
         return super().retry_label(error)
+
+    def _can_start_again(self, error: PortalError) -> bool:
+        is_of_login = isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable)
+        return is_of_login or (self.in_window and passes_by_itself(error))
 
 
 class CallbackHandler(LoginCompletionHandler):

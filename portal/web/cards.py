@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 from portal.display_text import display_text
+from portal.oidc.provider import Provider
 from portal.stores.model import Login
 from portal.tenancy.model import Tenant
 from portal.web.views import TenantCard
@@ -17,10 +18,17 @@ _MOST_LOOKS = 1_000
 _MOST_ROLES = 100
 
 
-def tenant_card(tenant: Tenant, login: Login | None, *, logo_url: str = "") -> TenantCard:
+def tenant_card(
+    tenant: Tenant,
+    login: Login | None,
+    *,
+    logo_url: str = "",
+    warns: Callable[[Iterable[Provider]], bool] = lambda providers: False,
+) -> TenantCard:
     """Return the card of a tenant.
 
-    Parameters: login, the browser's login at the tenant, if any; logo_url, where the portal serves its logo.
+    Parameters: login, the browser's login at the tenant, if any; logo_url, where the portal serves its logo;
+    warns, whether the sign-in page has a warning about one of its providers, which the user is to see first.
     """
     name, letters, color = _look(tenant.slug, tenant.name, tenant.branding.color)
     user = user_name(tenant, login) if login else ""
@@ -33,7 +41,7 @@ def tenant_card(tenant: Tenant, login: Login | None, *, logo_url: str = "") -> T
         user,
         logo_url,
         closed=not tenant.accepts_logins,
-        direct=len(tenant.providers) == 1,
+        direct=len(tenant.providers) == 1 and not warns(tenant.providers.values()),
         email=verified_email(tenant, login) if login else "",
     )
 

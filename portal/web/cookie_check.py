@@ -9,9 +9,10 @@ from __future__ import annotations
 from portal.errors import CookiesBlocked, PortalError
 from portal.oidc.errors import AttemptNotLive
 from portal.secret import Secret
+from portal.sentences import message
 from portal.web.base import PageHandler
 from portal.web.cookies import CHECK_COOKIE
-from portal.web.sign_in_window import MARK, sign_in_again_url
+from portal.web.sign_in_window import MARK, passes_by_itself, sign_in_again_url
 
 _SECONDS = 60
 
@@ -46,14 +47,14 @@ class CookieCheckHandler(PageHandler):
         return self.get_query_argument(MARK, "") == "1"
 
     def retry_url(self, error: PortalError) -> str | None:
-        if isinstance(error, AttemptNotLive | CookiesBlocked):
+        if self._can_start_again(error):
             tenant = self.path_tenant or ""
             return sign_in_again_url(tenant) if self.in_window else f"/t/{tenant}/"
         return super().retry_url(error)
 
     def retry_label(self, error: PortalError) -> str:
-        return (
-            "Start again"
-            if isinstance(error, AttemptNotLive | CookiesBlocked)
-            else super().retry_label(error)
-        )
+        return message("Start again") if self._can_start_again(error) else super().retry_label(error)
+
+    def _can_start_again(self, error: PortalError) -> bool:
+        is_result = isinstance(error, AttemptNotLive | CookiesBlocked)
+        return is_result or (self.in_window and passes_by_itself(error))

@@ -18,12 +18,14 @@ from portal.sentences import moment
 from portal.sessions.login_warnings import missing_scopes
 from portal.stores.model import Login
 from portal.tenancy.model import Api, Tenant
+from portal.web.api_proxy.problem_texts import problem_texts
 from portal.web.api_proxy.rules import RESPONSE_HEADERS, target_url
 from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.cards import email_of, roles_of, user_name
+from portal.web.explorer_views import Explorer, ExplorerApi, ExplorerResult
 from portal.web.step_up_errors import StepUpRequired
 from portal.web.tenant_page import SIGN_IN_ENDED, TenantPageHandler
-from portal.web.views import ClaimRow, DeveloperPage, Explorer, ExplorerApi, ExplorerResult
+from portal.web.views import ClaimRow, DeveloperPage
 
 _MOST_CLAIMS = 60
 _EXPLORER_BYTES = 256 * 1024
@@ -60,7 +62,7 @@ class DeveloperHandler(TenantPageHandler):
         if login is None:
             self.show_sign_in(live)
             return
-        await self._show_page(live, login, _empty_explorer(live))
+        await self._show_page(live, login, _empty_explorer(live, login))
 
     async def post(self, tenant: str) -> None:
         live = self.tenant(tenant)
@@ -73,19 +75,21 @@ class DeveloperHandler(TenantPageHandler):
         api = live.api_named(api_request.api)
         if api is None:
             raise NotFound(f"tenant {tenant} does not have this API")
-        result, error, step_up_url = None, None, ""
+        result: ExplorerResult | None = None
+        error: PortalError | None = None
+        step_up_url = ""
         try:
             result = await self._send(live, api, login, api_request)
         except ApiLoginRequired as required:
-            error, step_up_url = _error_text(required), required.url_back_to(tenant, self.request.path)
+            error, step_up_url = required, required.url_back_to(tenant, self.request.path)
         except (LoginRequired, RefreshRejected):
             self.set_status(401)
             self.show_sign_in(live, SIGN_IN_ENDED)
             return
         except StepUpRequired as required:
-            error, step_up_url = _error_text(required), required.url_back_to(self.request.path)
+            error, step_up_url = required, required.url_back_to(self.request.path)
         except PortalError as problem:
-            error = _error_text(problem)
+            error = problem
         except asyncio.CancelledError:
             if self._browser_disconnected:
                 return
@@ -95,7 +99,7 @@ class DeveloperHandler(TenantPageHandler):
                 self.set_status(401)
                 self.show_sign_in(live, SIGN_IN_ENDED)
                 return
-            error = _error_text(self._cut_error)
+            error = self._cut_error
         explorer = Explorer(
             apis=_apis(live),
             api=api.name,
@@ -103,8 +107,10 @@ class DeveloperHandler(TenantPageHandler):
             method=api_request.method,
             body=api_request.body,
             result=result,
-            error=error,
+            error_title=error.title if error is not None else "",
+            error_advice=(error.explanation or error.advice) if error is not None else "",
             step_up_url=step_up_url,
+            problem_texts=problem_texts(live, login),
         )
         await self._show_page(live, login, explorer)
 
@@ -232,10 +238,6 @@ class DeveloperHandler(TenantPageHandler):
         )
 
 
-def _error_text(error: PortalError) -> str:
-    return f"{error.title}. {error.explanation or error.advice}"
-
-
 def _apis(tenant: Tenant) -> tuple[ExplorerApi, ...]:
     """The APIs that the explorer can call, the default one first."""
     apis = [*([tenant.api] if tenant.api else []), *tenant.apis.values()]
@@ -247,12 +249,15 @@ def _public_base(slug: str, api: Api) -> str:
     return f"/t/{slug}/apis/{api.name}" if api.name else f"/t/{slug}/api"
 
 
-def _empty_explorer(tenant: Tenant) -> Explorer | None:
+def _empty_explorer(tenant: Tenant, login: Login) -> Explorer | None:
     """The explorer before the first call; None when the tenant has no API."""
     apis = _apis(tenant)
     if not apis:
         return None
-    return Explorer(apis=apis, api=apis[0].name, path=next(iter(apis[0].paths), "/"))
+    first = apis[0]
+    return Explorer(
+        apis, path=next(iter(first.paths), "/"), api=first.name, problem_texts=problem_texts(tenant, login)
+    )
 
 
 def _claim_rows(tenant: Tenant, login: Login) -> tuple[ClaimRow, ...]:

@@ -20,7 +20,7 @@ from portal.web.base import PageHandler, PortalHandler
 from portal.web.forms import posted_form
 from portal.web.return_to import safe_return_to, safe_target
 from portal.web.sign_in_page import show_sign_in
-from portal.web.sign_in_window import window_end
+from portal.web.sign_in_window import passes_by_itself, window_end
 from portal.web.step_up_errors import StepUpLinkMalformed, StepUpScopeRefused
 
 _PROMPTS = frozenset({"none", "login", "select_account"})
@@ -86,10 +86,13 @@ class LoginStartHandler(PageHandler):
         return tenant is not None and self.optional("return_to") == window_end(tenant)
 
     def retry_url(self, error: PortalError) -> str | None:
-        return self.request.uri if isinstance(error, ProviderUnavailable) else super().retry_url(error)
+        return self.request.uri if self._can_try_again(error) else super().retry_url(error)
 
     def retry_label(self, error: PortalError) -> str:
-        return message("Try again") if isinstance(error, ProviderUnavailable) else super().retry_label(error)
+        return message("Try again") if self._can_try_again(error) else super().retry_label(error)
+
+    def _can_try_again(self, error: PortalError) -> bool:
+        return isinstance(error, ProviderUnavailable) or (self.in_window and passes_by_itself(error))
 
 
 class LoginHandler(LoginStartHandler):

@@ -38,6 +38,7 @@ def show_sign_in(
             id=provider.id,
             label=display_text(provider.label or provider.id, limit=80),
             login_url=f"/t/{tenant.slug}/login?{urlencode({'provider': provider.id})}&{back}",
+            unhealthy=handler.portal.admin.health.is_unhealthy(provider),
         )
         for provider in tenant.providers.values()
     )

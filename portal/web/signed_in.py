@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from portal.errors import PortalError
+from portal.sentences import message
 from portal.web.base import PageHandler
 from portal.web.sign_in_page import show_sign_in
-from portal.web.sign_in_window import window_end
+from portal.web.sign_in_window import passes_by_itself, window_end
 from portal.web.views import SignedInPage
 
 
@@ -17,6 +19,12 @@ class SignedInHandler(PageHandler):
     @property
     def in_window(self) -> bool:
         return self.request_session is None or self.request_session.login is None
+
+    def retry_url(self, error: PortalError) -> str | None:
+        return self.request.path if passes_by_itself(error) else super().retry_url(error)
+
+    def retry_label(self, error: PortalError) -> str:
+        return message("Try again") if passes_by_itself(error) else super().retry_label(error)
 
     async def get(self, tenant: str) -> None:
         live = self.tenant(tenant)

@@ -16,9 +16,9 @@ _PRIMARY = ".button:not(.button-quiet, .button-bad)"
 _MOST_SHEETS = 1_000
 
 
-def logo_url(tenant: Tenant, logo: TenantLogo) -> str:
-    """Return the address of a tenant's logo; it changes with the content."""
-    return f"/t/{tenant.slug}/logo?v={logo.version}"
+def logo_url(tenant: Tenant, logo: TenantLogo | None) -> str:
+    """Return the address of a tenant's logo; it changes with the content. Empty without a logo."""
+    return f"/t/{tenant.slug}/logo?v={logo.version}" if logo is not None else ""
 
 
 def style_url(tenant: Tenant) -> str | None:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from tornado.escape import xhtml_escape
 
 from portal.config.product import DEFAULT_NAME
+from portal.web.explorer_views import Explorer
 from portal.web.kept_form import KeptForm
 from portal.web.markup import Markup
 
@@ -204,54 +205,8 @@ class ProviderChoice:
     id: str
     label: str
     login_url: str
-
-
-@dataclass(frozen=True, slots=True)
-class ExplorerResult:
-    """Response of the tenant's API to a call made from the page without JavaScript."""
-
-    status: int
-    reason: str
-    headers: tuple[tuple[str, str], ...]
-    body: str
-    """Text, pretty-printed when it is JSON, bounded."""
-    truncated: bool
-    elapsed_ms: int
-
-
-class ExplorerApi(NamedTuple):
-    """An API that the explorer can call."""
-
-    name: str
-    """Empty for the tenant's default API."""
-    base: str
-    """Its path in the portal."""
-    paths: tuple[str, ...]
-    """Example paths below it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Explorer:
-    """The API explorer of the developer page."""
-
-    apis: tuple[ExplorerApi, ...]
-    """At least one."""
-    path: str
-    """The path in the field, starting with `/`."""
-    api: str = ""
-    """The name of the chosen one of `apis`."""
-    method: str = "GET"
-    body: str = ""
-    methods: tuple[str, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
-    result: ExplorerResult | None = None
-    error: str | None = None
-    step_up_url: str = ""
-    """Where the user can do what the API requires, when it refused the call for that reason."""
-
-    @property
-    def base(self) -> str:
-        """The path of the chosen API in the portal."""
-        return next(api.base for api in self.apis if api.name == self.api)
+    unhealthy: bool = False
+    """Whether all calls of the portal have failed there for some time: a sign-in may fail."""
 
 
 class HomeLink(NamedTuple):
@@ -308,6 +263,11 @@ class DeveloperPage:
     signed_in_at_text: str
     explorer: Explorer | None
     """None: the tenant has no API."""
+
+    @property
+    def login_url(self) -> str:
+        """The login that leads back to this page."""
+        return f"{self.tenant.login_url}?{urlencode({'return_to': self.tenant.developer_url})}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,11 +133,11 @@ def test_a_user_signs_in_and_out_in_german(stage: Stage, new_visitor: NewVisitor
     page = visitor.open("/t/acme/")
     expect(heading(page)).to_have_text("Bei Acme Corporation anmelden")
     page.get_by_role("link", name="Weiter").click()
-    page.get_by_label("User name").fill("alice")
-    page.get_by_label("Password").fill(PASSWORDS["acme"].format("alice"))
-    page.get_by_role("button", name="Sign in", exact=True).click()
-    if page.get_by_role("button", name="Allow", exact=True).count():
-        page.get_by_role("button", name="Allow", exact=True).click()
+    page.get_by_label("Benutzername").fill("alice")
+    page.get_by_label("Passwort").fill(PASSWORDS["acme"].format("alice"))
+    page.get_by_role("button", name="Anmelden", exact=True).click()
+    if page.get_by_role("button", name="Erlauben", exact=True).count():
+        page.get_by_role("button", name="Erlauben", exact=True).click()
     expect(page).to_have_url(stage.at("/t/acme/"))
     assert page.locator("html").get_attribute("lang") == "de"
     page.locator(".menu-account summary").click()

@@ -374,6 +374,26 @@ def test_an_organisation_with_a_second_api_has_invoices(stage: DeskStage, new_vi
     axe.check(page, "no invoices")
 
 
+@pytest.mark.parametrize(
+    ("tenant", "user", "shown"),
+    [
+        ("acme", "alice", "Order A-1001"),
+        ("globex", "gina", "Vandelay Industries"),
+        ("globex", "hank", "does not include the invoices"),
+    ],
+)
+def test_every_organisation_of_the_demo_has_a_billing_api(
+    stage: DeskStage, new_visitor: NewVisitor, tenant: str, user: str, shown: str
+) -> None:
+    visitor = new_visitor()
+    with visitor.page.expect_response(f"**/t/{tenant}/apis/billing/invoices") as called:
+        page = open_desk(visitor, tenant, user, view="invoices")
+    expect(page.locator("#view-invoices")).to_contain_text(shown)
+    assert called.value.status == (200 if user != "hank" else 401)  # the account may not see invoices
+    if user != "hank":
+        visitor.check_no_errors()
+
+
 def test_without_an_organisation_in_the_address_it_offers_those_of_the_session(
     stage: DeskStage, new_visitor: NewVisitor
 ) -> None:

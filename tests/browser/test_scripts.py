@@ -67,6 +67,27 @@ def test_a_call_shows_status_time_size_body_and_headers(new_visitor: NewVisitor)
     visitor.check_no_errors()
 
 
+def test_a_german_page_says_in_german_why_a_call_failed(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor(locale="de-DE")
+    page = visitor.develop()
+    page.get_by_label("Methode").select_option("GET")
+    page.get_by_label("Pfad").fill("/a%2e%2e/%2e%2e%2fb")
+    page.get_by_role("button", name="Senden").click()
+    expect(part(page, "problem-title")).to_have_text("Diese Anfrage wurde abgelehnt")
+    expect(part(page, "problem-advice")).to_contain_text("Prozentkodierung")
+    fulfill_api_call(
+        page,
+        "/orders",
+        status=502,
+        headers={"X-Portal-Problem": "1", "Content-Type": "application/problem+json"},
+        body=json.dumps({"title": "This organisation's API does not respond", "detail": "A new text"}),
+    )
+    page.get_by_label("Pfad").fill("/orders")
+    page.get_by_role("button", name="Senden").click()
+    expect(part(page, "problem-title")).to_have_text("Die API dieser Organisation antwortet nicht")
+    expect(part(page, "problem-advice")).to_have_text("A new text")
+
+
 def test_a_body_is_sent_unchanged_and_the_sample_code_sends_the_same(
     stage: Stage, new_visitor: NewVisitor
 ) -> None:
@@ -457,7 +478,7 @@ def test_a_token_that_cannot_be_renewed_leads_to_a_new_sign_in(stage: Stage, new
     expect(again).to_be_hidden()
     page.clock.fast_forward(40_000)
     expect(part(page, "token-left")).to_have_text("Expired")
-    expect(again).to_have_attribute("href", "/t/acme/login")
+    expect(again).to_have_attribute("href", LOGIN)
 
 
 def test_the_countdown_continues_when_the_session_cannot_be_read(new_visitor: NewVisitor) -> None:

@@ -121,7 +121,7 @@ async def test_the_events_of_a_file_without_those_of_users_stay(tmp_path: Path) 
     try:
         assert [event.kind for event in await store.tenants.list_events(tenant="acme")] == ["tenant_added"]
         await store.tenants.add_events([new_event("signed_in", actor="ada")])
-        found = await store.tenants.list_user_events("initech", actor="ada", since=0.0, most=9)
+        found = await store.tenants.list_user_events([("initech", "ada")], since=0.0, most=9)
         assert len(found) == 1
     finally:
         await store.close()

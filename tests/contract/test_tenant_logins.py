@@ -20,7 +20,7 @@ from portal.stores.mongo.store import MongoStore
 from portal.stores.sqlite.statements import SCHEMAS
 from portal.stores.sqlite.store import SQLiteStore
 from portal.stores.sqlite.tenant_logins import _OF_USER
-from portal.stores.tenant_logins import Position, TenantLogin, TenantLogins
+from portal.stores.tenant_logins import Position, TenantLogin, TenantLogins, UserKey
 from portal.stores.tenant_store import Database
 from tests.contract.entries import NOW, at, new_login, new_session
 from tests.contract.test_store_limits import BUSY, all_unavailable, locked, opened
@@ -146,17 +146,13 @@ async def test_a_login_that_cannot_be_read_is_not_listed(tmp_path: Path) -> None
         assert [each.login for each in found] == [sound]
 
 
-async def of_user(store: Database, login: Login, *, now: float = NOW, **changes: Any) -> list[Login]:
+async def of_user(
+    store: Database, login: Login, *, now: float = NOW, most: int = 10, **changes: Any
+) -> list[Login]:
     """The logins of the user of a login."""
-    asked: dict[str, Any] = {
-        "tenant": login.tenant,
-        "registration": login.registration,
-        "issuer": login.issuer,
-        "subject": login.subject,
-        "most": 10,
-        "now": now,
-    }
-    return [each.login for each in await store.tenant_logins.of_user(**(asked | changes))]
+    user = UserKey.of(login)._replace(**changes)
+    (found,) = await store.tenant_logins.of_users([user], most=most, now=now)
+    return [each.login for each in found]
 
 
 @pytest.mark.gen_test
@@ -177,15 +173,21 @@ async def test_the_logins_of_a_user_are_listed_the_newest_first(store: Database)
     assert await of_user(store, older, most=0) == []
     assert await of_user(store, older, subject="nobody") == []
     seen = new_session()
-    (found,) = await store.tenant_logins.of_user(
-        "globex",
-        registration=older.registration,
-        issuer=older.issuer,
-        subject=older.subject,
-        most=10,
-        now=NOW,
-    )
+    of_globex = UserKey.of(older)._replace(tenant="globex")
+    ((found,),) = await store.tenant_logins.of_users([of_globex], most=10, now=NOW)
     assert (found.last_seen_at, found.device) == (seen.last_seen_at, seen.device)
+
+
+@pytest.mark.gen_test
+async def test_the_logins_of_some_users_are_listed_for_each_in_the_order_asked(store: Database) -> None:
+    older, newer = await signed_in(store, -30, -10)
+    (elsewhere,) = await signed_in(store, -20, tenant="globex")
+    users = [UserKey.of(elsewhere), UserKey.of(older)._replace(subject="nobody"), UserKey.of(older)]
+    found = await store.tenant_logins.of_users(users, most=10, now=NOW)
+    assert [[each.login for each in some] for some in found] == [[elsewhere], [], [newer, older]]
+    found = await store.tenant_logins.of_users(users, most=1, now=NOW)
+    assert [[each.login for each in some] for some in found] == [[elsewhere], [], [newer]]
+    assert await store.tenant_logins.of_users([], most=10, now=NOW) == []
 
 
 def every_operation(logins: TenantLogins) -> dict[str, Awaitable[object]]:
@@ -196,9 +198,7 @@ def every_operation(logins: TenantLogins) -> dict[str, Awaitable[object]]:
         "most": 10,
         "now": NOW,
         "signed_in_until": NOW,
-        "registration": "r",
-        "issuer": "https://id.example",
-        "subject": "user",
+        "users": [UserKey("acme", "r", "https://id.example", "user")],
     }
     operations: dict[str, Awaitable[object]] = {}
     for name, function in inspect.getmembers(TenantLogins, inspect.iscoroutinefunction):

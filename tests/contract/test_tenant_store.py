@@ -521,20 +521,25 @@ async def test_events_of_users_are_apart_from_acts_on_tenants(tenants: TenantSto
     assert [event.kind for event in await tenants.list_events()] == ["kind-4", "kind-2", "kind-1", "kind-0"]
     assert len(await tenants.list_events(tenant="initech")) == 4
     of_ada = [signed_in[4], signed_in[1], signed_in[0]]
-    assert await tenants.list_user_events("initech", actor="ada", since=0.0, most=10) == of_ada
-    assert await tenants.list_user_events("initech", actor="ada", since=0.0, most=2) == of_ada[:2]
-    assert await tenants.list_user_events("initech", actor="ada", since=at(11), most=9) == of_ada[:2]
-    assert await tenants.list_user_events("initech", actor="ad", since=0.0, most=10) == []
-    assert await tenants.list_user_events("globex", actor="bob", since=0.0, most=10) == []
+    assert await tenants.list_user_events([("initech", "ada")], since=0.0, most=10) == of_ada
+    assert await tenants.list_user_events([("initech", "ada")], since=0.0, most=2) == of_ada[:2]
+    assert await tenants.list_user_events([("initech", "ada")], since=at(11), most=9) == of_ada[:2]
+    assert await tenants.list_user_events([("initech", "ad")], since=0.0, most=10) == []
+    assert await tenants.list_user_events([("globex", "bob")], since=0.0, most=10) == []
+    both = [("globex", "ada"), ("initech", "ada"), ("initech", "nobody")]
+    of_both = [signed_in[4], signed_in[3], signed_in[1], signed_in[0]]
+    assert await tenants.list_user_events(both, since=0.0, most=10) == of_both
+    assert await tenants.list_user_events([*both, *both], since=0.0, most=3) == of_both[:3]
+    assert await tenants.list_user_events([], since=0.0, most=10) == []
     assert await tenants.purge_events(before=at(13), most=10) == 6
-    assert await tenants.list_user_events("initech", actor="ada", since=0.0, most=10) == of_ada[:1]
+    assert await tenants.list_user_events([("initech", "ada")], since=0.0, most=10) == of_ada[:1]
 
 
 @pytest.mark.gen_test
 async def test_the_longest_actor_is_stored_and_found(tenants: TenantStore) -> None:
     longest = '"' * 40_000
     await tenants.add_events([new_event("signed_in", 1, actor=longest)])
-    (found,) = await tenants.list_user_events("initech", actor=longest, since=0.0, most=10)
+    (found,) = await tenants.list_user_events([("initech", longest)], since=0.0, most=10)
     assert found.actor == longest
     with pytest.raises(ValueError, match="actor has more than 40000 characters"):
         await tenants.add_events([new_event("signed_in", 2, actor=longest + "x")])

@@ -73,6 +73,7 @@ def every_operation(tenants: TenantStore) -> dict[str, Awaitable[object]]:
         "slug": "initech",
         "status": "suspended",
         "tenant": "initech",
+        "users": [("initech", "user")],
         "token_hash": "t",
         "unchanged": new_claim(),
         "unproven": False,

@@ -61,7 +61,7 @@ READS = {
     *("tenants_version", "list_tenants", "get_tenant", "read_revisions", "list_revisions", "get_draft"),
     *("find_setup_link", "list_setup_links", "list_domains", "list_events", "list_user_events"),
     *("read_events", "waiting_events"),
-    *("list", "of_user", "count", "count_all"),
+    *("list", "of_users", "count", "count_all"),
 }
 """Methods that send no write."""
 REPEATED = {"maintain", "purge", "purge_events", "forget_sign_ins", "delete_logins_of", "delete"}

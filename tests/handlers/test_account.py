@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import html
 import re
+from typing import Any
 
 import pytest
 
 from portal.admin.actors import Actor, ActorType
 from portal.sessions.ended import EndReason
+from portal.stores.sqlite.file import DatabaseFile
 from portal.stores.tenant_records import USER_KINDS
 from portal.web.account import _WHY_ENDED
 from tests.handlers.test_session import change_tenant
@@ -59,6 +61,28 @@ async def test_each_organisation_says_what_it_knows_of_the_user(world: World) ->
         assert shown in text
     assert "hidden" not in text
     assert text.count("This browser") == 3, "two logins and a sentence"
+
+
+@pytest.mark.gen_test
+async def test_more_organisations_need_no_more_reads_of_the_database(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, reads = DatabaseFile.read, []
+
+    async def counted(file: DatabaseFile, work: Any) -> object:
+        reads.append(work)
+        return await read(file, work)
+
+    browser, counts = world.browser(), []
+    monkeypatch.setattr(DatabaseFile, "read", counted)
+    for tenant in ("acme", "globex"):
+        await world.quick_sign_in(browser, tenant)
+        await account(world, browser)
+        reads.clear()
+        page = await account(world, browser)
+        counts.append(len(reads))
+    assert text_of(page).count("This browser") == 3, "two logins and a sentence"
+    assert counts[0] == counts[1] == 2, "the logins of the users, and their events"
 
 
 @pytest.mark.gen_test
@@ -222,7 +246,7 @@ async def test_the_console_lists_acts_and_no_sign_ins(console: ConsoleWorld) -> 
     assert login is not None
     actor = Actor(ActorType.USER, login.subject, login.issuer).as_json()
     async with asyncio.timeout(10):
-        while not await store.list_user_events("globex", actor=actor, since=0.0, most=10):
+        while not await store.list_user_events([("globex", actor)], since=0.0, most=10):
             await asyncio.sleep(0.05)
     assert not [one.kind for one in await store.list_events(most=1000) if one.kind in USER_KINDS]
     page = await console.get(console.operator, "/admin/t/globex/events")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from contextlib import closing
 from functools import cache
@@ -12,12 +13,14 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from babel.messages.pofile import read_po
 
-from portal.errors import NotFound
+from portal.errors import AccessDenied, NotFound, RequestRefused
 from portal.web.languages.languages import LOCALES
 from tests.kit.browser import Browser, Response
 from tests.kit.console import ACT, ConsoleWorld
 from tests.kit.draft_pages import textarea
-from tests.kit.page_tree import PageParser
+from tests.kit.page_tree import Node, PageParser
+from tests.kit.raw import change_tenant
+from tests.kit.world import World
 
 _DATA = {"code", "pre", "textarea", "bdi", "option"}
 """Elements whose text is not the portal's, or that may hold such text."""
@@ -156,6 +159,58 @@ async def test_an_error_page_is_german_and_a_problem_is_english(console: Console
     assert untranslated(page) == []
     problem = await console.user.fetch(console.at("/nowhere"), headers={"Accept": "application/json"})
     assert NotFound.title in problem.text
+
+
+@pytest.mark.gen_test
+async def test_the_explorer_says_in_german_why_a_call_failed(world: World) -> None:
+    change_tenant(
+        world,
+        "acme",
+        access={
+            "paths": [{"path": "/orders", "require": [{"claim": "x", "equals": "y"}]}],
+            "contact": "help@acme.example",
+        },
+    )
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    page = await browser.open(world.at("/account"))
+    await browser.submit(page.form("/language"), {"language": "de"})
+    for path, title, detail in (
+        ("/orders", AccessDenied.title, "help@acme.example"),
+        ("/../secret", RequestRefused.title, "Segment"),
+    ):
+        page = await browser.step(
+            world.at("/t/acme/developer"),
+            "POST",
+            urlencode({"method": "GET", "path": path}),
+            site="same-origin",
+        )
+        assert untranslated(page) == [], path
+        shown = with_attribute(page, "data-problem").all("p")
+        german = problem_texts_of(page)
+        assert shown[0].text == german[title]
+        assert detail in shown[1].text
+        problem = await browser.fetch(world.at(f"/t/acme/api{path}"), headers={"Accept": "application/json"})
+        said = json.loads(problem.text)
+        assert [german[said["title"]], german[said["detail"]]] == [shown[0].text, shown[1].text]
+
+
+def problem_texts_of(page: Response) -> dict[str, str]:
+    """The texts of problems that the script of the explorer finds in its page."""
+    found = with_attribute(page, "data-problem-texts").attrs["data-problem-texts"]
+    texts: dict[str, str] = json.loads(found or "")
+    return texts
+
+
+def with_attribute(page: Response, name: str) -> Node:
+    (node,) = (node for node in PageParser(page.text).root.all() if name in node.attrs)
+    return node
+
+
+@pytest.mark.gen_test
+async def test_the_explorer_of_an_english_page_has_no_translations(world: World) -> None:
+    page = await world.developer_page(world.browser(), "acme")
+    assert "data-problem-texts" not in page.text
 
 
 @pytest.mark.gen_test

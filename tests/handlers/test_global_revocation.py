@@ -73,7 +73,7 @@ async def test_the_users_events_name_the_revocation(world: World) -> None:
     events = world.running.portal.user_events
 
     async with asyncio.timeout(PATIENCE):
-        while "global_token_revocation" not in [one.reason for one in await events.recent(login, most=5)]:
+        while "global_token_revocation" not in [one.reason for one in await events.recent([login], most=5)]:
             await asyncio.sleep(0.005)
 
 

@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+import html
+import re
 from contextlib import closing
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
+from portal.errors import (
+    BadRequest,
+    CrossSiteRequest,
+    LoginNotStored,
+    NewLoginsRefused,
+    NotFound,
+    OutboundRefused,
+    PayloadTooLarge,
+    PortalError,
+    StoreUnavailable,
+    VaultError,
+)
+from portal.oidc.api_errors import ApiLoginRejected
+from portal.oidc.errors import (
+    AttemptUnknown,
+    ClientKeyMissing,
+    IdTokenRejected,
+    KeysRejected,
+    LoginTooLarge,
+    MetadataRejected,
+    ProviderUnavailable,
+    PushedRequestRejected,
+    ReauthenticationMissing,
+    ResponseIssuerRejected,
+    ResponseMalformed,
+    ResponseModeRejected,
+    SignedResponseRejected,
+    TokenNotBound,
+    TokenRequestRejected,
+    TokenResponseMalformed,
+    UserInfoRejected,
+    UserInfoSubjectMismatch,
+)
+from portal.oidc.provider_errors import _PAGES, denial
+from portal.oidc.step_up_errors import AuthenticationTooOld, AuthenticationTooWeak, ScopeNotGranted
+from portal.web.step_up_errors import StepUpLinkMalformed, StepUpScopeRefused
 from tests.kit.browser import Browser, Response
 from tests.kit.page_tree import PageParser
 from tests.kit.provider_logout import set_claims
@@ -149,6 +187,126 @@ async def test_a_sign_in_that_cannot_begin_leads_nowhere_else(world: World) -> N
     page = await browser.open(world.at(END))
     assert page.url == world.at(END)
     check(page)
+
+
+WHEN_IT_BEGINS: list[PortalError] = [
+    PortalError("unexpected"),
+    BadRequest("malformed"),
+    ClientKeyMissing("no key"),
+    KeysRejected("no keys"),
+    MetadataRejected("no endpoint"),
+    NewLoginsRefused("closed"),
+    NotFound("no such provider"),
+    OutboundRefused("not https"),
+    ProviderUnavailable("down"),
+    PushedRequestRejected("invalid_request", "refused"),
+    StepUpLinkMalformed("repeated"),
+    StepUpScopeRefused("not listed"),
+    StoreUnavailable("down"),
+    VaultError("no key"),
+]
+"""Errors of the page that begins a sign-in."""
+WHEN_IT_ENDS: list[PortalError] = [
+    PortalError("unexpected"),
+    ApiLoginRejected("another account"),
+    AttemptUnknown("used"),
+    AuthenticationTooOld("auth_time", "old"),
+    AuthenticationTooWeak("acr", "pwd"),
+    CrossSiteRequest("posted"),
+    IdTokenRejected("nonce", "of another"),
+    KeysRejected("no keys"),
+    LoginNotStored("down", cookie=None),
+    LoginTooLarge("too large"),
+    MetadataRejected("no endpoint"),
+    NewLoginsRefused("closed"),
+    NotFound("no such tenant"),
+    PayloadTooLarge("the response"),
+    ProviderUnavailable("down"),
+    ReauthenticationMissing("auth_time", "old", signed_in_at=1.0),
+    ResponseIssuerRejected("another"),
+    ResponseMalformed("no code"),
+    ResponseModeRejected("fragment"),
+    ScopeNotGranted("scope", "none"),
+    SignedResponseRejected("aud", "another"),
+    StoreUnavailable("down"),
+    TokenNotBound("Bearer"),
+    TokenRequestRejected("invalid_grant", "refused"),
+    TokenResponseMalformed("no id_token"),
+    UserInfoRejected("sub", "none"),
+    UserInfoSubjectMismatch("sub", "another"),
+    VaultError("no key"),
+    *(denial(error, "a reason") for error in (*_PAGES, "other")),
+]
+"""Errors of the page that the provider leads back to; SignInNotAllowed has a page of its own."""
+LEADS_ELSEWHERE = re.compile(
+    r"from the list|[Gg]o back|[Oo]pen the portal|Check the address|page you came from"
+)
+SAYS_TO_REPEAT = re.compile(r"\b(?:[Ss]tart|[Tt]ry)\b[^.;]* again\b|in a (?:moment|minute)|from here")
+
+
+def check_advice(page: Response, error: PortalError) -> None:
+    """Check that what an error page says can be done in the window."""
+    assert error.title.replace("'", "&#x27;") in page.text or error.title in html.unescape(page.text)
+    advice = html.unescape(
+        next(
+            node.text
+            for node in PageParser(page.text).root.all("p")
+            if "lead" in node.attrs.get("class", "").split()
+        )
+    )
+    assert not LEADS_ELSEWHERE.search(advice), advice
+    repeats = SAYS_TO_REPEAT.search(advice) is not None and "Close this window" not in advice
+    links = [
+        url
+        for node in PageParser(page.text).root.all("a")
+        if returns(url := node.attrs.get("href", "")) == [END]
+    ]
+    assert leaving(page) == []
+    assert "data-close" in page.text
+    assert links or not repeats, advice
+
+
+@pytest.mark.parametrize("error", WHEN_IT_BEGINS, ids=lambda one: type(one).__name__)
+@pytest.mark.gen_test
+async def test_the_advice_of_a_sign_in_that_cannot_begin_can_be_followed_in_the_window(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: PortalError
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(world.running.portal.sessions, "begin_login", fail)
+    check_advice(await world.browser().open(world.at(BEGIN)), error)
+
+
+@pytest.mark.parametrize(
+    "error", WHEN_IT_ENDS, ids=lambda one: getattr(one, "error", "") or type(one).__name__
+)
+@pytest.mark.gen_test
+async def test_the_advice_of_a_sign_in_that_failed_can_be_followed_in_the_window(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: PortalError
+) -> None:
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme", f"?{BEGIN.partition('?')[2]}")
+
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(world.running.portal.sessions, "finish_login", fail)
+    check_advice(await browser.open(callback), error)
+
+
+@pytest.mark.gen_test
+async def test_the_end_of_the_window_can_be_loaded_again_when_the_database_was_down(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise StoreUnavailable("told to fail")
+
+    monkeypatch.setattr(world.running.portal.sessions, "open_session", fail)
+    page = await world.browser().open(world.at(END))
+    assert page.status == 503
+    assert f'<a class="button" href="{END}">Try again</a>' in page.text
+    assert leaving(page) == []
 
 
 @pytest.mark.gen_test

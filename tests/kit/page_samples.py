@@ -13,6 +13,7 @@ from portal.web.account_views import AccountDevice, AccountEvent, AccountLogin, 
 from portal.web.admin.navigation import ConsoleChrome
 from portal.web.assets import load_templates
 from portal.web.cards import unknown_tenant_card
+from portal.web.explorer_views import Explorer, ExplorerApi, ExplorerResult
 from portal.web.switching import people_of
 from portal.web.views import (
     CancelledPage,
@@ -21,9 +22,6 @@ from portal.web.views import (
     ClaimRow,
     DeveloperPage,
     ErrorPage,
-    Explorer,
-    ExplorerApi,
-    ExplorerResult,
     HomeLink,
     NotAllowedPage,
     OtherAccountPage,
@@ -187,7 +185,8 @@ HOSTILE_DEVELOPER = replace(
         method="POST",
         body=HOSTILE,
         result=ExplorerResult(500, HOSTILE, ((HOSTILE, HOSTILE),), HOSTILE, True, 1),
-        error=HOSTILE,
+        error_title=HOSTILE,
+        error_advice=HOSTILE,
         step_up_url="/t/evil/login?acr_values=mfa",
     ),
 )
@@ -232,6 +231,22 @@ FULL: dict[str, tuple[str, object, Chrome]] = {
             INITECH,
             (ProviderChoice("a", "Staff", "/t/initech/login?provider=a"), ProviderChoice("b", "", "/x")),
             address="ada@initech.example",
+        ),
+        SIGNED_OUT_CHROME,
+    ),
+    "sign in with an unhealthy provider": (
+        "sign_in.html",
+        SignInPage(INITECH, (ProviderChoice("a", "Staff", "/t/initech/login", unhealthy=True),)),
+        SIGNED_OUT_CHROME,
+    ),
+    "sign in with one of two unhealthy": (
+        "sign_in.html",
+        SignInPage(
+            INITECH,
+            (
+                ProviderChoice("a", "Staff", "/t/initech/login?provider=a", unhealthy=True),
+                ProviderChoice("b", "Partners", "/t/initech/login?provider=b"),
+            ),
         ),
         SIGNED_OUT_CHROME,
     ),

@@ -78,6 +78,37 @@ def test_ended_processes_leave_one_file_and_their_counters() -> None:
     assert int(files[0]) <= 8
 
 
+_UNHEALTHY = """
+import os
+from portal.ops.metrics import Metrics, forget_process, shared_metrics
+
+def report(counts):
+    metrics = Metrics()
+    metrics.tenants.follow(["acme", "globex"])
+    for tenant, count in counts.items():
+        metrics.providers.set_unhealthy(tenant, count)
+    return metrics
+
+with shared_metrics(2):
+    child = os.fork()
+    if child == 0:
+        report({"acme": 2, "globex": 1})
+        os._exit(0)
+    os.waitpid(child, 0)
+    own = report({"acme": 1})
+    print(own.unhealthy_providers())
+    forget_process(child)
+    print(own.unhealthy_providers())
+"""
+
+
+def test_unhealthy_providers_are_the_largest_number_of_the_living_processes() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _UNHEALTHY], cwd=_ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines() == ["{'acme': 2, 'globex': 1}", "{'acme': 1}"]
+
+
 _WHILE_ENDING = """
 import asyncio
 import os

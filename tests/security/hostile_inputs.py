@@ -1002,6 +1002,12 @@ PARSERS = (
         HEADER_BYTES,
     ),
     Parser(
+        request_body.declared_length,
+        lambda text: request_body.declared_length(headers("Content-Length", text)),
+        {**TEXT, "digits": repeated("9")},
+        HEADER_BYTES,
+    ),
+    Parser(
         request_body.BodyRule.lacks_cookie,
         lambda text: LOGIN_BODY.lacks_cookie(headers("Cookie", text)),
         TEXT,

@@ -132,7 +132,7 @@ async def test_D5_the_longest_subject_stops_no_records_of_other_tenants(world: W
         assert login is not None
         seen: list[Event] = []
         for _ in range(50):
-            seen = [*await events.recent(login, most=10)]
+            seen = [*await events.recent([login], most=10)]
             if seen:
                 break
             await asyncio.sleep(0.1)

@@ -267,6 +267,7 @@ HARMLESS_FUNCTIONS = {
     "rules.own_headers": "writes",
     "authorization_response.check_delivery": "checks which parameters are present",
     "authorization_response.single": "looks up a parameter",
+    "authorization_response.signed": "looks up a parameter",
     "discovery.discovery_url": "the issuer of a tenant file",
     "id_token.validate_at_login": "signed_claims, then comparisons",
     "id_token.validate_at_refresh": "signed_claims and stored_claims, then comparisons",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 
 from bson.raw_bson import RawBSONDocument
 
-from portal.stores.argument_checks import require_text
 from portal.stores.mongo.connection import MongoConnection
 from portal.stores.mongo.documents import Document, login_of, session_of, to_date
 from portal.stores.mongo.queries import WITH_SESSION, live_session
@@ -16,8 +16,10 @@ from portal.stores.tenant_logins import (
     LiveCounts,
     Position,
     TenantLogin,
+    UserKey,
     require_position,
     require_registrations,
+    require_users,
 )
 
 _DELETED_AT_ONCE = 1000
@@ -55,17 +57,19 @@ class MongoTenantLogins:
             ]
         return [*await self._newest(query, most, now)]
 
-    async def of_user(
-        self, tenant: str, *, registration: str, issuer: str, subject: str, most: int, now: float
-    ) -> Sequence[TenantLogin]:
-        require_short(tenant=tenant)
-        require_text(registration=registration, issuer=issuer, subject=subject)
+    async def of_users(
+        self, users: Sequence[UserKey], *, most: int, now: float
+    ) -> Sequence[Sequence[TenantLogin]]:
+        require_users(users)
         require_numbers(most=most)
         require_times(now=now)
         if most == 0:
-            return []
-        query = _unexpired(tenant, [registration], now)
-        return await self._newest({**query, "issuer": issuer, "subject": subject}, most, now)
+            return [[] for _ in users]
+        queries = [
+            {**_unexpired(one.tenant, [one.registration], now), "issuer": one.issuer, "subject": one.subject}
+            for one in users
+        ]
+        return await asyncio.gather(*(self._newest(query, most, now) for query in queries))
 
     async def _newest(self, query: Document, most: int, now: float) -> Sequence[TenantLogin]:
         stages: list[Document] = [

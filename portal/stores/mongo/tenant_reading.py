@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import chain
 from typing import Literal
 
 from bson.raw_bson import RawBSONDocument
@@ -13,12 +15,13 @@ from portal.stores.mongo.tenant_documents import (
     OUTBOX,
     STORED,
     TenantInstance,
+    event_of,
     instance_of,
     revision_id,
     revision_of,
 )
 from portal.stores.stored_entries import Entry, EntryReader
-from portal.stores.tenant_records import Revision
+from portal.stores.tenant_records import Event, Revision
 
 _PAGE = 1000
 _LARGE: Document = {"draft": 0, "links": 0, "events": 0, "revisions": 0}
@@ -60,6 +63,13 @@ class TenantReader:
         """Up to `most` documents that match, in descending order of the field `by`."""
         pages = self._pages(collection, query, by, -1, most)
         return [entry async for page in pages for entry in await self._decoded(page, convert, kind)]
+
+    async def list_newest_events(self, queries: Sequence[Document], most: int) -> list[Event]:
+        """Up to `most` events for each of some queries."""
+        found = await asyncio.gather(
+            *(self.list_newest("events", one, "_id", most, convert=event_of, kind=Event) for one in queries)
+        )
+        return list(chain.from_iterable(found))
 
     async def list_oldest(
         self,

@@ -278,15 +278,20 @@ class MongoTenants:
             "events", query, "_id", most, convert=documents.event_of, kind=Event
         )
 
-    async def list_user_events(self, tenant: str, *, actor: str, since: float, most: int) -> list[Event]:
-        require_short(tenant=tenant, actor=actor)
+    async def list_user_events(
+        self, users: Sequence[tuple[str, str]], *, since: float, most: int
+    ) -> Sequence[Event]:
+        for tenant, actor in users:
+            require_short(tenant=tenant, actor=actor)
         require_times(since=since)
         require_numbers(most=most)
-        query: Document = {"tenant": tenant, "actor": actor, "of_user": True}
-        query["_id"] = {"$gte": earliest_event_id(since)}
-        return await self._reader.list_newest(
-            "events", query, "_id", most, convert=documents.event_of, kind=Event
-        )
+        first = {"$gte": earliest_event_id(since)}
+        queries: list[Document] = [
+            {"tenant": tenant, "actor": actor, "of_user": True, "_id": first}
+            for tenant, actor in dict.fromkeys(users)
+        ]
+        found = await self._reader.list_newest_events(queries, most)
+        return sorted(found, key=lambda one: one.id, reverse=True)[:most]
 
     async def read_events(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 
-from portal.stores.argument_checks import require_text
 from portal.stores.model import Login, Session
 from portal.stores.record_checks import require_numbers, require_short, require_times
 from portal.stores.sqlite.file import DatabaseFile
@@ -17,8 +16,11 @@ from portal.stores.tenant_logins import (
     LiveCounts,
     Position,
     TenantLogin,
+    UserKey,
+    by_user,
     require_position,
     require_registrations,
+    require_users,
 )
 
 _DELETED_AT_ONCE = 200
@@ -80,23 +82,27 @@ class SQLiteTenantLogins:
         rows = await self._file.read(lambda db: db.execute(_LIST, parameters).fetchall())
         return await self._entries.read_all(_entry, rows, kind=TenantLogin)
 
-    async def of_user(
-        self, tenant: str, *, registration: str, issuer: str, subject: str, most: int, now: float
-    ) -> Sequence[TenantLogin]:
-        require_short(tenant=tenant)
-        require_text(registration=registration, issuer=issuer, subject=subject)
+    async def of_users(
+        self, users: Sequence[UserKey], *, most: int, now: float
+    ) -> Sequence[Sequence[TenantLogin]]:
+        require_users(users)
         require_numbers(most=most)
         require_times(now=now)
-        parameters = {
-            "tenant": tenant,
-            "registration": registration,
-            "issuer": issuer,
-            "subject": subject,
-            "now": now,
-            "most": most,
-        }
-        rows = await self._file.read(lambda db: db.execute(_OF_USER, parameters).fetchall())
-        return await self._entries.read_all(_entry, rows, kind=TenantLogin)
+        asked = [
+            {
+                "tenant": one.tenant,
+                "registration": one.registration,
+                "issuer": one.issuer,
+                "subject": one.subject,
+                "now": now,
+                "most": most,
+            }
+            for one in dict.fromkeys(users)
+        ]
+        if not asked:
+            return []
+        rows = await self._file.read(lambda db: [row for one in asked for row in db.execute(_OF_USER, one)])
+        return by_user(users, await self._entries.read_all(_entry, rows, kind=TenantLogin))
 
     async def count(self, tenant: str, *, registrations: Collection[str] | None, now: float) -> int:
         require_short(tenant=tenant)

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from portal.stores.record_checks import (
@@ -20,6 +21,7 @@ from portal.stores.record_checks import (
 )
 from portal.stores.sqlite import tenant_statements as sql
 from portal.stores.sqlite.file import DatabaseFile
+from portal.stores.sqlite.rows import Row
 from portal.stores.stored_entries import Entry, EntryReader, entry_from
 from portal.stores.tenant_records import (
     LAST_EVENT_ID,
@@ -241,12 +243,25 @@ class SQLiteTenants:
         )
         return await self._list(Event, statement, parameters)
 
-    async def list_user_events(self, tenant: str, *, actor: str, since: float, most: int) -> list[Event]:
-        require_short(tenant=tenant, actor=actor)
+    async def list_user_events(
+        self, users: Sequence[tuple[str, str]], *, since: float, most: int
+    ) -> Sequence[Event]:
+        for tenant, actor in users:
+            require_short(tenant=tenant, actor=actor)
         require_times(since=since)
         require_numbers(most=most)
-        parameters = {"tenant": tenant, "actor": actor, "since": earliest_event_id(since), "most": most}
-        return await self._list(Event, sql.LIST_USER_EVENTS, parameters)
+        first = earliest_event_id(since)
+        asked = [
+            {"tenant": tenant, "actor": actor, "since": first, "most": most}
+            for tenant, actor in dict.fromkeys(users)
+        ]
+
+        def newest(db: sqlite3.Connection) -> list[Row]:
+            rows = [row for one in asked for row in db.execute(sql.LIST_USER_EVENTS, one)]
+            return sorted(rows, key=itemgetter(0), reverse=True)[:most]
+
+        rows = await self._file.read(newest) if asked else []
+        return await self._entries.read_all(partial(entry_from, Event), rows, kind=Event)
 
     async def read_events(
         self,

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from portal.admin.health import Health, HealthState
 from portal.admin.summaries import DraftStage, Summary, status_in_words
 from portal.admin.viewers import Right
 from portal.display_text import display_text
-from portal.sentences import Wording, message, moment, sentence
+from portal.oidc.provider_health import Health, HealthState
+from portal.sentences import Moment, Wording, message, moment, sentence
 from portal.tenancy.secret_notices import Notice, secret_notices
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.status import removed_in_words
@@ -120,7 +120,7 @@ class OverviewHandler(AdminHandler):
         return tuple(
             _of_provider(provider.label or provider.id, health_in_words(one))
             for provider, one in health
-            if one.state is HealthState.FAILING
+            if one.failures
         )
 
 
@@ -141,15 +141,29 @@ def draft_in_words(stage: DraftStage) -> str:
 
 
 def health_in_words(health: Health) -> str:
-    """What the last contact with a provider showed."""
-    at = None if health.at is None else moment(health.at, date=True)
-    if health.state is HealthState.FAILING and at is None:
-        return sentence("the last contact failed: %(reason)s", reason=health.reason)
-    if health.state is HealthState.FAILING:
-        return sentence("the last contact on %(at)s failed: %(reason)s", at=at, reason=health.reason)
+    """What the last calls of a provider showed, as the process that makes the page has seen them."""
     if health.state is HealthState.UNKNOWN:
-        return message("not asked yet")
-    return message("last contact") if at is None else sentence("last contact on %(at)s", at=at)
+        return message("not asked lately")
+    if health.state is HealthState.FINE:
+        return sentence("last contact on %(at)s", at=_at(health.last_success))
+    if health.state is HealthState.FAILING:
+        at = _at(health.last_failure)
+        return sentence("the last contact on %(at)s failed: %(reason)s", at=at, reason=health.reason)
+    since, reason = _at(health.failing_since), health.reason
+    if health.last_success is None:
+        return sentence(
+            "all calls since %(since)s failed. The last one: %(reason)s", since=since, reason=reason
+        )
+    return sentence(
+        "all calls since %(since)s failed; the last success was on %(at)s. The last error: %(reason)s",
+        since=since,
+        at=_at(health.last_success),
+        reason=reason,
+    )
+
+
+def _at(seconds: float | None) -> Moment:
+    return moment(seconds or 0.0, date=True)
 
 
 def _url(query: str, number: int) -> str:

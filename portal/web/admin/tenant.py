@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from portal.access.accounts import AccountRule
 from portal.access.rules import AccessRules
 from portal.admin import content as contents
-from portal.admin.health import HealthState
 from portal.admin.summaries import Summary, status_in_words
 from portal.admin.tenants import TenantMissing
 from portal.admin.viewers import Right
@@ -183,7 +182,7 @@ class TenantPageHandler(AdminHandler):
             callback_urls=_callback_urls(sites, live, provider.id),
             scopes=provider.scopes,
             health=capitalized(health_in_words(health)),
-            failing=health.state is HealthState.FAILING,
+            failing=health.failures > 0,
             rules=tuple(display_text(rule, limit=500) for rule in rules),
             notices=notices_in_words(provider_notices(provider, self.portal.clock())),
         )

@@ -18,6 +18,7 @@ from portal.web.api_proxy.rules import additional_headers, target_url
 from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.client_address import client_network, counted_client
 from portal.web.context import Portal
+from portal.web.server.request_body import declared_length
 from portal.web.websocket.handshake import ServerHandshake
 
 _READING = frozenset({"GET", "HEAD"})
@@ -122,6 +123,6 @@ def _check_length(headers: HTTPHeaders, api: Api) -> None:
     """Refuse a body that states to be too long; one of unknown length is counted as it arrives."""
     if api.max_body is None:
         return
-    length = headers.get("Content-Length", "")
-    if length.isdecimal() and (len(length) > 15 or int(length) > api.max_body):
+    length = declared_length(headers)
+    if length is not None and length > api.max_body:
         raise PayloadTooLarge(f"the body is longer than max_body of {api.key}")

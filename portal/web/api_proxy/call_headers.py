@@ -17,6 +17,7 @@ from portal.web.client_address import Network, client_address
 from portal.web.cookies import SESSION_COOKIE, find_cookie
 from portal.web.origin import CSRF_HEADER, Origin, origin_of
 from portal.web.server.http_exchange import HttpExchange
+from portal.web.server.request_body import declared_length
 from portal.web.server.request_fields import RequestHeaders
 from portal.web.server.tornado_private import remote_address
 from portal.web.sites import Site
@@ -103,8 +104,8 @@ def session_cookie(connection: HTTPConnection, headers: HTTPHeaders, site: Site)
 
 def is_long_body(headers: HTTPHeaders) -> bool:
     """Whether a body is not read to its end before an error is sent, which keeps the connection usable."""
-    length = headers.get("Content-Length", "")
-    return not length.isdecimal() or len(length) > 15 or int(length) > _DRAINED_BYTES
+    length = declared_length(headers)
+    return length is None or length > _DRAINED_BYTES
 
 
 def client_of(connection: HTTP1Connection, headers: HTTPHeaders, trusted: Sequence[Network]) -> str:

@@ -36,7 +36,7 @@ from portal.web.exchange_server import ExchangeServer
 from portal.web.problems import log_failure
 from portal.web.request_spans import begin_span, end_span
 from portal.web.server.client_connection import abort, client_connection
-from portal.web.server.request_body import has_body
+from portal.web.server.request_body import declared_length, has_body
 from portal.web.server.request_fields import RequestHeaders
 from portal.web.server.tornado_private import close_after_response, remote_address
 from portal.web.websocket.direction import TenantShare
@@ -167,8 +167,8 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             await self._refuse(error)
             return
         self._pipe = BodyPipe(timeout=call.body_timeout, limit=call.api.max_body)
-        length = self._headers.get("Content-Length")
-        self._upload = asyncio.ensure_future(call.stream(self._pipe, length=int(length) if length else None))
+        length = declared_length(self._headers)
+        self._upload = asyncio.ensure_future(call.stream(self._pipe, length=length))
         self._upload.add_done_callback(self._upload_ended)
         first, self._body = bytes(self._body), bytearray()
         await self._pass_on(self._pipe, first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from portal.access.paths import path_refusal
 from portal.errors import AccessDenied
+from portal.sentences import Sentence, sentence
 from portal.stores.model import Login
 from portal.tenancy.model import Api, Tenant
 
@@ -26,9 +27,16 @@ def check_path(tenant: Tenant, login: Login, path: str, *, api: str = "") -> Non
     refusal = path_refusal(access, login.claims, path, api=api)
     if refusal is not None:
         found = f"{refusal.found}, for an account of {tenant.slug}/{login.provider}"
-        raise AccessDenied(refusal.rule, found, explanation=_explanation(tenant, login))
+        raise AccessDenied(refusal.rule, found, explanation=denial_explanation(tenant, login))
 
 
-def _explanation(tenant: Tenant, login: Login) -> str | None:
+def denial_explanation(tenant: Tenant, login: Login) -> Sentence | None:
+    """What a user who may not use a path is told; None where the tenant names nobody to ask."""
     contact = tenant.contact(login.provider)
-    return f"{AccessDenied.advice} There, ask: {contact}" if contact else None
+    if not contact:
+        return None
+    return sentence(
+        "%(advice)s There, ask: %(contact)s",
+        advice=sentence(AccessDenied.advice),
+        contact=contact,
+    )

@@ -12,6 +12,7 @@ from tornado.httputil import HTTPHeaders
 
 from portal.errors import RequestRefused
 from portal.outbound.dot_segments import decode_fully, has_dot_segment
+from portal.sentences import message
 from portal.tenancy.api_headers import (
     NOT_TO_API,
     NOT_TO_API_PREFIXES,
@@ -20,6 +21,13 @@ from portal.tenancy.api_headers import (
 )
 
 _LONGEST_TARGET = 8000
+_TOO_LONG = message("The address is too long.")
+_BAD_CHARACTER = message("The path has a character or an escape that the portal does not forward.")
+_BAD_PATH_ESCAPE = message("The path has an escape that the portal does not forward.")
+_DOT_SEGMENT = message("The path has a dot segment.")
+_BAD_QUERY = message("The query has a character that the portal does not forward.")
+TARGET_EXPLANATIONS = (_TOO_LONG, _BAD_CHARACTER, _BAD_PATH_ESCAPE, _DOT_SEGMENT, _BAD_QUERY)
+"""Why an address cannot be forwarded."""
 _PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:%\[\]|^]*)*")
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*+)*+/?")
 """A path to which every check would agree: no escape, and no segment that begins with a dot."""
@@ -52,20 +60,18 @@ def target_url(base_url: str, path: str, query: str) -> str:
     Raises RequestRefused.
     """
     if len(path) + len(query) > _LONGEST_TARGET:
-        raise RequestRefused(explanation="The address is too long.")
+        raise RequestRefused(explanation=_TOO_LONG)
     if not query and _PLAIN_PATH.fullmatch(path):
         return base_url + path
     if not _PATH.fullmatch(path) or _BAD_ESCAPE.search(path) or "//" in path:
-        raise RequestRefused(
-            explanation="The path has a character or an escape that the portal does not forward."
-        )
+        raise RequestRefused(explanation=_BAD_CHARACTER)
     decoded = decode_fully(path) if "%" in path else path
     if decoded is None or _NEVER_DECODED.search(decoded) or decoded.count("/") != path.count("/"):
-        raise RequestRefused(explanation="The path has an escape that the portal does not forward.")
+        raise RequestRefused(explanation=_BAD_PATH_ESCAPE)
     if has_dot_segment(decoded):
-        raise RequestRefused(explanation="The path has a dot segment.")
+        raise RequestRefused(explanation=_DOT_SEGMENT)
     if not _QUERY.fullmatch(query) or _ENCODED_BREAK.search(query):
-        raise RequestRefused(explanation="The query has a character that the portal does not forward.")
+        raise RequestRefused(explanation=_BAD_QUERY)
     return f"{base_url}{path}?{query}" if query else f"{base_url}{path}"
 
 

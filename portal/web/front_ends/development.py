@@ -27,7 +27,7 @@ from portal.web.api_proxy.body_pipe import BodyPipe
 from portal.web.api_proxy.rules import browser_headers
 from portal.web.front_ends.handler import FrontEndPageHandler
 from portal.web.server.client_connection import abort
-from portal.web.server.request_body import has_body
+from portal.web.server.request_body import declared_length, has_body
 from portal.web.sites import Site
 
 _log = structlog.get_logger("portal.front_ends")
@@ -159,11 +159,11 @@ class DevelopmentHandler(FrontEndPageHandler):
 
     async def _request(self, body: BodyPipe | None) -> OutboundStream:
         headers = self.request.headers
-        length = headers.get("Content-Length") if body is not None else None
+        length = declared_length(headers) if body is not None else None
         return await self.portal.front_ends.development_client.open_stream(
             self.request.method or "GET",
             f"{self._url}{self._target}",
-            headers=[("Content-Length", length)] if length is not None else [],
+            headers=[("Content-Length", str(length))] if length is not None else [],
             encoded=encode_headers(browser_headers(headers)),
             body=body,
             head_timeout=_SECONDS,

@@ -27,6 +27,7 @@ SMALL_BODY = 16 * 1024
 """Bytes that every address accepts without a check of the head."""
 _MOST_CHUNKS = 1024
 _ANY_LENGTH = 1 << 60
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,17 @@ def has_body(headers: httputil.HTTPHeaders) -> bool:
     )
 
 
+def declared_length(headers: httputil.HTTPHeaders) -> int | None:
+    """Return the Content-Length of a request in bytes (RFC 9110 8.6); None when it does not state one.
+
+    A longer number than any body can have is 2^60, so that no one pays for reading it.
+    """
+    length = headers.get("Content-Length", "")
+    if not (length.isascii() and length.isdigit()):
+        return None
+    return int(length) if len(length) <= _MOST_DIGITS else _ANY_LENGTH
+
+
 class BoundedBody(httputil.HTTPMessageDelegate):
     """A request to the application. It passes to `delegate` when its body is complete or refused."""
 
@@ -104,17 +116,16 @@ class BoundedBody(httputil.HTTPMessageDelegate):
 
     def _check_head(self) -> PortalError | None:
         """Return the error if the head alone shows that the body must be refused."""
-        length = self._headers.get("Content-Length", "")
-        announced = int(length) if length.isascii() and length.isdigit() and len(length) < 19 else _ANY_LENGTH
-        if not has_body(self._headers) or (
-            "Transfer-Encoding" not in self._headers and announced <= SMALL_BODY
-        ):
+        if not has_body(self._headers):
+            return None
+        length = declared_length(self._headers)
+        if length is not None and length <= SMALL_BODY:
             return None
         if self._rule.lacks_cookie(self._headers):
             if SESSION_COOKIE in self._rule.cookies:
                 return LoginRequired("a long body without a session cookie")
             return AttemptUnknown("a long body without a binding cookie")
-        if length and announced > self._rule.largest:
+        if length is not None and length > self._rule.largest:
             return PayloadTooLarge(f"the body has more than {self._rule.largest} bytes")
         return None
 

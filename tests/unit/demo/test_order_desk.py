@@ -75,3 +75,9 @@ def test_anything_else_is_refused(of: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         demo_front_ends(of)
     assert "--front-end" in str(refused.value)
+
+
+def test_the_readme_names_the_address_where_a_sign_in_leads() -> None:
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    assert ORDER_DESK.home is not None
+    assert f"`{ORDER_DESK.home.format(tenant='acme')}`" in readme.partition("![")[0]

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from portal.oidc.client_keys import ClientKeys
 from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import Authentication, Provider, Refreshed, TokenSet
+from portal.oidc.provider_health import UNRECORDED, ProviderCalls
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from tests.kit.samples import ManualClock
@@ -33,6 +34,8 @@ class Party:
     tokens: dict[str, Any] = field(default_factory=dict)
     failing: dict[str, bytes] = field(default_factory=dict)
     client_keys: ClientKeys | None = None
+    calls_of: ProviderCalls = UNRECORDED
+    """Learns of the calls of the provider."""
     responses: Script | None = None
     """Responds in place of `script`."""
     wire: Wire = field(init=False)
@@ -100,7 +103,9 @@ class Party:
 async def acme(**changes: Any) -> AsyncIterator[Party]:
     party = Party(**changes)
     async with serving(party.respond) as party.wire, calling() as client:
-        party.relying_party = RelyingParty(client, clock=party.time, client_keys=party.client_keys)
+        party.relying_party = RelyingParty(
+            client, clock=party.time, client_keys=party.client_keys, calls=party.calls_of
+        )
         yield party
         await party.relying_party.close()
 

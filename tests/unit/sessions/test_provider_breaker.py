@@ -142,12 +142,14 @@ async def test_a_hanging_request_that_fails_later_counts_once(monkeypatch: pytes
 
 
 @pytest.mark.gen_test
-async def test_a_pause_and_its_end_are_logged() -> None:
+async def test_a_failing_provider_and_its_recovery_are_logged_once() -> None:
     clock = ManualClock(0)
     breaker = ProviderBreaker(clock)
     with capture_logs() as lines:
         for _ in range(FAILURE_THRESHOLD):
             _is_allowed(breaker, DOWN)
         clock.advance(1)
+        assert _is_allowed(breaker, DOWN)
+        clock.advance(2)
         assert _is_allowed(breaker)
     assert [line["event"] for line in lines] == ["provider_failing", "provider_recovered"]

@@ -45,4 +45,4 @@ def test_the_operations_are_those_of_the_protocols() -> None:
     assert {"read", "put_login", "purge"} <= operations_of(Store)
     assert not operations_of(Store) & {"open", "close", "time"}
     assert "publish" in operations_of(TenantStore)
-    assert operations_of(TenantLogins) == {"list", "of_user", "count", "count_all", "delete"}
+    assert operations_of(TenantLogins) == {"list", "of_users", "count", "count_all", "delete"}

@@ -118,8 +118,8 @@ def test_a_sentence_without_a_time_is_text_that_the_template_escapes() -> None:
 
 def test_listed_and_capitalized_texts_are_translated() -> None:
     assert german().text(listed([message("Clock"), message("Scopes")])) == "Uhrzeit, Scopes"
-    assert german().text(capitalized(message("not asked yet"))) == "Noch nicht kontaktiert"
-    assert ENGLISH.text(capitalized(message("not asked yet"))) == "Not asked yet"
+    assert german().text(capitalized(message("not asked lately"))) == "In letzter Zeit nicht kontaktiert"
+    assert ENGLISH.text(capitalized(message("not asked lately"))) == "Not asked lately"
 
 
 def test_a_message_with_tags_escapes_every_value_in_it() -> None:

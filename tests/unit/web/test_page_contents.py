@@ -188,6 +188,30 @@ def test_the_sign_in_page_leads_to_every_provider() -> None:
     assert "Your sign-in has ended." in both.text
 
 
+def test_the_sign_in_page_warns_of_unhealthy_providers_and_still_leads_there() -> None:
+    bad = ProviderChoice("a", "Staff", "/t/acme/login?provider=a", unhealthy=True)
+    good = ProviderChoice("b", "Partners", "/t/acme/login?provider=b")
+    one = render("sign_in.html", SignInPage(INITECH, (bad,)), SIGNED_OUT_CHROME)
+    assert "The sign-in service of this organisation has not worked lately." in one.text
+    assert main_links(one) == [bad.login_url, "/"]
+    mixed = render("sign_in.html", SignInPage(INITECH, (bad, good)), SIGNED_OUT_CHROME)
+    assert "A sign-in service of this organisation has not worked lately." in mixed.text
+    items = mixed.all("main")[0].all("li")
+    assert ["Has not worked lately" in item.text for item in items] == [True, False]
+    assert main_links(mixed) == [bad.login_url, good.login_url, "/"]
+    both = render(
+        "sign_in.html", SignInPage(INITECH, (bad, replace(good, unhealthy=True))), SIGNED_OUT_CHROME
+    )
+    assert "The sign-in services of this organisation have not worked lately." in both.text
+    chosen = render(
+        "sign_in.html", SignInPage(INITECH, (bad, good), address="ada@acme.example"), SIGNED_OUT_CHROME
+    )
+    assert chosen.all("main")[0].text.count("Has not worked lately") == 1
+    closed = render("sign_in.html", SignInPage(INITECH, (bad,), closed=True), SIGNED_OUT_CHROME)
+    fine = render("sign_in.html", SignInPage(INITECH, (good,)), SIGNED_OUT_CHROME)
+    assert "worked lately" not in closed.text + fine.text
+
+
 def test_the_signed_out_page_lists_ended_and_remaining_logins() -> None:
     one = render("signed_out.html", SignedOutPage((INITECH,), (ACME,)), SIGNED_IN_CHROME)
     assert "You are signed out of Initech" in one.text
@@ -237,6 +261,21 @@ def test_an_expired_token_without_refresh_offers_to_sign_in_again() -> None:
     renewed = render("developer.html", replace(DEVELOPER, access_expires_in=0), SIGNED_IN_CHROME)
     assert "renews it at your next call" in renewed.text
     assert "hidden" in only(renewed, "data-token-again").attrs
+
+
+def test_every_login_of_the_developer_page_leads_back_to_it() -> None:
+    page = render("developer.html", replace(DEVELOPER, explorer=EXPLORER), SIGNED_IN_CHROME)
+    back = "/t/acme/login?return_to=%2Ft%2Facme%2Fdeveloper"
+    assert [node.attrs["data-login-url"] for node in page.all() if "data-login-url" in node.attrs] == [
+        back,
+        back,
+    ]
+    links = [
+        link.attrs["href"]
+        for link in page.all("main")[0].all("a")
+        if "login" in (link.attrs.get("href") or "")
+    ]
+    assert links == [back, back, back]
 
 
 def test_an_expiry_beyond_the_year_9999_is_shown_as_the_latest_time() -> None:
@@ -307,7 +346,7 @@ def test_the_explorer_offers_to_choose_one_of_several_apis() -> None:
 
 
 def test_the_explorer_leads_to_a_step_up() -> None:
-    failed = replace(EXPLORER, error="Another sign-in", step_up_url="/t/acme/login?acr_values=mfa")
+    failed = replace(EXPLORER, error_title="Another sign-in", step_up_url="/t/acme/login?acr_values=mfa")
     page = render("developer.html", replace(DEVELOPER, explorer=failed), SIGNED_IN_CHROME)
     offer = only(page, "data-problem-login")
     assert "hidden" not in offer.attrs
@@ -326,9 +365,12 @@ def test_the_page_after_a_change_of_account_names_both() -> None:
 
 
 def test_the_explorer_shows_why_a_call_failed() -> None:
-    failed = replace(EXPLORER, error="The API takes too long")
+    failed = replace(EXPLORER, error_title="The API takes too long", error_advice="Try again")
     problem = only(
         render("developer.html", replace(DEVELOPER, explorer=failed), SIGNED_IN_CHROME), "data-problem"
     )
     assert "hidden" not in problem.attrs
-    assert "The API takes too long" in problem.text
+    assert [line.text for line in problem.all("p") if "hidden" not in line.attrs] == [
+        "The API takes too long",
+        "Try again",
+    ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from http.cookies import Morsel
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from tornado.httputil import HTTPHeaders
 
+import portal
 from portal.secret import Secret
 from portal.sessions.login_warnings import missing_scopes
 from portal.tenancy.index import Index
@@ -16,10 +19,44 @@ from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.client_address import client_address, counted_client
 from portal.web.cookies import set_cookie_header
 from portal.web.origin import Origin, origin_of
+from portal.web.server.request_body import declared_length
 from portal.web.sites import Sites
 from tests.kit.samples import sample_provider, sample_tenant, sample_tokens
 
 PORTAL = "https://portal.example"
+
+
+@pytest.mark.parametrize(
+    ("header", "length"),
+    [
+        (None, None),
+        ("", None),
+        ("0", 0),
+        ("007", 7),
+        ("-1", None),
+        ("1_0", None),
+        ("\xb2", None),
+        ("9" * 18, 10**18 - 1),
+        ("9" * 19, 1 << 60),
+        ("9" * 5000, 1 << 60),
+    ],
+)
+def test_the_length_that_a_request_states(header: str | None, length: int | None) -> None:
+    assert declared_length(HTTPHeaders({} if header is None else {"Content-Length": header})) == length
+
+
+def test_the_length_of_a_request_is_read_in_one_place() -> None:
+    folder = Path(portal.__file__).parent / "web"
+    reads = re.compile(r"""headers(?:\.get\(|\[)['"]Content-Length""")
+    found = {
+        path.relative_to(folder).as_posix(): len(reads.findall(path.read_text()))
+        for path in folder.rglob("*.py")
+    }
+    assert {name: count for name, count in found.items() if count} == {
+        "server/request_body.py": 2,  # has_body, declared_length
+        "server/http_exchange.py": 1,  # of a response
+        "api_proxy/handler.py": 1,  # of a response
+    }
 
 
 @pytest.mark.parametrize(
