@@ -60,6 +60,7 @@ bench: ## measure API calls, token renewals, ID tokens and start-up
 	@$(PYTHON_IN) -m bench.id_token
 	@$(PYTHON_IN) -m bench.startup
 	@$(PYTHON_IN) -m bench.flood
+	@$(PYTHON_IN) -m bench.client_flood --seconds 5
 
 bench-peers: ## the portal beside other products; ONLY=calls,paced ROUNDS=3 for less, WRITE=1 for docs/performance.md
 	@scripts/setup.sh test

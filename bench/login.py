@@ -5,9 +5,9 @@
 
 A login is `GET /t/bench/login`, the token request to a provider in another process, and the callback up to
 its redirect. The provider's page and the page that the browser is redirected to are not part of it. Each
-login is of a new browser, or with `--returning` of one that is signed in already. CPU time is that of the
-portal's process in /proc; commits are counted by SQLite itself. `--trees` measures other checkouts in turns
-with this one. `--profile` prints where the portal spends the time (cProfile).
+login is of a new user and browser, or with `--returning` of one that is signed in already. CPU time is that
+of the portal's process in /proc; commits are counted by SQLite itself. `--trees` measures other checkouts in
+turns with this one. `--profile` prints where the portal spends the time (cProfile).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import contextlib
 import json
 import pstats
 import re
+import secrets
 import signal
 import statistics
 import struct
@@ -39,6 +40,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from bench.load import cpu_seconds
 from bench.proxy import database
 from bench.servers import ROOT, free_port, running
+from bench.unlimited import unlimited
 
 _CONCURRENCY = (1, 16)
 _REQUIRED_MILLISECONDS = 2.0
@@ -95,7 +97,7 @@ class _Signer:
 
 
 class _Provider(asyncio.Protocol):
-    """A provider whose codes are `{alg}.{nonce}`: it has no login page and stores nothing."""
+    """A provider whose codes are `{alg}.{user}.{nonce}`: it has no login page and stores nothing."""
 
     signer: _Signer
     issuer: str
@@ -125,11 +127,11 @@ class _Provider(asyncio.Protocol):
         return json.dumps({"issuer": self.issuer, **metadata}).encode()
 
     def _tokens(self, code: str) -> dict[str, object]:
-        alg, _, nonce = code.partition(".")
+        alg, user, nonce = code.split(".")
         now = int(time.time())
         times = {"iat": now, "exp": now + 300, "auth_time": now}
         person = {"name": "Ada Lovelace", "email": "ada@bench.example", "email_verified": True}
-        claims = {"iss": self.issuer, "aud": "bench", "sub": "ada", "nonce": nonce, "sid": nonce[:20]}
+        claims = {"iss": self.issuer, "aud": "bench", "sub": user, "nonce": nonce, "sid": nonce[:20]}
         return {
             "access_token": "bench-" + "a" * 900,
             "token_type": "Bearer",
@@ -166,14 +168,20 @@ class Browser:
     returning: bool
     _streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
     _cookies: dict[str, str] = field(default_factory=dict)
+    _user: str = ""
 
     async def login(self) -> float:
         """Return how many milliseconds a login took."""
         if not self.returning:
             self._cookies.clear()
+        if not self._cookies:
+            self._user = secrets.token_hex(8)
         begun = time.perf_counter()
         parameters = parse_qs(urlsplit(await self._redirect("/t/bench/login")).query)
-        response = {"code": f"{self.alg}.{parameters['nonce'][0]}", "state": parameters["state"][0]}
+        response = {
+            "code": f"{self.alg}.{self._user}.{parameters['nonce'][0]}",
+            "state": parameters["state"][0],
+        }
         target = await self._redirect(f"/t/bench/callback?{urlencode(response)}")
         if target != "/t/bench/":
             raise SystemExit(f"the login led to {target}")
@@ -238,7 +246,7 @@ def portal_process(
     (folder / "portal.yaml").write_text(
         f"public_url: http://localhost:{port}\nlisten: 127.0.0.1:{port}\ntenants: {folder}/tenants\n"
         f"database: {database_url}\nkeys: {folder}/keys.json\nallow_private_networks: true\n"
-        "log: {format: json, level: info}\n"
+        f"log: {{format: json, level: info}}\n{unlimited(tree)}"
     )
     python = [sys.executable]
     if profile is not None:

@@ -55,7 +55,9 @@ from portal.tenant_upkeep import TenantUpkeep
 from portal.time_slices import without_pauses
 from portal.tracing import Tracing
 from portal.web.api_proxy.live_calls import LiveCalls
+from portal.web.arrival_proof import Proofs
 from portal.web.assets import load_templates
+from portal.web.client_limits import ClientLimits
 from portal.web.context import Portal
 from portal.web.front_ends.service import FrontEnds
 from portal.web.languages import load_languages
@@ -63,6 +65,7 @@ from portal.web.metrics_upkeep import MetricsUpkeep
 from portal.web.monitoring import metrics_application
 from portal.web.product_files import product_files
 from portal.web.remembered import RememberedOrganisations
+from portal.web.server.client_shares import ClientShares
 from portal.web.server.http_exchange import RequestLimits
 from portal.web.server.http_server import HttpServer
 from portal.web.server.listener import ConnectionServer
@@ -165,6 +168,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         http=http,
         logos=TenantLogos(http),
         remembered=RememberedOrganisations(parts.vault),
+        proofs=Proofs(parts.vault, clock=clock),
         store=store,
         store_probe=StoreProbe(store, reader),
         clock_check=clock_check,
@@ -173,6 +177,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         languages=load_languages(),
         product=product_files(settings.product),
         clock=store.time,
+        client_limits=ClientLimits(settings.limits, trusted=settings.trusted_proxies),
         in_flight=RequestsInFlight(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
         metrics=metrics,
@@ -262,9 +267,9 @@ async def running(
     stop_delays = stop_delays or StopDelays()
     await built.measuring.follow()
     http_server = _http_server(built)
-    server = ConnectionServer(
-        http_server, most=connection_limit(settings.limits.connections), metrics=portal.metrics, load=load
-    )
+    most = connection_limit(settings.limits.connections)
+    shares = ClientShares.of(most, settings.limits.connections_per_client, settings.trusted_proxies)
+    server = ConnectionServer(http_server, most=most, metrics=portal.metrics, load=load, shares=shares)
     metrics_server = ConnectionServer(
         HttpServer(metrics_application(portal, built.measuring.measure), RequestLimits(body_bytes=0)),
         most=_MOST_METRICS_READERS,
@@ -328,7 +333,8 @@ def _start_background_tasks(
         tenants=portal.registry,
         clock=portal.clock,
     )
-    store_upkeep = StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store)
+    sweep = portal.admin.expiry.sweep
+    store_upkeep = StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store, end_expired=sweep)
     loops = [
         upkeep.run,
         event_delivery(portal).run,

@@ -129,6 +129,28 @@ class PayloadTooLarge(PortalError):
     advice = "Send less data in one request."
 
 
+class TooManyRequests(PortalError):
+    """A client, or the network that it belongs to, has made more requests of a kind than are allowed.
+
+    Nothing was done. Parameters: limit, its key in `limits` of portal.yaml; retry_after, in seconds.
+    """
+
+    status = 429
+    code = "too_many_requests"
+    title = "Too many requests"
+    advice = (
+        "The portal got too many requests from your network in a short time. You are not signed out. Wait a "
+        "moment and try again."
+    )
+
+    def __init__(
+        self, detail: str = "", *, limit: str = "sign_ins_per_client", retry_after: int | None = None
+    ) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.limit = limit
+        """The key of the limit in `limits` of portal.yaml."""
+
+
 class WebSocketRefused(BadRequest):
     """The request asks for a WebSocket in an invalid form."""
 

@@ -17,6 +17,7 @@ from portal.web.account import AccountHandler, EndLoginHandler, EndOtherLoginsHa
 from portal.web.admin.routes import ADMIN_ROUTES, ANY_ADDRESS, TENANT
 from portal.web.admin.setup import SetupHandler
 from portal.web.api_proxy.handler import ApiServer
+from portal.web.arrival import ArrivalHandler
 from portal.web.callback import CallbackHandler, PostedCallbackHandler
 from portal.web.callback_of_tests import TestCallbackHandler
 from portal.web.chooser import ChooserHandler, FindHandler, ForgetHandler
@@ -41,6 +42,7 @@ from portal.web.provider_logout import (
     FrontchannelLogoutHandler,
     GlobalRevocationHandler,
 )
+from portal.web.refused_requests import RefusedRequests
 from portal.web.server.dispatch import Dispatcher
 from portal.web.server.request_body import BodyRule, BodyRules
 from portal.web.session import SessionEventsHandler, SessionHandler
@@ -72,6 +74,7 @@ def dispatcher(portal: Portal, application: Application, developed: Sequence[str
         authz=AuthzServer(portal),
         application=application,
         bodies=body_rules(developed),
+        refuse=RefusedRequests(portal).response_to,
     )
 
 
@@ -163,6 +166,7 @@ def routes() -> list[Rule]:
         (r"/product/(?P<file>[a-z0-9.-]+)", ProductFileHandler),
         (r"/favicon\.ico", FaviconHandler),
         (r"/healthz", HealthHandler),
+        (r"/healthz/request", ArrivalHandler),
         (r"/readyz", ReadyHandler),
         (r"/setup/(?P<token>.*)", SetupHandler),
         *ADMIN_ROUTES,

@@ -13,23 +13,24 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from generated_pages import ROOT, begin_of, replace_generated, write_page
+
 SOURCE = ROOT / "docs" / "live-checks.yaml"
 PAGE = ROOT / "docs" / "reference" / "live-checks.md"
-BEGIN = "<!-- made by scripts/live_checks.py -->"
+BEGIN = begin_of("live_checks.py")
 _HEAD = "| what is wrong | check | what it says | what to do |"
 
 
 def main() -> int:
     """Write the table into the page."""
-    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    write_page(PAGE, rendered(PAGE.read_text(encoding="utf-8")))
     return 0
 
 
 def rendered(page: str) -> str:
     """Return the page with the current table. Parameters: page, its current text."""
-    return page.partition(BEGIN)[0] + "\n".join([BEGIN, *_tables()]) + "\n"
+    return replace_generated(page, BEGIN, _tables())
 
 
 def _tables() -> Iterator[str]:

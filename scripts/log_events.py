@@ -16,10 +16,12 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from generated_pages import ROOT, begin_of, replace_generated, write_page
+
 SENTENCES = ROOT / "docs" / "log-events.yaml"
 PAGE = ROOT / "docs" / "reference" / "log.md"
-BEGIN = "<!-- made by scripts/log_events.py -->"
+BEGIN = begin_of("log_events.py")
 _LEVELS = ("debug", "info", "warning", "error")
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
@@ -40,8 +42,7 @@ def main() -> int:
     if missing:
         print(f"docs/log-events.yaml has no sentence for: {', '.join(sorted(missing))}", file=sys.stderr)
         return 1
-    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), found, sentences()), encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    write_page(PAGE, rendered(PAGE.read_text(encoding="utf-8"), found, sentences()))
     return 0
 
 
@@ -53,7 +54,7 @@ def sentences() -> dict[str, str]:
 
 def rendered(page: str, found: Mapping[str, Event], meanings: Mapping[str, str]) -> str:
     """Return the page with the current table. Parameters: page, its current text."""
-    return page.partition(BEGIN)[0] + "\n".join([BEGIN, "", *_table(found, meanings)]) + "\n"
+    return replace_generated(page, BEGIN, ["", *_table(found, meanings)])
 
 
 def _table(found: Mapping[str, Event], meanings: Mapping[str, str]) -> Iterator[str]:

@@ -7,38 +7,40 @@ Names, labels and sentences are those of portal/ops/metrics.py and of the module
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from portal.ops.metrics import Metrics
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from generated_pages import ROOT, begin_of, members, replace_generated, write_page
+
 PAGE = ROOT / "docs" / "reference" / "metrics.md"
-BEGIN = "<!-- made by scripts/metrics_reference.py -->"
+BEGIN = begin_of("metrics_reference.py")
 _LIMITS = ROOT / "portal" / "ops" / "limit_metrics.py"
 _GROUPS = (
     ("API calls", ("portal_api_", "portal_calls_")),
+    ("Forward authentication", ("portal_forward_auth_",)),
     ("Logins and sessions", ("portal_login", "portal_refresh", "portal_session", "portal_user_")),
     ("Providers", ("portal_provider_", "portal_client_")),
     ("Tenants and keys", ("portal_tenant", "portal_vault_")),
     ("WebSockets", ("portal_socket",)),
     ("Database", ("portal_store_",)),
+    ("Events", ("portal_events_",)),
     ("Processes and limits", ("portal_",)),
 )
 
 
 def main() -> int:
     """Write the tables into the page."""
-    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    write_page(PAGE, rendered(PAGE.read_text(encoding="utf-8")))
     return 0
 
 
 def rendered(page: str) -> str:
     """Return the page with the current tables. Parameters: page, its current text."""
-    return page.partition(BEGIN)[0] + "\n".join([BEGIN, *_tables()]) + "\n"
+    return replace_generated(page, BEGIN, _tables())
 
 
 def _tables() -> Iterator[str]:
@@ -50,28 +52,8 @@ def _tables() -> Iterator[str]:
             labels = ", ".join(f"`{label}`" for label in one.labels)
             yield f"| `{one.name}` | {one.type} | {labels} | {one.text} |"
     yield from ("", "## Limits", "", "| `limit` | what was reached |", "|---|---|")
-    for value, sentence in limits(_LIMITS.read_text(encoding="utf-8")):
+    for value, sentence in members(_LIMITS.read_text(encoding="utf-8"), "Limit"):
         yield f"| `{value}` | {sentence} |"
-
-
-def limits(source: str) -> list[tuple[str, str]]:
-    """The values of `Limit` and their docstrings. Raises: ValueError for one without a docstring."""
-    [found] = [
-        node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Limit"
-    ]
-    pairs = []
-    for node, following in zip(found.body, [*found.body[1:], None], strict=True):
-        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Constant):
-            continue
-        sentence = (
-            following.value.value
-            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
-            else None
-        )
-        if sentence is None:
-            raise ValueError(f"Limit: {node.value.value} has no docstring")
-        pairs.append((str(node.value.value), " ".join(str(sentence).split())))
-    return pairs
 
 
 if __name__ == "__main__":

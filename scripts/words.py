@@ -136,7 +136,7 @@ class Message:
 
 def found_messages() -> list[Message]:
     """Return every message, by file."""
-    return [*_of_templates(), *_of_modules(), *_of_presets(), *_of_events(), *_of_checks(), *_of_problems()]
+    return [*_of_templates(), *_of_modules(), *_of_presets(), *_of_checks(), *_of_problems()]
 
 
 def _relative(path: Path) -> str:
@@ -311,13 +311,6 @@ def _pattern(node: ast.JoinedStr) -> str:
     return "".join(
         str(part.value) if isinstance(part, ast.Constant) else f"%({next(names)})s" for part in node.values
     )
-
-
-def _of_events() -> Iterator[Message]:
-    from portal.admin.events import EventKind
-
-    for kind in EventKind:
-        yield Message(kind.replace("_", " ").capitalize(), "portal/admin/events.py")
 
 
 def catalogue(messages: Iterable[Message]) -> Catalog:

@@ -12,6 +12,7 @@ from bench.peers.product import Candidate, Product, process
 from bench.peers.provider import CLIENT_ID, CLIENT_SECRET
 from bench.peers.shared_servers import SharedServers
 from bench.servers import ROOT, free_port
+from bench.unlimited import unlimited
 from tests.mongodb import fresh_database, running_server
 
 _SETTINGS = """\
@@ -71,7 +72,9 @@ def running_portal(
             port=port, folder=folder, database=database, metrics_listen=metrics_listen
         )
         config = folder / "portal.yaml"
-        config.write_text(settings + more_settings + (f"server: {server}\n" if server else ""))
+        config.write_text(
+            settings + unlimited(root) + more_settings + (f"server: {server}\n" if server else "")
+        )
         (folder / "tenants").mkdir()
         tenant = _TENANT.format(
             issuer=servers.issuer, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, api=servers.api

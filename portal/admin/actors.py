@@ -18,6 +18,8 @@ class ActorType(StrEnum):
     """An operator of the portal: in the console, or at the command line."""
     SETUP_LINK = "setup_link"
     """Whoever has a setup link."""
+    EXPIRY = "expiry"
+    """Nobody: the time of a login was over. The subject and provider are those of its user."""
     PROVIDER = "provider"
     """A provider, such as one that ends a login."""
     SYSTEM = "system"

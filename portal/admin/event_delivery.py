@@ -2,7 +2,8 @@
 
 One process of the deployment delivers: it has a lease in the database, and another process takes over when it
 ends. Events are marked as delivered in the database, so no process keeps more than one batch in memory, and a
-receiver that does not respond delays nothing but the delivery (docs/decisions/090).
+receiver that does not respond delays nothing but the delivery (docs/decisions/090). What it refuses again and
+again, and what cannot be read, is set aside (docs/decisions/095).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Protocol
 import structlog
 
 from portal.admin.event_json import event_fields
-from portal.admin.event_webhook import TIMEOUT_SECONDS
+from portal.admin.event_webhook import TIMEOUT_SECONDS, RefusedByReceiver
 from portal.clock import Clock
 from portal.errors import PortalError
 from portal.pauses import is_set_within
@@ -35,13 +36,20 @@ RECORD = "event-delivery"
 BATCH_EVENTS = 100
 BATCH_CHARACTERS = 512 * 1024
 """Of the texts in a batch; a single larger event is a batch of its own."""
+REFUSALS = 5
+"""Of one batch; then its events are sent one by one."""
 LEASE_SECONDS = 30.0
 _RENEWED_BEFORE = LEASE_SECONDS - TIMEOUT_SECONDS
 """The lease is renewed when it has less left: more than a request takes."""
 _IDLE_SECONDS = 1.0
+_LOGGED_IDS = 10
 _LEASE_CHECK_SECONDS = 5.0
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 300.0
+
+
+class _Interrupted(Exception):
+    """The portal stops, or another process delivers."""
 
 
 class Receiver(Protocol):
@@ -62,6 +70,9 @@ class DeliveryObserver(Protocol):
 
     def failed(self) -> None:
         """An attempt failed."""
+
+    def set_aside(self, reason: str, count: int) -> None:
+        """Events will not be delivered. Parameters: reason, `refused` or `damaged`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +122,9 @@ class EventDelivery:
         self._owner = secrets.token_hex(8)
         self._record: _Record | None = None
         self._failures = 0
+        self._refusals = 0
+        """Of the oldest batch, one after the other."""
+        self._stop = asyncio.Event()
         self._logged: frozenset[str] = frozenset()
         """Ids of the batch that is in the log already, while the receiver has not accepted it."""
 
@@ -118,6 +132,7 @@ class EventDelivery:
         """Deliver until `stop` is set; then let another process take over at once."""
         if self._receiver is None and not self._to_log:
             return
+        self._stop = stop
         pause = 0.0
         while not await self._stopped_within(stop, pause):
             try:
@@ -148,21 +163,98 @@ class EventDelivery:
         if record is None:
             self._observer.lag(0.0)  # the process that delivers measures it
             return _LEASE_CHECK_SECONDS
-        waiting = await self._events.waiting_events(after=record.since, most=BATCH_EVENTS)
+        waiting, damaged = await self._events.waiting_events(after=record.since, most=BATCH_EVENTS)
+        if damaged:
+            await self._set_aside("damaged", damaged)
         if not waiting:
             self._observer.lag(0.0)
             self._recovered()
-            return _IDLE_SECONDS
+            return 0.0 if damaged else _IDLE_SECONDS
         self._observer.lag(self._clock() - waiting[0].at)
         batch = bounded(waiting)
         await self._write_log(batch)
-        if self._receiver is not None:
-            await self._receiver.send(batch)
-        await self._events.mark_delivered([event.id for event in batch])
+        if self._receiver is None:
+            await self._delivered(batch)
+        elif self._refusals < REFUSALS:
+            await self._send_batch(self._receiver, batch)
+        else:
+            try:
+                await self._send_one_by_one(self._receiver, batch)
+            except _Interrupted:
+                return _IDLE_SECONDS
         self._logged = frozenset()
-        self._observer.delivered(len(batch))
         self._recovered()
-        return 0.0 if len(waiting) == BATCH_EVENTS or len(batch) < len(waiting) else _IDLE_SECONDS
+        more = damaged or len(waiting) == BATCH_EVENTS or len(batch) < len(waiting)
+        return 0.0 if more else _IDLE_SECONDS
+
+    async def _send_batch(self, receiver: Receiver, batch: Sequence[Event]) -> None:
+        try:
+            await receiver.send(batch)
+        except RefusedByReceiver:
+            self._refusals += 1
+            raise
+        self._refusals = 0
+        await self._delivered(batch)
+
+    async def _send_one_by_one(self, receiver: Receiver, batch: Sequence[Event]) -> None:
+        """Find the events of a batch that the receiver refuses, and set them aside.
+
+        Only while it accepts others: a receiver that refuses everything has another fault, and each event
+        waits. Raises RefusedByReceiver then, or as `send`.
+        """
+        refused, refusal = await self._refused_of(receiver, batch)
+        if refused and len(refused) == len(batch) and not await self._accepts_another(receiver, refused):
+            raise refusal or RefusedByReceiver("the receiver accepts no event")
+        refused, _ = await self._refused_of(receiver, refused)  # the first refusal may have been chance
+        if refused:
+            await self._set_aside("refused", [event.id for event in refused])
+        self._refusals = 0
+
+    async def _refused_of(
+        self, receiver: Receiver, events: Sequence[Event]
+    ) -> tuple[list[Event], RefusedByReceiver | None]:
+        """Deliver events one by one; return those that were refused, and the last refusal."""
+        refused: list[Event] = []
+        refusal = None
+        for event in events:
+            if self._stop.is_set() or await self._lease() is None:
+                raise _Interrupted
+            try:
+                await receiver.send([event])
+            except RefusedByReceiver as error:
+                refused.append(event)
+                refusal = error
+            else:
+                await self._delivered([event])
+        return refused, refusal
+
+    async def _accepts_another(self, receiver: Receiver, refused: Sequence[Event]) -> bool:
+        """Whether the receiver accepts the newest event, which may be sent again later. Raises as `send`."""
+        newest = await self._events.search_events(
+            tenant=None, kinds=(), outcome="", subject="", after="", before=None, most=1, among=1
+        )
+        if not newest.events or newest.events[0] in refused:
+            return False
+        try:
+            await receiver.send(newest.events)
+        except RefusedByReceiver:
+            return False
+        return True
+
+    async def _delivered(self, events: Sequence[Event]) -> None:
+        await self._events.mark_delivered([event.id for event in events])
+        self._observer.delivered(len(events))
+
+    async def _set_aside(self, reason: str, ids: Sequence[str]) -> None:
+        await self._events.set_aside_events(ids)
+        self._observer.set_aside(reason, len(ids))
+        _log.error(
+            "events_set_aside",
+            reason=reason,
+            count=len(ids),
+            event_ids=list(ids[:_LOGGED_IDS]),
+            effect="they are not delivered; portal events --set-aside lists them",
+        )
 
     async def _lease(self) -> _Record | None:
         """Acquire or renew the lease; None when another process has it. Raises StoreUnavailable."""

@@ -1,15 +1,18 @@
-"""Finds events by tenant, kind, outcome and time: in pages, so that each query is bounded."""
+"""Finds events by tenant, kind, outcome, person and time: in pages, so that each query is bounded."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 
-from portal.stores.tenant_records import LAST_EVENT_ID, Event, earliest_event_id
+from portal.stores.event_store import EventPage
+from portal.stores.tenant_records import LAST_EVENT_ID, Event, earliest_event_id, subject_text
 from portal.stores.tenant_store import TenantStore
 
 PAGE = 500
 """Events that one query reads."""
+AMONG = 20_000
+"""Events that a search reads for one page; the next page goes on there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +22,18 @@ class EventFilter:
     tenant: str | None = None
     kinds: Collection[str] = ()
     outcome: str = ""
+    subject: str = ""
+    """Of who acted, or of whom it was done to."""
     since: float = 0.0
     until: float | None = None
 
     def matches(self, event: Event) -> bool:
-        """Whether an event of the tenant and time has the kind and outcome."""
-        return (not self.kinds or event.kind in self.kinds) and self.outcome in ("", event.outcome)
+        """Whether an event of the tenant and time has the kind and outcome, and is about the person."""
+        return (
+            (not self.kinds or event.kind in self.kinds)
+            and self.outcome in ("", event.outcome)
+            and (self.subject in ("", event.target) or subject_text(self.subject) in event.actor)
+        )
 
     @property
     def first(self) -> str:
@@ -51,3 +60,23 @@ async def oldest_first(
         if len(page) < PAGE:
             return
         after = page[-1].id
+
+
+async def newest_first(
+    store: TenantStore, wanted: EventFilter, *, after: str = "", before: str | None = None, most: int
+) -> EventPage:
+    """A page of the events that match, the newest first; raises StoreUnavailable.
+
+    It reads at most AMONG events: it can have fewer than `most` events, or none, and more after it.
+    Parameters: after and before, ids between which those of the events are.
+    """
+    return await store.search_events(
+        tenant=wanted.tenant,
+        kinds=wanted.kinds,
+        outcome=wanted.outcome,
+        subject=wanted.subject,
+        after=max(after, wanted.first),
+        before=wanted.last if before is None else min(before, wanted.last),
+        most=most,
+        among=AMONG,
+    )

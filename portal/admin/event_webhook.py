@@ -23,6 +23,12 @@ OPERATOR = "(operator)"
 TIMEOUT_SECONDS = 10.0
 """For a whole request."""
 _LONGEST_RESPONSE = 64 * 1024
+_FOR_NOW = frozenset({408, 425, 429, 502, 503, 504})
+"""Statuses that say nothing about what was sent."""
+
+
+class RefusedByReceiver(OutboundFailed):
+    """The receiver has read a batch and does not accept it."""
 
 
 class Webhook:
@@ -36,7 +42,8 @@ class Webhook:
     async def send(self, events: Sequence[Event]) -> None:
         """Send a batch; return when the receiver has accepted it with a status of 2xx.
 
-        Raises: OutboundRefused, OutboundTimeout, OutboundFailed.
+        Raises: RefusedByReceiver for a status that may be about these events, OutboundRefused,
+        OutboundTimeout, OutboundFailed.
         """
         body = body_of(events)
         headers = signed_headers(
@@ -52,7 +59,8 @@ class Webhook:
             timeout=TIMEOUT_SECONDS,
         )
         if not 200 <= response.status < 300:
-            raise OutboundFailed(f"the receiver responded with status {response.status}")
+            failure = OutboundFailed if response.status in _FOR_NOW else RefusedByReceiver
+            raise failure(f"the receiver responded with status {response.status}")
 
 
 def body_of(events: Sequence[Event]) -> bytes:

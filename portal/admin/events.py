@@ -36,6 +36,10 @@ class EventKind(StrEnum):
     """An admin or operator ended the login of a user."""
     LOGINS_ENDED = "logins_ended"
     """An admin or operator ended all logins at a tenant."""
+    SUBJECT_EXPORTED = "subject_exported"
+    """An operator exported what is stored of a person; the target is the subject."""
+    SUBJECT_ERASED = "subject_erased"
+    """An operator erased a person; the target is the pseudonym that records have in place of the person."""
     SIGNED_IN = "signed_in"
     """A user signed in. Users see it on the account page."""
     SIGN_IN_REFUSED = "sign_in_refused"
@@ -47,6 +51,9 @@ class EventKind(StrEnum):
     SESSION_ENDED = "session_ended"
     """The login of a user ended; the reason says why: the provider ended it or refused to renew it, or the
     user ended it on another device. Users see it on the account page."""
+    LOGIN_EXPIRED = "login_expired"
+    """A login reached the end of its lifetime, or was not used for too long; `at` is when it expired. The
+    portal finds it within a minute or two."""
     REGISTRATION_ENDED = "registration_ended"
     """Logins ended because their provider was removed, or its issuer or client changed; the target is the
     provider, and the reason says how many logins ended."""

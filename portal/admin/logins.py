@@ -13,7 +13,7 @@ from portal.display_text import display_text
 from portal.errors import VaultError
 from portal.keys.vault import Vault
 from portal.sessions.logout import LogoutService
-from portal.stores.model import login_id
+from portal.stores.model import Login, login_id
 from portal.stores.tenant_logins import Position, TenantLogin, TenantLogins
 from portal.stores.tenant_store import TenantStore
 from portal.tenancy.model import Tenant
@@ -109,10 +109,12 @@ class LoginAdmin:
             return False
         session, signed_in_at = place
         login = await self._logouts.find_login(session, slug, signed_in_at=signed_in_at)
-        if login is None:
-            return False
+        return login is not None and await self.end_login(login, act)
+
+    async def end_login(self, login: Login, act: Act) -> bool:
+        """As `end`, of a login that was read."""
         target = display_text(login.subject, limit=300)
-        await self._report(EventKind.LOGIN_ENDED, slug, target, act)
+        await self._report(EventKind.LOGIN_ENDED, login.tenant, target, act)
         return await self._logouts.end_found_login(login)
 
     async def end_all(self, slug: str, act: Act) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from portal.admin.all_logins import AllLogins
 from portal.admin.change_limit import ChangeLimit
 from portal.admin.check_runs import CheckRuns
 from portal.admin.closing import Closing
@@ -14,8 +15,10 @@ from portal.admin.content_worker import ContentWorker
 from portal.admin.domains import Domains
 from portal.admin.drafts import Drafts
 from portal.admin.file_sign_ins import FileSignIns
+from portal.admin.login_expiry import LoginExpiry
 from portal.admin.logins import LoginAdmin, StoredTenantLogins
 from portal.admin.setup_links import SetupLinks
+from portal.admin.subjects import Subjects
 from portal.admin.summaries import Summaries
 from portal.admin.tenants import TenantAdmin
 from portal.admin.test_logins import TestLogins
@@ -52,6 +55,9 @@ class AdminServices:
     domains: Domains
     setup_links: SetupLinks
     logins: LoginAdmin
+    subjects: Subjects
+    all_logins: AllLogins
+    expiry: LoginExpiry
     closing: Closing
     health: ProviderHealth
     summaries: Summaries
@@ -97,6 +103,9 @@ def admin_services(
     file_sign_ins = FileSignIns(
         database, registry, settings.operators, seconds=settings.session.absolute, clock=clock
     )
+    login_admin = LoginAdmin(
+        database.tenant_logins, store, tenants=registry.get, logouts=logouts, vault=vault, clock=clock
+    )
     return AdminServices(
         store=store,
         tenants=tenants,
@@ -123,9 +132,18 @@ def admin_services(
         ),
         domains=_domains(settings, database, vault, registry, in_thread),
         setup_links=setup_links,
-        logins=LoginAdmin(
-            database.tenant_logins, store, tenants=registry.get, logouts=logouts, vault=vault, clock=clock
+        logins=login_admin,
+        all_logins=AllLogins(
+            database.tenant_logins, login_admin, tenants=registry.get, vault=vault, clock=clock
         ),
+        subjects=Subjects(
+            database,
+            tenants=registry.get,
+            end_login=logouts.end_found_login,
+            vault=vault,
+            clock=clock,
+        ),
+        expiry=LoginExpiry(database.tenant_logins, clock=clock),
         closing=Closing(tenants, logins),
         health=health,
         summaries=Summaries(registry, store),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from portal.stores.tenant_store import Database
 
 _FOLLOW_SECONDS = 1.0
+_AGAIN_AT_ONCE = 1000
 _OVERLAP_SECONDS = 30.0
 """Events are stored a little after they happened: when following, the latest are read again."""
 
@@ -38,6 +39,10 @@ _OVERLAP_SECONDS = 30.0
 @click.option("--since", metavar="DURATION", help="Only events of the last 90s, 10m, 12h or 7d.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
 @click.option("--follow", is_flag=True, help="Then print new events as they come, until Ctrl-C.")
+@click.option("--set-aside", is_flag=True, help="Only those that the receiver of the webhook refused.")
+@click.option(
+    "--deliver-again", is_flag=True, help="Try to deliver all that were set aside again, and print how many."
+)
 @config_option
 def events(
     *,
@@ -47,18 +52,27 @@ def events(
     since: str | None,
     as_json: bool,
     follow: bool,
+    set_aside: bool,
+    deliver_again: bool,
     config: Path | None,
 ) -> int:
     """Print what was recorded, the oldest first: sign-ins, refusals, and acts on tenants.
 
     Portals may be running. With --follow and without --since, it begins with new events.
     """
+    if set_aside and follow:
+        raise click.UsageError("--set-aside and --follow exclude each other")
+    if deliver_again and (tenant or kinds or outcome or since or as_json or follow or set_aside):
+        raise click.UsageError("--deliver-again is for all events that were set aside, without other options")
     from portal.config.field_types import is_slug
 
     if tenant is not None and not is_slug(tenant):
         raise click.BadParameter("is not the name of a tenant", param_hint="--tenant")
     seconds = None if since is None else _seconds(since)
     settings = settings_of(config)
+    if deliver_again:
+        with_store(settings, _deliver_again)
+        return 0
 
     async def work(opened: Database) -> int:
         from portal.admin.event_search import EventFilter
@@ -66,13 +80,21 @@ def events(
         begins = 0.0 if seconds is None and not follow else opened.time() - (seconds or 0.0)
         wanted = EventFilter(tenant, kinds, outcome or "", since=max(0.0, begins))
         printer = _Printer(opened, wanted, as_json=as_json)
-        await printer.print_stored()
+        await (printer.print_set_aside() if set_aside else printer.print_stored())
         if follow:
             await printer.follow()
         return printer.printed
 
     with_store(settings, work)
     return 0
+
+
+async def _deliver_again(opened: Database) -> int:
+    count = 0
+    while some := await opened.tenants.deliver_again(most=_AGAIN_AT_ONCE):
+        count += some
+    click.echo("Nothing was set aside." if count == 0 else f"{count} events wait for their delivery again.")
+    return count
 
 
 def _seconds(text: str) -> float:
@@ -107,12 +129,26 @@ class _Printer:
         async for page in oldest_first(self._database.tenants, self._wanted, after=after):
             for event in page:
                 if event.id not in self._seen and self._wanted.matches(event):
-                    click.echo(_json_line(event) if self._as_json else event_text(event))
-                    self.printed += 1
+                    self._print(event)
             read += len(page)
             self._remember(page)
             if not after:
                 self._progress(read=read, printed=self.printed)
+
+    async def print_set_aside(self) -> None:
+        """Print the events that were set aside. Raises StoreUnavailable."""
+        from portal.admin.event_search import PAGE
+
+        after = self._wanted.first
+        while page := await self._database.tenants.list_set_aside(after=after, most=PAGE):
+            for event in page:
+                if self._wanted.tenant in (None, event.tenant) and self._wanted.matches(event):
+                    self._print(event)
+            after = page[-1].id
+
+    def _print(self, event: Event) -> None:
+        click.echo(_json_line(event) if self._as_json else event_text(event))
+        self.printed += 1
 
     async def follow(self) -> None:
         """Print new events until it is cancelled. A database that fails is asked again."""

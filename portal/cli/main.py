@@ -1,5 +1,5 @@
 """The command line: `portal serve`, `portal demo`, `portal tenant …`, `portal settings …`, `portal key …`,
-`portal store …`, `portal events` and `portal session …`.
+`portal store …`, `portal events`, `portal session …`, `portal subject …` and `portal doctor`.
 
 Exit codes: 0 success, 1 internal error or a failed live check, 2 wrong usage or configuration, 3 the
 environment prevents it (a port in use, a database down), 130 ended with Ctrl-C. Commands import what they
@@ -22,6 +22,8 @@ from portal.cli import preset as preset_commands
 from portal.cli import sessions as session_commands
 from portal.cli import setup_links, stored_tenants
 from portal.cli import store as store_commands
+from portal.cli import subjects as subject_commands
+from portal.cli.doctor import command as doctor_command
 from portal.cli.options import config_option, settings_of, warn_about_default_url
 from portal.errors import ConfigurationError, PortalError, Problem, StartupError
 
@@ -345,6 +347,8 @@ def remove(kid: str, config: Path | None) -> int:
 cli.add_command(store_commands.store)
 cli.add_command(event_commands.events)
 cli.add_command(session_commands.session)
+cli.add_command(subject_commands.subject)
+cli.add_command(doctor_command.doctor)
 for command in (*stored_tenants.COMMANDS, *setup_links.COMMANDS, *domain_commands.COMMANDS):
     tenant.add_command(command)
 cli.add_command(preset_commands.preset)

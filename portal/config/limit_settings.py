@@ -17,12 +17,31 @@ class LimitSettings:
 
     connections: int | None = None
     """Of clients; None: as many as the limit of open files allows, at most 4,096."""
+    connections_per_client: int | None = None
+    """None: three quarters of the connections."""
+    sign_ins_per_client: int = 50
+    """A second, as the others per client."""
+    attempts_per_client: int = 10_000
+    """In ten minutes."""
+    callbacks_per_client: int = 50
+    logouts_per_client: int = 100
+    finds_per_client: int = 50
+    setup_links_per_client: int = 5
+    unauthenticated_per_client: int = 200
+    sessions_per_user: int = 100
     sockets_per_tenant: int = 1000
     sockets_per_user: int = 20
     socket_frames: int = 1000
     """Frames of less than 512 bytes that pass in each direction of a WebSocket every second."""
     socket_idle: float = 90.0
     """Seconds after which a browser that sends nothing over its WebSocket, not even a Pong, is gone."""
+
+
+_PER_SECOND = (
+    "for each client every second; after 20 seconds without any, 20 times as many at once. Further ones get "
+    "429."
+)
+Rate = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class LimitsFile(FileModel):
@@ -33,6 +52,47 @@ class LimitsFile(FileModel):
         description=(
             "How many connections of clients may be open at a time; further ones wait. null: as many as the "
             "limit of open files allows (two files each, and 256), at most 4,096."
+        ),
+    )
+    connections_per_client: Rate | None = Field(
+        default=None,
+        description=(
+            "How many of these connections one client may have: an IPv4 address, or the /64 of an IPv6 "
+            "address; those of `trusted_proxies` may have all. Further ones are closed. null: three quarters."
+        ),
+    )
+    sign_ins_per_client: Rate = Field(
+        default=50, description=f"How many requests may begin a sign-in, {_PER_SECOND}"
+    )
+    attempts_per_client: Annotated[int, Field(ge=10, le=10_000_000)] = Field(
+        default=10_000,
+        description=(
+            "How many sign-ins one client may begin in ten minutes, finished or not: the most attempts of it "
+            "that are stored. Half of them may begin at once. Further ones get 429."
+        ),
+    )
+    callbacks_per_client: Rate = Field(
+        default=50, description=f"How many responses of providers to sign-ins may arrive, {_PER_SECOND}"
+    )
+    logouts_per_client: Rate = Field(
+        default=100,
+        description=f"How many requests of providers that end sign-ins may arrive, {_PER_SECOND}",
+    )
+    finds_per_client: Rate = Field(
+        default=50, description=f"How many searches for an organisation may arrive, {_PER_SECOND}"
+    )
+    setup_links_per_client: Rate = Field(
+        default=5, description=f"How many requests for setup links may arrive, {_PER_SECOND}"
+    )
+    unauthenticated_per_client: Rate = Field(
+        default=200,
+        description=f"How many calls of APIs without a session cookie get 401, {_PER_SECOND}",
+    )
+    sessions_per_user: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=100,
+        description=(
+            "How many live sign-ins one user may have at a tenant, on all devices; further ones end the "
+            "oldest. Counted at every tenth sign-in of a user, or more often when the number is below 100."
         ),
     )
     sockets_per_tenant: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
@@ -75,10 +135,4 @@ class LimitsFile(FileModel):
 
     def settings(self) -> LimitSettings:
         """The limits without their descriptions."""
-        return LimitSettings(
-            self.connections,
-            self.sockets_per_tenant,
-            self.sockets_per_user,
-            self.socket_frames,
-            self.socket_idle,
-        )
+        return LimitSettings(**dict(self))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 
 from portal.errors import StartupError
 
@@ -18,9 +19,22 @@ _EACH = 2
 def raise_descriptor_limit() -> None:
     """Raise the soft limit of open files, up to 65,536 or the hard limit (getrlimit(2))."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    target = _TARGET_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _TARGET_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < target:
+    target = reachable_limit(soft, hard)
+    if soft != target:
         resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+
+
+def reachable_limit(soft: int, hard: int) -> int:
+    """The limit that `raise_descriptor_limit` sets. Parameters: soft and hard, the limits of a process."""
+    target = _TARGET_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _TARGET_DESCRIPTORS)
+    return soft if soft == resource.RLIM_INFINITY else max(soft, target)
+
+
+def fitting_connections(open_files: int) -> int:
+    """How many connections of clients a limit of open files allows; below 1: the portal does not start."""
+    if open_files == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return (open_files - _RESERVED) // _EACH
 
 
 def connection_limit(configured: int | None) -> int:
@@ -30,9 +44,7 @@ def connection_limit(configured: int | None) -> int:
     Raises: StartupError when the limit of open files is too low for this number.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return configured or DEFAULT_CONNECTIONS
-    fitting = (soft - _RESERVED) // _EACH
+    fitting = fitting_connections(soft)
     if fitting < 1 or (configured is not None and configured > fitting):
         count = configured or 1
         raise StartupError(

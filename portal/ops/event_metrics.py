@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portal.ops.tallies import Tallies
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 class EventMetrics:
     """Counts events; implements `portal.admin.event_delivery.DeliveryObserver`."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, tallies: Tallies) -> None:
         from prometheus_client import Counter, Gauge
 
         self.user_events_lost = Counter(
@@ -36,6 +38,13 @@ class EventMetrics:
             registry=registry,
         )
 
+        self._set_aside = tallies.counter(
+            "portal_events_set_aside",
+            "Events that are not delivered: `refused` by the receiver again and again while it accepted "
+            "others, or `damaged` in the database. `portal events --set-aside` lists the refused ones.",
+            ("reason",),
+        )
+
     def lag(self, seconds: float) -> None:
         """Record the age of the oldest waiting event."""
         self._lag.set(max(0.0, seconds))
@@ -47,3 +56,7 @@ class EventMetrics:
     def failed(self) -> None:
         """Count an attempt that failed."""
         self._failures.inc()
+
+    def set_aside(self, reason: str, count: int) -> None:
+        """Count events that will not be delivered. Parameters: reason, `refused` or `damaged`."""
+        self._set_aside.add(reason, amount=float(count))

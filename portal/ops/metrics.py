@@ -22,6 +22,7 @@ from portal.ops import expiry_metric, state_metric
 from portal.ops.call_metrics import CallMetrics
 from portal.ops.event_metrics import EventMetrics
 from portal.ops.expiry_metric import ExpiryMetric
+from portal.ops.forward_auth_metrics import ForwardAuthMetrics
 from portal.ops.limit_metrics import Limit, LimitMetrics
 from portal.ops.login_metrics import LoginMetrics
 from portal.ops.loop_lag import LoopLag
@@ -57,6 +58,7 @@ class Metrics:
         self.providers = ProviderMetrics(self._registry, self._tallies, self.tenants)
         calls = CallMetrics(self._tallies, self.tenants)
         self.calls = calls if counts_calls else None
+        self.forward_auth = ForwardAuthMetrics(self._tallies, self.tenants)
         self.loop_lag = LoopLag(self._tallies)
         self.start_time = Gauge(
             "portal_start_time_seconds",
@@ -67,7 +69,7 @@ class Metrics:
         self.start_time.set_to_current_time()
         self.store = StoreMetrics(self._registry, self._tallies, self.limits)
         self.sockets = SocketMetrics(self._registry, self._tallies, self.limits)
-        self.events = EventMetrics(self._registry)
+        self.events = EventMetrics(self._registry, self._tallies)
         self.connections = Gauge(
             "portal_connections",
             "Open connections of clients, including those to the metrics endpoint.",

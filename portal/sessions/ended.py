@@ -23,6 +23,8 @@ class EndReason(StrEnum):
     ACCESS_RULE = "access_rule"
     """An access rule no longer holds."""
     PROVIDER_SESSION_ENDED = "provider_session_ended"
+    TOO_MANY_SESSIONS = "too_many_sessions"
+    """The user had signed in more often than `limits.sessions_per_user` allows; the oldest ended."""
     NOT_STORED = "not_stored"
     """Its new tokens could not be stored."""
 

@@ -110,13 +110,14 @@ class LogoutService:
         """End a login without its browser, and revoke its tokens; False when it has ended already.
 
         A refresh may replace its tokens meanwhile; a later sign-in of the session stays. Raises
-        StoreUnavailable. Parameters: by, who ends it, for the log.
+        StoreUnavailable. Parameters: by, who ends it, for the log: admin, user or limit.
         """
         current: Login | None = login
         while current is not None:
             deleted = await self._store.delete_login(login.session, login.tenant, tokens=current.tokens)
             if deleted is not None:
-                event = "login_ended_by_user" if by == "user" else "login_ended_by_admin"
+                by_admin = "login_ended_by_admin" if by == "admin" else "login_ended_by_limit"
+                event = "login_ended_by_user" if by == "user" else by_admin
                 _log.info(event, tenant=login.tenant, provider=login.provider)
                 await self._revoke(deleted)
                 return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -18,13 +19,25 @@ _log = structlog.get_logger("portal.store")
 _INTERVAL_SECONDS = 5.0
 _SWEEP_SECONDS = 60.0
 _LOG_SECONDS = 60.0
+_LEFT_SECONDS = 3600.0
 
 
 class StoreUpkeep:
-    """Maintains a store until the portal stops."""
+    """Maintains a store until the portal stops.
 
-    def __init__(self, store: Store, clock_check: ClockCheck, observer: StoreObserver) -> None:
+    Parameters: end_expired, deletes logins whose time is over, with their sessions, and returns how many.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock_check: ClockCheck,
+        observer: StoreObserver,
+        *,
+        end_expired: Callable[[], Awaitable[int]],
+    ) -> None:
         self._store = store
+        self._end_expired = end_expired
         self._clock_check = clock_check
         self._observer = observer
         self._logged_at = float("-inf")
@@ -53,12 +66,14 @@ class StoreUpkeep:
     async def sweep(self) -> None:
         """Delete expired documents; databases without TTL indexes rely on it.
 
+        Logins and sessions are left to `end_expired` for an hour, so that nothing else deletes them before.
         A process whose clock is wrong deletes nothing: it may have measured the database's clock wrongly.
         """
         if not self._clock_check.may_sweep():
             return
         try:
-            deleted = await self._store.purge()
+            deleted = await self._end_expired()
+            deleted += await self._store.purge(keep_sign_ins=_LEFT_SECONDS)
         except PortalError as error:
             _log.warning("sweep_failed", code=error.code, detail=error.detail)
         else:

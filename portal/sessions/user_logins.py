@@ -21,6 +21,8 @@ MOST_LOGINS = 100
 _ENDED_AT_ONCE = 10
 """Each sends a request to the provider."""
 _MOST_ROUNDS = 10
+_MOST_USERS = 10_000
+"""Whose sign-ins are counted: 1 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class UserLogins:
         self._logins = logins
         self._logouts = logouts
         self._clock = clock
+        self._sign_ins: dict[int, int] = {}
+        """How often users have signed in, by the hash of who they are; the last one is the last."""
 
     async def list(self, login: Login, *, most: int = MOST_LOGINS) -> Sequence[UserLogin]:
         """The logins of the user of a login, that one first, then the newest. Raises StoreUnavailable."""
@@ -77,11 +81,32 @@ class UserLogins:
             ended += await self._end(others)
         return ended
 
-    async def _end(self, some: Sequence[UserLogin]) -> Sequence[Login]:
+    async def end_oldest(self, login: Login, *, keep: int) -> Sequence[Login]:
+        """End the oldest logins of the user of a login and revoke their tokens; return what has ended.
+
+        Call it at each sign-in. It reads the logins at every tenth sign-in of a user in this process, or more
+        often when few may stay: a read at each would be a tenth of its CPU time.
+        Parameters: keep, how many logins stay, the given one included. At most ten end at once.
+        Raises StoreUnavailable.
+        """
+        if not self._is_due(login, keep):
+            return ()
+        listed = await self.list(login, most=keep + _ENDED_AT_ONCE)
+        return await self._end(listed[keep:], by="limit")
+
+    def _is_due(self, login: Login, keep: int) -> bool:
+        user = hash((login.tenant, login.issuer, login.subject))
+        count = self._sign_ins.pop(user, 0) + 1
+        self._sign_ins[user] = count
+        if len(self._sign_ins) > _MOST_USERS:
+            del self._sign_ins[next(iter(self._sign_ins))]
+        return count % min(_ENDED_AT_ONCE, max(1, keep // _ENDED_AT_ONCE)) == 0
+
+    async def _end(self, some: Sequence[UserLogin], *, by: str = "user") -> Sequence[Login]:
         ended: list[Login] = []
         for start in range(0, len(some), _ENDED_AT_ONCE):
             logins = [one.found.login for one in some[start : start + _ENDED_AT_ONCE]]
-            done = await asyncio.gather(*(self._logouts.end_found_login(one, by="user") for one in logins))
+            done = await asyncio.gather(*(self._logouts.end_found_login(one, by=by) for one in logins))
             ended += [one for one, has_ended in zip(logins, done, strict=True) if has_ended]
         return ended
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from portal.clock import Clock, now
 from portal.errors import ConfigurationError, Problem, StartupError, StoreUnavailable
+from portal.stores.examination import Examination
 from portal.stores.inspection import Inspection
 from portal.stores.observer import StoreObserver
+from portal.stores.sqlite.examination import SQLiteExamination
 from portal.stores.sqlite.inspection import SQLiteInspection
 from portal.stores.sqlite.store import SQLiteStore
 from portal.stores.tenant_store import Database
@@ -46,6 +48,19 @@ def inspection_for(url: str) -> Inspection:
     from portal.stores.mongo.inspection import MongoInspection
 
     return MongoInspection(url)
+
+
+def examination_for(url: str, *, key_ring: str, clock: Clock = now) -> Examination:
+    """Return what reads the state of a database. Raises as `store_for`.
+
+    Parameters: key_ring, the id of that record; clock, the host's.
+    """
+    path = sqlite_path(url)
+    if path is not None:
+        return SQLiteExamination(path, key_ring=key_ring)
+    from portal.stores.mongo.examination import MongoExamination
+
+    return MongoExamination(url, key_ring=key_ring, clock=clock)
 
 
 def sqlite_path(url: str) -> Path | None:

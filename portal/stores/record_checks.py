@@ -102,6 +102,21 @@ def require_short(**values: object) -> None:
             raise ValueError(f"{name} has more than {_MOST_CHARACTERS[name]} characters")
 
 
+def is_event_id(value: object) -> bool:
+    """Whether this can be the id of an event."""
+    return isinstance(value, str) and 0 < len(value) <= _MOST_CHARACTERS["id"]
+
+
+def require_search(
+    *, tenant: str | None, kinds: Collection[str], outcome: str, subject: str, most: int, among: int
+) -> None:
+    """Check what events are searched for; raises as the other checks."""
+    require_short(tenant=tenant or "", outcome=outcome, actor=subject)
+    for kind in kinds:
+        require_short(kind=kind)
+    require_numbers(most=most, among=among)
+
+
 def require_numbers(**values: object) -> None:
     """Raise TypeError unless every value is a whole number, ValueError unless it is in 0 … 2**53."""
     for name, value in values.items():

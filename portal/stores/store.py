@@ -208,8 +208,11 @@ class Store(Protocol):
         credentials that have been used or revoked since.
         """
 
-    async def purge(self) -> int:
-        """Delete the entries that have expired by the database's clock; return how many."""
+    async def purge(self, *, keep_sign_ins: float = 0.0) -> int:
+        """Delete the entries that have expired by the database's clock; return how many.
+
+        Parameters: keep_sign_ins, for how many seconds after its end a session or login stays.
+        """
 
 
 __all__: Sequence[str] = ("Store",)

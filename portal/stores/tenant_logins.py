@@ -5,13 +5,14 @@ Arguments are checked as those of `portal.stores.tenant_store`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from portal.stores.argument_checks import require_text
 from portal.stores.model import Login
-from portal.stores.record_checks import require_short, require_times
+from portal.stores.record_checks import require_numbers, require_short, require_times
+from portal.stores.tenant_records import Event
 
 
 class Position(NamedTuple):
@@ -72,6 +73,36 @@ def by_user(users: Sequence[UserKey], found: Iterable[TenantLogin]) -> Sequence[
     return [logins[one] for one in users]
 
 
+@dataclass(frozen=True, slots=True)
+class ExpiredLogin:
+    """A login whose time was over, and that nobody ended."""
+
+    tenant: str
+    issuer: str
+    subject: str
+    expired_at: float
+
+
+Report = Callable[[ExpiredLogin], Event]
+"""Makes the event of an expired login. It may run in a thread."""
+
+
+class FoundLogins(NamedTuple):
+    """What a search found in a bounded number of logins."""
+
+    logins: list[TenantLogin]
+    more_after: str | None
+    """The id after which the search goes on; None when all logins have been searched."""
+
+
+def require_found(*, session: str, issuer: str, subject: str, after: str, among: int) -> None:
+    """Check what logins are searched for. Raises TypeError or ValueError."""
+    require_text(session=session, issuer=issuer, subject=subject, after=after)
+    require_numbers(among=among)
+    if issuer and not subject:
+        raise ValueError("an issuer without a subject has no index")
+
+
 def require_position(before: Position | None) -> None:
     """Raise TypeError or ValueError for what is not a place."""
     if before is not None:
@@ -110,6 +141,20 @@ class TenantLogins(Protocol):
         Parameters: most, logins of each user.
         """
 
+    async def stored(self, tenant: str, *, before: Position | None, most: int) -> Sequence[Login]:
+        """All stored logins, the newest first: also expired ones, and those of ended sessions.
+
+        For what is stored of a person; nothing else may use a login of it. Parameters: before, as for `list`.
+        """
+
+    async def find(
+        self, *, session: str, issuer: str, subject: str, after: str, among: int, now: float
+    ) -> FoundLogins:
+        """The live logins in live sessions, at any tenant, of the next `among` logins, in the order of ids.
+
+        Parameters: session, issuer and subject, empty for any, an issuer only with a subject; after, an id.
+        """
+
     async def count(self, tenant: str, *, registrations: Collection[str] | None, now: float) -> int:
         """How many logins have not expired; some may be of a session that was unused for too long.
 
@@ -120,6 +165,14 @@ class TenantLogins(Protocol):
         """How many sessions and logins of all tenants have not expired; for metrics.
 
         Some logins may be of a session that was unused for too long. It reads an index.
+        """
+
+    async def end_expired(self, *, most: int, grace: float, report: Report) -> int:
+        """Delete logins that expired `grace` seconds ago, or whose session did, and these sessions.
+
+        Up to `most` sessions, with all of their logins, and `most` logins. Each login is reported at most
+        once, however many processes call this; that of a process that is killed meanwhile may be lost.
+        Return how many entries were deleted.
         """
 
     async def delete(self, tenant: str, *, signed_in_until: float, most: int) -> int:

@@ -6,6 +6,7 @@ Independent of the database. All times are seconds since the epoch, UTC, rounded
 
 from __future__ import annotations
 
+import json
 import secrets
 from dataclasses import dataclass
 from enum import StrEnum
@@ -141,6 +142,16 @@ class Event:
     device: str
 
 
+Named = Event | Revision | Draft | SetupLink
+"""Records that can name a person."""
+NAMING: dict[type, tuple[str, ...]] = {
+    Event: ("actor", "target", "reason", "request_id", "client", "device"),
+    Revision: ("author", "reason", "test"),
+    Draft: ("author", "test"),
+    SetupLink: ("author", "name"),
+}
+"""Their fields that can do so, which `TenantStore.replace_named` replaces."""
+
 _EVENT_NUMBERS = count()
 LAST_EVENT_ID = "g"
 """Sorts after the id of every event."""
@@ -158,3 +169,8 @@ def event_id(at: float) -> str:
 def earliest_event_id(at: float) -> str:
     """The beginning of the ids of events at this time; it sorts before them, and after earlier ids."""
     return f"{max(0, round(at * 1000)):012x}"
+
+
+def subject_text(subject: str) -> str:
+    """The part of the actor of an event that contains the subject, as `actor` is written."""
+    return f'"subject": {json.dumps(subject, ensure_ascii=False)}'

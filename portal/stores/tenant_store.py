@@ -15,12 +15,21 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from portal.stores.event_store import EventStore
 from portal.stores.store import Store
 from portal.stores.tenant_logins import TenantLogins
-from portal.stores.tenant_records import DomainClaim, Draft, Event, Revision, SetupLink, TenantRecord
+from portal.stores.tenant_records import (
+    DomainClaim,
+    Draft,
+    Event,
+    Named,
+    Revision,
+    SetupLink,
+    TenantRecord,
+)
 
 
-class TenantStore(Protocol):
+class TenantStore(EventStore, Protocol):
     """Tenants, revisions, drafts, setup links, domains and events, shared by all portal processes."""
 
     # --- tenants and revisions
@@ -143,47 +152,14 @@ class TenantStore(Protocol):
         `unproven`: only one that does not count. `unchanged`: as in `prove_domain`.
         """
 
-    # --- events
-    async def add_events(self, events: Sequence[Event]) -> None:
-        """Store events that report no change of this interface; those that are stored already are skipped."""
+    # --- what names a person
+    async def replace_named(self, records: Sequence[Named]) -> None:
+        """Replace the fields that can name a person in stored records, found by their keys.
 
-    async def list_events(
-        self, *, tenant: str | None = None, before: str | None = None, since: float = 0.0, most: int = 100
-    ) -> list[Event]:
-        """Acts on tenants, the newest first; not the logins of users (`USER_KINDS`).
-
-        Parameters: tenant, only its events; before, an id; since, a time.
+        Of an event: actor, target, reason, request id, client and device; of a revision: author, reason and
+        test; of a draft: author and test, if it still has this version; of a setup link: author and name. A
+        record that is gone is skipped. The event that reports it is stored before: see `add_events`.
         """
-
-    async def list_user_events(
-        self, users: Sequence[tuple[str, str]], *, since: float, most: int
-    ) -> Sequence[Event]:
-        """The events about logins of some users, the newest first: at most `most` altogether.
-
-        Parameters: users, of each the tenant and the actor, as in the events; since, a time.
-        """
-
-    async def read_events(
-        self,
-        *,
-        tenant: str | None = None,
-        after: str = "",
-        before: str | None = None,
-        most: int,
-    ) -> list[Event]:
-        """Events of every kind, in the order of time.
-
-        Parameters: tenant, only its events; after and before, ids between which those of the events are.
-        """
-
-    async def waiting_events(self, *, after: str, most: int) -> list[Event]:
-        """The events that are not marked as delivered, the oldest first. Parameters: after, an id."""
-
-    async def mark_delivered(self, ids: Collection[str]) -> None:
-        """Mark the events with these ids as delivered; marking them twice, or deleted ones, is allowed."""
-
-    async def purge_events(self, *, before: float, most: int) -> int:
-        """Delete up to `most` events from before this time, the oldest first; return how many."""
 
 
 class Database(Store, Protocol):

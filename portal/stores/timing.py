@@ -29,7 +29,7 @@ def timed_store(store: Database, measure: Measure) -> Database:
 
 def operations_of(protocol: type) -> frozenset[str]:
     """The names of the operations of a protocol that are measured."""
-    found = {name for name, member in vars(protocol).items() if inspect.iscoroutinefunction(member)}
+    found = {name for name, _ in inspect.getmembers(protocol, inspect.iscoroutinefunction)}
     return frozenset(found - _NOT_MEASURED)
 
 

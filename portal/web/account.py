@@ -42,6 +42,7 @@ _WHY_ENDED: Mapping[str, str] = MappingProxyType(
         EndReason.NO_REFRESH_TOKEN: message("It had expired, and could not be renewed."),
         EndReason.REFRESH_REFUSED: message("The organisation’s sign-in service did not renew it."),
         EndReason.ACCESS_RULE: message("Your account may no longer sign in at this organisation."),
+        EndReason.TOO_MANY_SESSIONS: message("You had signed in on too many devices; the oldest ended."),
         EndReason.NOT_STORED: message("The portal could not renew it."),
     }
 )

@@ -48,6 +48,7 @@ from portal.web.forms import decoded, posted_form
 from portal.web.login import require_new_logins
 from portal.web.problems import prefers_json
 from portal.web.remembered import MAX_AGE, Remembered
+from portal.web.session_limit import end_oldest_logins
 from portal.web.sign_in_window import passes_by_itself, sign_in_again_url, window_end
 from portal.web.try_again import try_again_url
 from portal.web.views import CancelledPage, NotAllowedPage, OtherAccountPage
@@ -121,6 +122,7 @@ class LoginCompletionHandler(CountedLoginHandler):
             self._remember(outcome.login)
             await self.portal.admin.file_sign_ins.record(outcome.login, outcome.provider)
             self.portal.user_events.signed_in(outcome.login, act_of(self, Actor(ActorType.USER)))
+            await end_oldest_logins(self, outcome.login)
         self.redirect_after_login(outcome)
 
     def _remember(self, login: Login) -> None:

@@ -53,6 +53,26 @@ def counted_client(address: str) -> str:
     return _network(address, bits=32, bits_of_6=64)
 
 
+def client_networks(address: str) -> tuple[bytes, ...]:
+    """The networks that limits count a client in, the smallest first; empty when the client is unknown.
+
+    The first is that of `counted_client`. The others are larger: whoever has many addresses has few of them.
+    /32, /24 and /16 of IPv4; /64, /48 and /32 of IPv6.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return ()
+    if parsed.is_unspecified:
+        return ()
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    packed = parsed.packed
+    if len(packed) == 4:
+        return b"4" + packed, b"4" + packed[:3], b"4" + packed[:2]
+    return b"6" + packed[:8], b"6" + packed[:6], b"6" + packed[:4]
+
+
 def _network(address: str, *, bits: int, bits_of_6: int) -> str:
     try:
         parsed = ip_address(address)

@@ -26,6 +26,8 @@ from portal.tenancy.logos import TenantLogos
 from portal.tenancy.registry import Registry
 from portal.traces import Tracer
 from portal.web.api_proxy.live_calls import LiveCalls
+from portal.web.arrival_proof import Proofs
+from portal.web.client_limits import ClientLimits
 from portal.web.front_ends.service import FrontEnds
 from portal.web.languages import Languages
 from portal.web.product_files import ProductFiles
@@ -58,7 +60,9 @@ class Portal:
     product: ProductFiles
     logos: TenantLogos
     remembered: RememberedOrganisations
+    proofs: Proofs
     clock: Clock
+    client_limits: ClientLimits
     in_flight: RequestsInFlight
     access_log: AccessLog
     metrics: Metrics

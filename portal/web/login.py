@@ -12,6 +12,7 @@ from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.errors import IssuerMissing, IssuerUnknown, ProviderUnavailable
 from portal.oidc.provider import Provider
 from portal.oidc.step_up import StepUp, StepUpMalformed
+from portal.ops.limit_metrics import Limit
 from portal.sentences import message
 from portal.stores.model import Login
 from portal.tenancy.model import ApiAccess, Tenant
@@ -55,6 +56,7 @@ class LoginStartHandler(PageHandler):
         if self.request.headers.get("Sec-Fetch-Dest", "document") != "document":
             raise CrossSiteRequest("a login must start with a navigation, not with a subresource request")
         require_new_logins(tenant)
+        self.portal.client_limits.require(Limit.ATTEMPTS_PER_CLIENT, self.client_address())
         language = self.requested_language
         logins = self.portal.metrics.logins
         try:

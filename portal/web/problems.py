@@ -18,6 +18,7 @@ from portal.errors import (
     PayloadTooLarge,
     PortalError,
     StoreUnavailable,
+    TooManyRequests,
 )
 from portal.ops.limit_metrics import LimitMetrics
 from portal.ops.logging import error_fields
@@ -53,6 +54,8 @@ def log_failure(error: BaseException | None, tb: TracebackType | None, *, path: 
     `rule` names the violated rule for the tenant admin. Tenant, provider and request id come from the log
     context of the request, if known.
     """
+    if isinstance(error, TooManyRequests):
+        return  # `client_limits` writes one line a minute
     if isinstance(error, PortalError):
         rule = getattr(error, "rule", error.code)
         _log.warning("request_failed", code=error.code, rule=rule, detail=error.detail, path=path)

@@ -144,6 +144,7 @@ def every_operation(store: Store) -> dict[str, Awaitable[object]]:
         "idle_expires_at": NOW,
         "issuer": "i",
         "kept_issuers": ["i"],
+        "keep_sign_ins": 0.0,
         "key": "k",
         "last_seen_at": NOW,
         "login": new_login(session),

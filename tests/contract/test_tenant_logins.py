@@ -20,14 +20,19 @@ from portal.stores.mongo.store import MongoStore
 from portal.stores.sqlite.statements import SCHEMAS
 from portal.stores.sqlite.store import SQLiteStore
 from portal.stores.sqlite.tenant_logins import _OF_USER
-from portal.stores.tenant_logins import Position, TenantLogin, TenantLogins, UserKey
+from portal.stores.tenant_logins import ExpiredLogin, Position, TenantLogin, TenantLogins, UserKey
+from portal.stores.tenant_records import Event
 from portal.stores.tenant_store import Database
-from tests.contract.entries import NOW, at, new_login, new_session
+from tests.contract.entries import NOW, at, new_event, new_login, new_session
 from tests.contract.test_store_limits import BUSY, all_unavailable, locked, opened
 from tests.contract.test_tenant_store_limits import frozen_server
 from tests.mongodb import MongoTestServer
 
 __all__ = ("frozen_server",)
+
+
+def event_of(login: ExpiredLogin) -> Event:
+    return new_event("login_expired", tenant=login.tenant, target=login.subject, reason=str(login.expired_at))
 
 
 async def signed_in(store: Database, *seconds: float, **changes: Any) -> list[Login]:
@@ -108,6 +113,23 @@ async def test_a_login_that_expired_or_whose_session_ended_is_not_listed(store: 
     await signed_in(store, -10, tenant="globex")
     assert await store.tenant_logins.count_all(now=NOW) == (4, 4)
     assert await store.tenant_logins.count_all(now=at(60)) == (3, 3)
+
+
+@pytest.mark.gen_test
+async def test_all_stored_logins_are_read_page_by_page(store: Database) -> None:
+    """Also expired ones, and those whose session has ended."""
+    made = await signed_in(store, -50, -40)
+    made += await signed_in(store, -30, -30, expires_at=at(50))
+    made += [new_login(signed_in_at=at(-10), registration="ended")]
+    await store.put_login(made[-1])
+    await signed_in(store, -5, tenant="globex")
+    found: list[Login] = []
+    before: Position | None = None
+    while page := await store.tenant_logins.stored("acme", before=before, most=2):
+        found += page
+        before = Position(page[-1].signed_in_at, page[-1].id)
+    assert found == sorted(made, key=lambda login: (login.signed_in_at, login.id), reverse=True)
+    assert await store.tenant_logins.stored("acme", before=None, most=0) == []
 
 
 @pytest.mark.gen_test
@@ -199,12 +221,19 @@ def every_operation(logins: TenantLogins) -> dict[str, Awaitable[object]]:
         "now": NOW,
         "signed_in_until": NOW,
         "users": [UserKey("acme", "r", "https://id.example", "user")],
+        "issuer": "https://id.example",
+        "subject": "user",
+        "session": "s",
+        "after": "",
+        "among": 10,
+        "grace": 60.0,
+        "report": event_of,
     }
     operations: dict[str, Awaitable[object]] = {}
     for name, function in inspect.getmembers(TenantLogins, inspect.iscoroutinefunction):
         parameters = [each for each in inspect.signature(function).parameters if each != "self"]
         operations[name] = getattr(logins, name)(**{each: examples[each] for each in parameters})
-    assert len(operations) == 5
+    assert len(operations) == 8
     return operations
 
 
@@ -225,7 +254,7 @@ async def test_only_deleting_waits_for_a_locked_file(tmp_path: Path) -> None:
             operations = every_operation(store.tenant_logins)
             results = await asyncio.gather(*operations.values(), return_exceptions=True)
         failed = [name for name, one in zip(operations, results, strict=True) if isinstance(one, Exception)]
-        assert failed == ["delete"]
+        assert failed == ["delete", "end_expired"]
         assert isinstance(results[list(operations).index("delete")], StoreUnavailable)
 
 
@@ -238,6 +267,8 @@ async def test_arguments_are_checked(store: Database, tenant: Any) -> None:
         await store.tenant_logins.count(tenant, registrations=None, now=NOW)
     with pytest.raises((TypeError, ValueError)):
         await of_user(store, new_login(), tenant=tenant)
+    with pytest.raises((TypeError, ValueError)):
+        await store.tenant_logins.stored(tenant, before=None, most=1)
     with pytest.raises((TypeError, ValueError)):
         await store.tenant_logins.delete(tenant, signed_in_until=NOW, most=1)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 
+from portal.admin.actors import Actor, ActorType
 from portal.errors import StoreUnavailable
 from portal.stores.record_checks import MOST_SETUP_LINKS
 from portal.stores.tenant_records import Event, TenantStatus, earliest_event_id, event_id
@@ -658,20 +661,155 @@ async def test_events_of_every_kind_are_read_in_both_orders_and_in_pages(tenants
 async def test_an_event_waits_until_it_is_marked_as_delivered(tenants: TenantStore) -> None:
     first, second, third = (new_event("signed_in", n) for n in range(3))
     await tenants.add_events([second, third])
-    assert await tenants.waiting_events(after="", most=10) == [second, third]
+    assert (await tenants.waiting_events(after="", most=10)).events == [second, third]
     await tenants.mark_delivered([third.id])
     await tenants.add_events([first])  # it happened earlier, and was stored later
-    assert await tenants.waiting_events(after="", most=10) == [first, second]
-    assert await tenants.waiting_events(after=first.id, most=10) == [second]
-    assert await tenants.waiting_events(after="", most=1) == [first]
+    assert (await tenants.waiting_events(after="", most=10)).events == [first, second]
+    assert (await tenants.waiting_events(after=first.id, most=10)).events == [second]
+    assert (await tenants.waiting_events(after="", most=1)).events == [first]
     await tenants.mark_delivered([first.id, second.id, third.id, "0" * 32])
-    assert await tenants.waiting_events(after="", most=10) == []
+    assert (await tenants.waiting_events(after="", most=10)).events == []
     await tenants.add_events([first])  # stored again, as after an uncertain failure
-    assert await tenants.waiting_events(after="", most=10) == []
+    assert (await tenants.waiting_events(after="", most=10)).events == []
     assert await tenants.read_events(most=10) == [first, second, third]
+
+
+@pytest.mark.gen_test
+async def test_events_that_are_set_aside_do_not_wait_until_they_are_to_be_delivered_again(
+    tenants: TenantStore,
+) -> None:
+    first, second, third = (new_event("signed_in", number) for number in (1, 2, 3))
+    await tenants.add_events([first, second, third])
+    await tenants.mark_delivered([third.id])
+    await tenants.set_aside_events([second.id, third.id, "0" * 32])  # what was delivered stays so
+    assert (await tenants.waiting_events(after="", most=10)).events == [first]
+    assert await tenants.list_set_aside(after="", most=10) == [second]
+    assert await tenants.list_set_aside(after=second.id, most=10) == []
+    await tenants.set_aside_events([first.id])
+    assert await tenants.deliver_again(most=1) == 1
+    assert (await tenants.waiting_events(after="", most=10)).events == [first]
+    assert await tenants.deliver_again(most=10) == 1
+    assert await tenants.deliver_again(most=10) == 0
+    assert (await tenants.waiting_events(after="", most=10)).events == [first, second]
+    assert await tenants.list_set_aside(after="", most=10) == []
+    assert await tenants.read_events(most=10) == [first, second, third]
+
+
+SEARCH: dict[str, Any] = {
+    **{"tenant": None, "kinds": (), "outcome": "", "subject": ""},
+    **{"after": "", "before": None, "most": 10, "among": 1000},
+}
+
+
+@pytest.mark.gen_test
+async def test_events_are_found_by_tenant_kind_outcome_person_and_time(tenants: TenantStore) -> None:
+    def of(subject: str) -> str:
+        return Actor(ActorType.USER, subject, "https://login.example").as_json()
+
+    signed_in = new_event("signed_in", 1, actor=of("ada"))
+    refused = replace(new_event("sign_in_refused", 2, actor=of("ada")), outcome="refused")
+    ended = replace(new_event("login_ended", 3, actor=of("gina")), target="ada")
+    other = replace(new_event("signed_in", 4, actor=of('a"d.a')), tenant="globex")
+    named = new_event("draft_saved", 5, actor=of("adam"))
+    events = [signed_in, refused, ended, other, named]
+    await tenants.add_events(events)
+
+    async def found(**wanted: Any) -> list[Event]:
+        page = await tenants.search_events(**(SEARCH | wanted))
+        assert page.more_before is None
+        return page.events
+
+    assert await found() == events[::-1]
+    assert await found(tenant="initech") == [named, ended, refused, signed_in]
+    assert await found(tenant="nobody") == []
+    assert await found(kinds=["signed_in"]) == [other, signed_in]
+    assert await found(kinds=["signed_in", "draft_saved"], tenant="initech") == [named, signed_in]
+    assert await found(kinds=["draft_saved", "sign_in_refused"]) == [named, refused]
+    assert await found(kinds=["draft_saved", "sign_in_refused"], tenant="globex") == []
+    assert await found(outcome="refused") == [refused]
+    assert await found(subject="ada") == [ended, refused, signed_in]
+    assert await found(subject='a"d.a') == [other]
+    assert await found(subject="a.a") == await found(subject="ad") == []
+    assert await found(subject="ada", outcome="done", kinds=["login_ended"]) == [ended]
+    assert await found(after=refused.id, before=named.id) == [other, ended]
+
+
+@pytest.mark.parametrize("tenant", [None, "initech"])
+@pytest.mark.parametrize("kinds", [(), ("draft_saved",), ("signed_in", "draft_saved")])
+@pytest.mark.gen_test
+async def test_a_search_of_events_reads_a_bounded_number_and_says_where_it_goes_on(
+    tenants: TenantStore, tenant: str | None, kinds: Sequence[str]
+) -> None:
+    events = [new_event("draft_saved", number) for number in range(10)]
+    await tenants.add_events(events)
+    newest = events[::-1]
+    wanted = SEARCH | {"tenant": tenant, "kinds": kinds}
+    page = await tenants.search_events(**(wanted | {"most": 4}))
+    assert page == (newest[:4], newest[3].id)
+    page = await tenants.search_events(**(wanted | {"most": 4, "before": newest[3].id}))
+    assert page == (newest[4:8], newest[7].id)
+    page = await tenants.search_events(**(wanted | {"most": 4, "before": newest[7].id}))
+    assert page == (newest[8:], None)
+    nobody = wanted | {"subject": "nobody", "among": 6}
+    assert await tenants.search_events(**nobody) == ([], newest[5].id)
+    assert await tenants.search_events(**(nobody | {"before": newest[5].id})) == ([], None)
 
 
 @pytest.mark.gen_test
 async def test_the_event_of_a_change_waits_for_its_delivery(tenants: TenantStore) -> None:
     await tenants.add_tenant(new_tenant(), event=(event := new_event("added")))
-    assert await tenants.waiting_events(after="", most=10) == [event]
+    assert (await tenants.waiting_events(after="", most=10)).events == [event]
+
+
+# --- what names a person
+
+
+@pytest.mark.gen_test
+async def test_what_names_a_person_is_replaced_and_nothing_else(tenants: TenantStore) -> None:
+    await with_tenant(tenants)
+    event, other = new_event("signed_in", 1), new_event("signed_in", 2)
+    await tenants.add_events([event, other])
+    assert await publish(tenants, 1, event=new_event("published", 3))
+    assert await publish(tenants, 2, event=new_event("published", 4))
+    assert await tenants.put_draft(new_draft(7), replaces=None, event=None)
+    links = [new_link(), new_link()]
+    for link in links:
+        assert await tenants.add_setup_link(link, event=new_event("link", 5))
+    changed = replace(
+        event, actor="{}", target="t", reason="r", request_id="", client="", device="", kind="x", outcome="y"
+    )
+    link = replace(links[0], author="{}", name="somebody", revoked_at=at(9))
+    await tenants.replace_named(
+        [
+            changed,
+            new_revision(1, author="{}", reason="r", test="", content="x"),
+            new_draft(7, author="{}", test="{}", content="x"),
+            link,
+        ]
+    )
+    assert await tenants.read_events(tenant="initech", after=event.id[:12], before=other.id, most=9) == [
+        replace(changed, kind=event.kind, outcome=event.outcome)
+    ]
+    assert other in await tenants.read_events(most=9)
+    revisions = await tenants.list_revisions("initech", before=None, most=9)
+    assert revisions == [new_revision(2), new_revision(1, author="{}", reason="r", test="")]
+    assert await tenants.get_draft("initech") == new_draft(7, author="{}", test="{}")
+    stored = {each.id: each for each in await tenants.list_setup_links("initech")}
+    assert stored == {links[1].id: links[1], link.id: replace(link, revoked_at=0.0)}
+
+
+@pytest.mark.gen_test
+async def test_what_names_a_person_is_not_replaced_in_what_is_gone(tenants: TenantStore) -> None:
+    await with_tenant(tenants)
+    assert await tenants.put_draft(new_draft(8), replaces=None, event=None)
+    before = await tenants.read_events(most=9)
+    await tenants.replace_named(
+        [new_event("gone", 9), new_revision(5, author="{}"), new_draft(7, author="{}"), new_link(name="x")]
+    )
+    await tenants.replace_named([])
+    assert await tenants.get_draft("initech") == new_draft(8)
+    assert await tenants.list_revisions("initech", before=None, most=9) == []
+    assert await tenants.list_setup_links("initech") == []
+    assert await tenants.read_events(most=9) == before
+    with pytest.raises(ValueError, match="reason"):
+        await tenants.replace_named([new_event(reason="x" * 1001)])

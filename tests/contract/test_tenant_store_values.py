@@ -336,6 +336,22 @@ async def test_one_damaged_tenant_hides_no_other(
     assert (await tenants.list_events(most=1))[0].kind == "x"
 
 
+@pytest.mark.gen_test
+async def test_damaged_events_do_not_keep_back_those_that_wait_after_them(
+    tenants: TenantStore, damage: Damage
+) -> None:
+    damaged = [new_event(seconds=number) for number in range(5)]
+    await tenants.add_events(damaged)
+    damage(Event, "at", "x")
+    sound = new_event(seconds=9)
+    await tenants.add_events([sound])
+    assert await tenants.waiting_events(after="", most=3) == ([], [event.id for event in damaged[:3]])
+    assert await tenants.waiting_events(after="", most=9) == ([sound], [event.id for event in damaged])
+    await tenants.set_aside_events([event.id for event in damaged])
+    assert await tenants.waiting_events(after="", most=3) == ([sound], [])
+    assert await tenants.list_set_aside(after="", most=9) == []
+
+
 # --- size
 
 
@@ -435,6 +451,23 @@ def _store_many(url: str, count: int) -> None:
             sql.READ_EVENTS.format(of_tenant="AND tenant = :tenant", order="DESC"),
             "SEARCH events USING INDEX events_tenant (tenant=? AND id>? AND id<?)",
         ),
+        *(
+            (
+                sql.LAST_SEARCHED.format(
+                    index=sql.INDEXES[of_tenant, acts],
+                    conditions="id > :after AND id < :before"
+                    + (f" AND {sql.ACTS}" if acts else "")
+                    + (" AND tenant = :tenant" if of_tenant else ""),
+                ),
+                f"SEARCH events USING {index} ({'tenant=? AND ' if of_tenant else ''}id>? AND id<?)",
+            )
+            for of_tenant, acts, index in (
+                (True, True, "INDEX events_acts"),
+                (True, False, "COVERING INDEX events_tenant"),
+                (False, True, "INDEX events_all_acts"),
+                (False, False, "COVERING INDEX sqlite_autoindex_events_1"),
+            )
+        ),
         (sql.WAITING_EVENTS, "SEARCH events USING INDEX events_waiting (id>?)"),
         (sql.LIST_USER_EVENTS, "SEARCH events USING INDEX events_user (tenant=? AND actor=? AND id>?)"),
     ],
@@ -443,6 +476,6 @@ def test_every_query_for_some_records_uses_an_index(statement: str, plan: str) -
     with closing(sqlite3.connect(":memory:")) as database:
         for each in chain.from_iterable(SCHEMAS):
             database.execute(each)
-        names = {"since": "", "after": "", "tenant": "", "actor": "", "before": "", "most": 1}
+        names = {"since": "", "after": "", "tenant": "", "actor": "", "before": "", "most": 1, "last": 1}
         parameters: Any = names if ":" in statement else ("",) * statement.count("?")
         assert [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)] == [plan]

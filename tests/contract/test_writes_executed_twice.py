@@ -60,11 +60,19 @@ READS = {
     *("read", "list_logins", "is_remembered", "get_meta", "has_logins"),
     *("tenants_version", "list_tenants", "get_tenant", "read_revisions", "list_revisions", "get_draft"),
     *("find_setup_link", "list_setup_links", "list_domains", "list_events", "list_user_events"),
-    *("read_events", "waiting_events"),
-    *("list", "of_users", "count", "count_all"),
+    *("read_events", "waiting_events", "search_events", "list_set_aside"),
+    *("list", "of_users", "stored", "count", "count_all", "find"),
 }
 """Methods that send no write."""
-REPEATED = {"maintain", "purge", "purge_events", "forget_sign_ins", "delete_logins_of", "delete"}
+REPEATED = {
+    "maintain",
+    "purge",
+    "purge_events",
+    "forget_sign_ins",
+    "delete_logins_of",
+    "delete",
+    "end_expired",
+}
 """Methods whose caller repeats them: they delete what is left, or do what is left to do."""
 
 
@@ -143,8 +151,20 @@ CALLS: dict[str, Call | list[Call]] = {
         "initech.example", tenant="initech", event=EVENT, unchanged=CLAIM
     ),
     "add_events": lambda store: store.tenants.add_events([EVENT]),
+    "replace_named": lambda store: store.tenants.replace_named(
+        [
+            new_revision(1, author="{}", reason="", test=""),
+            new_draft(1, author="{}"),
+            replace(LINK, author="{}", name="somebody"),
+        ]
+    ),
     "mark_delivered": lambda store: store.tenants.mark_delivered([EVENT.id]),
+    "set_aside_events": lambda store: store.tenants.set_aside_events([EVENT.id]),
+    "deliver_again": lambda store: store.tenants.deliver_again(most=10),
     "purge_events": lambda store: store.tenants.purge_events(before=at(40), most=9),
+    "end_expired": lambda store: store.tenant_logins.end_expired(
+        most=10, grace=0.0, report=lambda login: EVENT
+    ),
     "delete": lambda store: store.tenant_logins.delete("globex", signed_in_until=at(9), most=10),
 }
 """A call, or several, of each method that writes."""

@@ -239,7 +239,7 @@ def test_the_user_reads_a_sentence_for_every_reason() -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_console_lists_acts_and_no_sign_ins(console: ConsoleWorld) -> None:
+async def test_acts_are_listed_without_sign_ins(console: ConsoleWorld) -> None:
     world, store = console.world, console.services.store
     await world.quick_sign_in(browser := world.browser(), "globex")
     login = await world.login_of(browser, "globex")
@@ -249,6 +249,3 @@ async def test_the_console_lists_acts_and_no_sign_ins(console: ConsoleWorld) -> 
         while not await store.list_user_events([("globex", actor)], since=0.0, most=10):
             await asyncio.sleep(0.05)
     assert not [one.kind for one in await store.list_events(most=1000) if one.kind in USER_KINDS]
-    page = await console.get(console.operator, "/admin/t/globex/events")
-    assert page.status == 200
-    assert not [kind for kind in USER_KINDS if kind in page.text]

@@ -90,7 +90,7 @@ async def test_events_of_a_dead_receiver_wait_in_the_database(tmp_path: Path) ->
         await is_delivering(receiver, running)
         await running.sign_in(running.browser(), "acme")
         store = running.running.portal.admin.store
-        while not await store.waiting_events(after="", most=10):
+        while not (await store.waiting_events(after="", most=10)).events:
             pass
         async with event_receiver(receiver):
             await until(lambda: "signed_in" in kinds(receiver), "the event was lost")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -207,3 +208,32 @@ async def test_a_connection_is_kept_for_the_next_question(proxied: World, versio
             assert await connection.read_response() is not None
         else:
             assert await connection.ended() == b""
+
+
+@pytest.mark.gen_test
+async def test_decisions_are_counted_by_outcome(proxied: World) -> None:
+    browser = await signed_in(proxied)
+    metrics = proxied.running.portal.metrics
+    metrics.tenants.follow(["acme"])
+
+    def counted() -> dict[str, float]:
+        found = re.findall(
+            r'portal_forward_auth_decisions_total{outcome="(\w+)",tenant="acme"} (\S+)',
+            metrics.render().decode(),
+        )
+        return {outcome: float(count) for outcome, count in found}
+
+    own = [*described(proxied), WITH_SECRET]
+    for lines, signed, status in (
+        (own, browser, 200),
+        (own, browser, 200),
+        (own, None, 401),
+        (described(proxied), browser, 403),
+        ([*described(proxied, method="POST"), WITH_SECRET, "Sec-Fetch-Site: cross-site"], browser, 403),
+    ):
+        assert (await ask_portal(proxied, lines, browser=signed)).status == status
+    assert counted() == {"allowed": 2, "login_required": 1, "refused": 1, "cross_site": 1}
+    rule = {"require": [{"claim": "email", "equals": "nobody@acme.example"}]}
+    change_tenant(proxied, "acme", access={"paths": [{"path": "/desk/", **rule}]})
+    assert (await ask_portal(proxied, own, browser=browser)).status == 403
+    assert counted()["access_denied"] == 1

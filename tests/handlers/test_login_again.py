@@ -167,4 +167,6 @@ async def test_the_developer_page_is_linked_and_signing_in_again_leads_back_to_i
     await world.quick_sign_in(browser, "acme")
     assert "/t/acme/developer" in (await browser.open(world.at("/account"))).links
     page = await browser.open(world.at("/t/acme/developer"))
-    assert logins(page) == [{"return_to": "/t/acme/developer"}] * 2
+    found = logins(page)
+    assert len(found) >= 2
+    assert all(login == {"return_to": "/t/acme/developer"} for login in found)

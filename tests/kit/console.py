@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,11 +157,15 @@ async def _console_world(folder: Path, **changes: Any) -> AsyncIterator[ConsoleW
 
 
 async def move_to_database(made: World) -> str:
-    """Add admins to both tenants, and move Globex to the database; return its content."""
+    """Add admins to both tenants, and move Globex to the database, without its further API.
+
+    Returns its content.
+    """
     registry, folder = made.running.portal.registry, made.parts.tenants_folder
     acme, globex = folder / "acme.yaml", folder / "globex.yaml"
     acme.write_text(acme.read_text() + "admins: [{claim: email, equals: bob@acme.example}]\n")
-    typed = globex.read_text() + "admins: [{claim: email, equals: gina@globex.example}]\n"
+    typed = re.sub(r"(?m)^apis:\n(?:[ #].*\n|\n)*", "", globex.read_text())
+    typed += "admins: [{claim: email, equals: gina@globex.example}]\n"
     globex.unlink()
     registry.check_now()
     await until(lambda: registry.get("globex") is None, "the file's tenant is still live")

@@ -109,6 +109,7 @@ def test_A8_every_login_that_is_read_is_checked() -> None:
 
     IdleLimits reads the login again that it extends, and SessionWatch tells only that a login began or ended.
 
+    `Subjects` serves a command of the operator, and uses no token of a login.
     `LogoutService.find_login` returns one to the console, which ends it. `move_login` compares the tokens of
     one that it has written.
     """
@@ -123,6 +124,7 @@ def test_A8_every_login_that_is_read_is_checked() -> None:
         and "store" in ast.unparse(node.func.value)
     }
     assert reading == {
+        "admin/subjects.py",
         "sessions/idle_limits.py",
         "sessions/live_logins.py",
         "sessions/login_moving.py",

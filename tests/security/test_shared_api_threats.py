@@ -179,6 +179,8 @@ async def test_D5_two_clients_without_a_proxy_are_told_apart_by_their_addresses(
         refused = await again.read_response()
         assert refused is not None
         assert refused.status == 503, "the header of a client that is no trusted proxy counts"
+        scrape = world.running.portal.metrics.render().decode()
+        assert 'portal_limit_hits_total{limit="calls_without_login"} 1.0' in scrape
         reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
         await hang(RawConnection(reader, writer), world, "198.51.100.1", "/t/acme/apis/news/slow")
         await until(lambda: len(api.heads) == 2, "another client is refused")

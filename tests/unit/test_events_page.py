@@ -24,7 +24,7 @@ def test_the_page_has_every_kind() -> None:
 
 
 def test_a_kind_without_a_sentence_is_an_error() -> None:
-    members = runpy.run_path(str(ROOT / "scripts" / "events.py"))["members"]
+    members = runpy.run_path(str(ROOT / "scripts" / "generated_pages.py"))["members"]
     source = 'class Kind:\n    A = "a"\n    """First."""\n    B = "b"\n'
     with pytest.raises(ValueError, match="Kind: b has no docstring"):
         members(source, "Kind")

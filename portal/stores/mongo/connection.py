@@ -66,18 +66,24 @@ _SERVER_TIME: list[Document] = [{"$match": {"_id": "clock"}}, {"$project": {"now
 _TTL = {"expireAfterSeconds": 0}
 _UNIQUE = {"unique": True}
 _Keys = list[tuple[str, int]]
-_INDEXES: tuple[tuple[str, _Keys, dict[str, Any]], ...] = (
+INDEXES: tuple[tuple[str, _Keys, dict[str, Any]], ...] = (
     ("attempts", [("expires_at", 1)], _TTL),
     ("logouts", [("expires_at", 1)], _TTL),
     ("sessions", [("secret_hash", 1)], _UNIQUE),
-    ("sessions", [("expires_at", 1)], _TTL),
+    ("sessions", [("expires_at", 1), ("_id", 1)], {}),
     ("logins", [("session", 1)], {}),
     ("logins", [("sid", 1)], {}),
     ("logins", [("issuer", 1), ("subject", 1)], {}),
-    ("logins", [("expires_at", 1)], _TTL),
+    ("logins", [("expires_at", 1), ("_id", 1)], {}),
     ("once", [("expires_at", 1)], _TTL),
     *TENANT_INDEXES,
 )
+
+
+_EARLIER_INDEXES = (("sessions", "expires_at_1"), ("logins", "expires_at_1"))
+"""TTL indexes of earlier versions: with them, the server deletes logins before their end is an event."""
+_NOT_THERE = frozenset({26, 27})
+"""Codes of MongoDB: NamespaceNotFound, IndexNotFound."""
 
 
 class RefusedByServer(StoreUnavailable):
@@ -266,10 +272,16 @@ class MongoConnection:
         """
         refused: list[str] = []
         with pymongo.timeout(_INDEX_SECONDS):
-            for name, indexes in groupby(sorted(_INDEXES, key=itemgetter(0)), key=itemgetter(0)):
+            for name, indexes in groupby(sorted(INDEXES, key=itemgetter(0)), key=itemgetter(0)):
                 refused += await _index_collection(
                     database[name], [(keys, more) for _, keys, more in indexes]
                 )
+            for name, index in _EARLIER_INDEXES:
+                try:
+                    await database[name].drop_index(index)
+                except OperationFailure as error:
+                    if error.code not in _NOT_THERE:
+                        _log.warning("index_not_dropped", collection=name, index=index, code=error.code)
         if refused:
             _log.warning("index_options_refused", indexes=refused)
 

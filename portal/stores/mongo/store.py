@@ -365,10 +365,11 @@ class MongoStore:
                 deleted += (await collection.delete_many({"_id": {"$in": keys}})).deleted_count
         return deleted + await self.tenants.forget_setup_links(most=most - deleted)
 
-    async def purge(self) -> int:
-        expired = {"expires_at": {"$lte": to_date(await self._connection.measure_clock())}}
-        deleted = 0
+    async def purge(self, *, keep_sign_ins: float = 0.0) -> int:
+        now, deleted = await self._connection.measure_clock(), 0
         for name in ("attempts", "logouts", "sessions", "logins", "once"):
+            kept = keep_sign_ins if name in ("sessions", "logins") else 0.0
+            expired = {"expires_at": {"$lte": to_date(now - kept)}}
             async with self._connection.operation(seconds=PURGE_SECONDS):
                 deleted += (await self._connection.collection(name).delete_many(expired)).deleted_count
         return deleted

@@ -14,6 +14,8 @@ from portal.stores.mongo import tenant_documents as documents
 from portal.stores.mongo.connection import MongoConnection
 from portal.stores.mongo.documents import Document
 from portal.stores.mongo.domains import MongoDomains
+from portal.stores.mongo.events import MongoEvents
+from portal.stores.mongo.named_records import replace_named
 from portal.stores.mongo.outbox import COUNTER, Outbox
 from portal.stores.mongo.tenant_documents import OUTBOX, STORED, TENANT_FIELDS
 from portal.stores.mongo.tenant_reading import TenantReader
@@ -26,28 +28,28 @@ from portal.stores.record_checks import (
 )
 from portal.stores.stored_entries import EntryReader
 from portal.stores.tenant_records import (
-    LAST_EVENT_ID,
     DomainClaim,
     Draft,
     Event,
+    Named,
     Revision,
     SetupLink,
     TenantRecord,
-    earliest_event_id,
 )
-from portal.time_slices import in_slices
 
 _TRIES = 3
 
 
-class MongoTenants:
+class MongoTenants(MongoEvents):
     """The TenantStore in the database of a MongoStore. See `portal.stores.tenant_store.TenantStore`."""
 
     def __init__(self, connection: MongoConnection, entries: EntryReader) -> None:
+        reader, outbox = TenantReader(connection, entries), Outbox(connection)
+        super().__init__(connection, entries, reader, outbox)
         self._connection = connection
         self._entries = entries
-        self._reader = TenantReader(connection, entries)
-        self._outbox = Outbox(connection)
+        self._reader = reader
+        self._outbox = outbox
         self._domains = MongoDomains(connection, self._reader, self._outbox)
 
     async def maintain(self) -> None:
@@ -255,90 +257,8 @@ class MongoTenants:
         change: Document = {"$set": {"removed": True}}
         return await self._domains.change(name, tenant, change, event=_counted(event), expected=expected)
 
-    # --- events
-
-    async def add_events(self, events: Sequence[Event]) -> None:
-        made = [documents.event_document(event) async for event in in_slices(events)]
-        await self._outbox.insert("events", made)
-
-    async def list_events(
-        self, *, tenant: str | None = None, before: str | None = None, since: float = 0.0, most: int = 100
-    ) -> list[Event]:
-        require_times(since=since)
-        require_numbers(most=most)
-        query: Document = {"_id": {"$gte": earliest_event_id(since)}, "of_user": None}
-        if tenant is not None:
-            require_short(tenant=tenant)
-            query["tenant"] = tenant
-        if before is not None:
-            require_short(id=before)
-            query["_id"]["$lt"] = before
-        await self._outbox.deliver_all()
-        return await self._reader.list_newest(
-            "events", query, "_id", most, convert=documents.event_of, kind=Event
-        )
-
-    async def list_user_events(
-        self, users: Sequence[tuple[str, str]], *, since: float, most: int
-    ) -> Sequence[Event]:
-        for tenant, actor in users:
-            require_short(tenant=tenant, actor=actor)
-        require_times(since=since)
-        require_numbers(most=most)
-        first = {"$gte": earliest_event_id(since)}
-        queries: list[Document] = [
-            {"tenant": tenant, "actor": actor, "of_user": True, "_id": first}
-            for tenant, actor in dict.fromkeys(users)
-        ]
-        found = await self._reader.list_newest_events(queries, most)
-        return sorted(found, key=lambda one: one.id, reverse=True)[:most]
-
-    async def read_events(
-        self,
-        *,
-        tenant: str | None = None,
-        after: str = "",
-        before: str | None = None,
-        most: int,
-    ) -> list[Event]:
-        require_short(id=after, tenant=tenant or "")
-        require_short(id=before or "")
-        require_numbers(most=most)
-        last = LAST_EVENT_ID if before is None else before
-        query: Document = {"_id": {"$gt": after, "$lt": last}}
-        if tenant is not None:
-            query["tenant"] = tenant
-        await self._outbox.deliver_all()
-        return await self._reader.list_oldest(
-            "events", query, "_id", most, convert=documents.event_of, kind=Event
-        )
-
-    async def waiting_events(self, *, after: str, most: int) -> list[Event]:
-        require_short(id=after)
-        require_numbers(most=most)
-        await self._outbox.deliver_all()
-        query: Document = {"delivered": None, "_id": {"$gt": after}}
-        return await self._reader.list_oldest(
-            "events", query, "_id", most, convert=documents.event_of, kind=Event
-        )
-
-    async def mark_delivered(self, ids: Collection[str]) -> None:
-        for each in ids:
-            require_short(id=each)
-        events = self._connection.collection("events")
-        async with self._connection.operation():
-            await events.update_many({"_id": {"$in": list(ids)}}, {"$set": {"delivered": True}})
-
-    async def purge_events(self, *, before: float, most: int) -> int:
-        require_times(before=before)
-        require_numbers(most=most)
-        if most == 0:
-            return 0
-        events = self._connection.collection("events")
-        async with self._connection.operation():
-            old = events.find({"_id": {"$lt": earliest_event_id(before)}}, {"_id": 1})
-            keys = [each["_id"] for each in await old.sort("_id", 1).limit(most).to_list(None)]
-            return (await events.delete_many({"_id": {"$in": keys}})).deleted_count
+    async def replace_named(self, records: Sequence[Named]) -> None:
+        await replace_named(self._connection, records)
 
     # --- documents of tenants
 

@@ -21,7 +21,7 @@ from portal.stores.generation import GENERATION, Generation
 MAIN_FILE = "main_file"
 """The id of the database's metadata entry with the generation of the file without its log."""
 
-_MOST_CHECKED = 16 * 1024 * 1024
+MOST_CHECKED = 16 * 1024 * 1024
 """Bytes of a file that the start searches for damage, which takes 0.1 s.
 
 Damage to a larger file is found when it is read: `/readyz` and `damaged_entry` in the log report it.
@@ -44,7 +44,7 @@ def check_before_opening(path: Path) -> None:
             recorded = _meta(database, MAIN_FILE)  # read it first: the file's generation only grows
             if has_log and recorded is not None and _is_behind(main_file_generation(path), recorded):
                 raise _not_of_this_log(path, log)
-            small = path.stat().st_size <= _MOST_CHECKED
+            small = path.stat().st_size <= MOST_CHECKED
             found = small and database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok"
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
@@ -73,6 +73,17 @@ def main_file_generation(path: Path) -> str | None:
 def log_of(path: Path) -> Path:
     """The path of a file's write-ahead log."""
     return path.with_name(f"{path.name}-wal")
+
+
+def opened_untouched(path: Path) -> sqlite3.Connection:
+    """Open a file for reading, and create no file beside it. Raises sqlite3.Error.
+
+    SQLite makes a log and a -shm for every reader, with the mode of the file. Without a log nobody has the
+    file open, so it can be read as one that does not change.
+    """
+    parameters = "mode=ro" if log_of(path).exists() else "immutable=1"
+    uri = f"file:{quote(str(path.resolve()))}?{parameters}"
+    return sqlite3.connect(uri, uri=True, timeout=5.0, check_same_thread=False)
 
 
 @contextlib.contextmanager

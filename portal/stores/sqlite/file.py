@@ -35,7 +35,7 @@ SLOW_SECONDS = 0.005
 _THREAD_SECONDS = 10.0
 _OPENING_SECONDS = 4.0
 """How long the start waits for another process that is creating the file."""
-_OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
+OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
 _IN_WORDS = {
     "SQLITE_BUSY": "another process holds the lock",
     "SQLITE_CANTOPEN": "the file cannot be opened",
@@ -129,7 +129,7 @@ class DatabaseFile:
         """
         if self._pair is not None:
             return
-        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise StartupError(
                 f"This Python comes with SQLite {sqlite3.sqlite_version}, which is too old.",
                 remedy="Use a Python with SQLite 3.35 or newer, or a MongoDB database.",

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from portal.errors import ConfigurationError, Problem, StartupError, StoreUnavailable
 from portal.stores.format import require_usable
 from portal.stores.inspection import Inspected, inspected
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
+from portal.stores.sqlite.checks import opened_untouched
 from portal.stores.sqlite.reading import login_of, session_of
 from portal.stores.sqlite.rows import Row, attempt_of, logout_of
 from portal.stores.sqlite.statements import SCHEMAS
@@ -87,9 +87,8 @@ class SQLiteInspection:
     def _open(self) -> None:
         if not self._path.is_file():
             raise ConfigurationError([Problem(str(self._path), "there is no database file")])
-        uri = f"file:{quote(str(self._path.resolve()))}?mode=ro"
         try:
-            database = sqlite3.connect(uri, uri=True, timeout=5.0, check_same_thread=False)
+            database = opened_untouched(self._path)
             self._database = database
             database.text_factory = lambda stored: str(stored, "utf-8", "replace")
             found = int(database.execute("PRAGMA user_version").fetchone()[0])

@@ -110,7 +110,8 @@ SIGN_INS = ("attempts", "logouts", "logins", "sessions", "setup_links")
 """Tables with sign-ins, in all states from login attempt to logout, and with credentials of other kinds."""
 DELETE_SOME = "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} LIMIT ?)"
 _EXPIRED = "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} WHERE {1} <= ? LIMIT ?)"
-PURGE = (
-    *(_EXPIRED.format(table, "expires_at") for table in ("attempts", "logouts", "logins", "once")),
+PURGE = tuple(_EXPIRED.format(table, "expires_at") for table in ("attempts", "logouts", "once"))
+PURGE_SIGN_INS = (
+    _EXPIRED.format("logins", "expires_at"),
     _EXPIRED.format("sessions", "min(idle_expires_at, absolute_expires_at)"),
 )

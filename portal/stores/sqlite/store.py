@@ -52,7 +52,7 @@ class SQLiteStore:
         self._file = DatabaseFile(path, schemas=sql.SCHEMAS, busy=busy, observer=observer)
         self._rows = RowReader(self._file, self._entries)
         self.tenants = SQLiteTenants(self._file, self._entries)
-        self.tenant_logins = SQLiteTenantLogins(self._file, self._entries)
+        self.tenant_logins = SQLiteTenantLogins(self._file, self._entries, clock=clock)
 
     async def open(self) -> None:
         await asyncio.to_thread(check_before_opening, self._path)
@@ -304,13 +304,14 @@ class SQLiteStore:
 
         return await self._file.write(work)
 
-    async def purge(self) -> int:
+    async def purge(self, *, keep_sign_ins: float = 0.0) -> int:
         await self._note_main_file()
         deleted = 0
         rows = _PURGED_AT_FIRST
-        for statement in sql.PURGE:
+        for statement in (*sql.PURGE, *sql.PURGE_SIGN_INS):
+            kept = keep_sign_ins if statement in sql.PURGE_SIGN_INS else 0.0
             while True:
-                some, seconds = await self._file.write(partial(self._purge_some, statement, rows))
+                some, seconds = await self._file.write(partial(self._purge_some, statement, rows, kept))
                 deleted += some
                 if some < rows:
                     break
@@ -319,10 +320,12 @@ class SQLiteStore:
                 await asyncio.sleep(max(seconds, _PURGE_SECONDS))  # for the writers of other processes
         return deleted
 
-    def _purge_some(self, statement: str, most: int, database: sqlite3.Connection) -> tuple[int, float]:
-        """Delete so many expired rows; return their number and the seconds that it took."""
+    def _purge_some(
+        self, statement: str, most: int, kept: float, database: sqlite3.Connection
+    ) -> tuple[int, float]:
+        """Delete so many rows that expired `kept` seconds ago; return how many, and the seconds it took."""
         begun = time.perf_counter()
-        deleted = database.execute(statement, (self._clock(), most)).rowcount
+        deleted = database.execute(statement, (self._clock() - kept, most)).rowcount
         return deleted, time.perf_counter() - begun
 
     def _one(self, convert: Callable[[Row], Entry], rows: list[Row], kind: type[Entry]) -> Entry | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from portal.stores.stored_entries import stored_names
 from portal.stores.tenant_records import (
+    NAMING,
     USER_KINDS,
     DomainClaim,
     Draft,
@@ -62,7 +63,10 @@ EVENT_DELIVERY_SCHEMA = (
     "CREATE INDEX events_waiting ON events (id) WHERE waits = 1",
     "CREATE INDEX events_tenant ON events (tenant, id)",
 )
-"""Migrates a file of the version before events were delivered. `waits`: 0 after the delivery."""
+"""Migrates a file of the version before events were delivered.
+
+`waits`: 0 after the delivery, 2 when it was set aside.
+"""
 
 
 def _columns(model: type) -> str:
@@ -138,5 +142,36 @@ LIST_USER_EVENTS = f"""SELECT {_EVENT} FROM events
 READ_EVENTS = f"""SELECT {_EVENT} FROM events WHERE id > :after AND id < :before {{of_tenant}}
     ORDER BY id LIMIT :most"""
 WAITING_EVENTS = f"SELECT {_EVENT} FROM events WHERE waits = 1 AND id > ? ORDER BY id LIMIT ?"
+SEARCH_EVENTS = f"""SELECT {_EVENT} FROM (
+        SELECT * FROM events {{index}} WHERE {{conditions}} ORDER BY id DESC LIMIT :among)
+    WHERE (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
+      AND (:outcome = '' OR outcome = :outcome)
+      AND (:subject = '' OR target = :subject OR instr(actor, :actor) > 0)
+    LIMIT :most"""
+LAST_SEARCHED = "SELECT id FROM events {index} WHERE {conditions} ORDER BY id DESC LIMIT 1 OFFSET :last"
+INDEXES = {
+    (True, True): f"INDEXED BY {ACTS_OF_TENANT}",
+    (True, False): "INDEXED BY events_tenant",
+    (False, True): f"INDEXED BY {ALL_ACTS}",
+    (False, False): "",
+}
+"""Of `SEARCH_EVENTS`: by whether it is of a tenant, and whether it is for acts only."""
+SET_ASIDE = "UPDATE events SET waits = 2 WHERE id = ? AND waits = 1"
+WAIT_AGAIN = "UPDATE events SET waits = 1 WHERE id = ? AND waits = 2"
+LIST_SET_ASIDE = f"SELECT {_EVENT} FROM events WHERE waits = 2 AND id > ? ORDER BY id LIMIT ?"
+IDS_SET_ASIDE = "SELECT id FROM events WHERE waits = 2 ORDER BY id LIMIT ?"
 MARK_DELIVERED = "UPDATE events SET waits = 0 WHERE id = ?"
 PURGE_EVENTS = "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE id < ? ORDER BY id LIMIT ?)"
+
+
+def _replacing(table: str, model: type, condition: str) -> str:
+    values = ", ".join(f"{name} = :{name}" for name in NAMING[model])
+    return f"UPDATE {table} SET {values} WHERE {condition}"
+
+
+REPLACE_NAMED = {
+    Event: _replacing("events", Event, "id = :id"),
+    Revision: _replacing("revisions", Revision, "tenant = :tenant AND number = :number"),
+    Draft: _replacing("drafts", Draft, "tenant = :tenant AND version = :version"),
+    SetupLink: _replacing("setup_links", SetupLink, "id = :id AND tenant = :tenant"),
+}

@@ -3,51 +3,44 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from operator import itemgetter
 from typing import Any
 
 from portal.stores.record_checks import (
     MOST_REVISIONS,
     MOST_SETUP_LINKS,
-    TenantEntry,
     require_keys,
     require_numbers,
     require_short,
     require_times,
-    require_valid,
 )
 from portal.stores.sqlite import tenant_statements as sql
+from portal.stores.sqlite.events import Parameters, SQLiteEvents, values_of
 from portal.stores.sqlite.file import DatabaseFile
-from portal.stores.sqlite.rows import Row
 from portal.stores.stored_entries import Entry, EntryReader, entry_from
 from portal.stores.tenant_records import (
-    LAST_EVENT_ID,
     DomainClaim,
     Draft,
     Event,
+    Named,
     Revision,
     SetupLink,
     TenantRecord,
-    earliest_event_id,
 )
 from portal.time_slices import in_slices
 
 _REVISIONS_AT_ONCE = 100
-_PURGED_AT_ONCE = 200
-"""Events that a transaction deletes: no other write, of any process, can run meanwhile."""
 _NO_NUMBER = 2**62
 
-_Parameters = Mapping[str, object] | Sequence[object]
 _Step = Callable[[sqlite3.Connection], None]
 
 
-class SQLiteTenants:
+class SQLiteTenants(SQLiteEvents):
     """The TenantStore on the file of a SQLiteStore. See `portal.stores.tenant_store.TenantStore`."""
 
     def __init__(self, file: DatabaseFile, entries: EntryReader) -> None:
+        super().__init__(file, entries)
         self._file = file
         self._entries = entries
 
@@ -58,14 +51,14 @@ class SQLiteTenants:
         return int(rows[0][0]) if rows else 0
 
     async def list_tenants(self) -> list[TenantRecord]:
-        return await self._list(TenantRecord, sql.LIST_TENANTS, ())
+        return await self.list_entries(TenantRecord, sql.LIST_TENANTS, ())
 
     async def get_tenant(self, slug: str) -> TenantRecord | None:
         require_short(slug=slug)
         return await self._one(TenantRecord, sql.GET_TENANT, (slug,))
 
     async def add_tenant(self, tenant: TenantRecord, *, event: Event) -> bool:
-        return await self._change(sql.ADD_TENANT, _values(tenant), event=event, counted=True)
+        return await self._change(sql.ADD_TENANT, values_of(tenant), event=event, counted=True)
 
     async def set_status(self, slug: str, status: str, *, expected: str, at: float, event: Event) -> bool:
         require_short(slug=slug, status=status)
@@ -94,7 +87,7 @@ class SQLiteTenants:
     ) -> bool:
         require_numbers(replaces=replaces, draft=draft or 0)
         require_times(made_at=made_at or 0.0)
-        values = _values(revision)
+        values = values_of(revision)
         if revision.number <= replaces:
             raise ValueError("number is not larger than that of the live revision")
 
@@ -120,7 +113,7 @@ class SQLiteTenants:
         require_short(tenant=tenant)
         require_numbers(before=before or 0, most=most)
         parameters = (tenant, _NO_NUMBER if before is None else before, most)
-        return await self._list(Revision, sql.LIST_REVISIONS, parameters)
+        return await self.list_entries(Revision, sql.LIST_REVISIONS, parameters)
 
     # --- drafts
 
@@ -161,7 +154,7 @@ class SQLiteTenants:
 
     async def list_setup_links(self, tenant: str) -> list[SetupLink]:
         require_short(tenant=tenant)
-        return await self._list(SetupLink, sql.LIST_LINKS, (tenant,))
+        return await self.list_entries(SetupLink, sql.LIST_LINKS, (tenant,))
 
     async def revoke_setup_link(self, link_id: str, *, tenant: str, at: float, event: Event) -> bool:
         require_short(id=link_id, tenant=tenant)
@@ -172,9 +165,9 @@ class SQLiteTenants:
 
     async def list_domains(self, tenant: str | None = None) -> list[DomainClaim]:
         if tenant is None:
-            return await self._list(DomainClaim, sql.LIST_DOMAINS, ())
+            return await self.list_entries(DomainClaim, sql.LIST_DOMAINS, ())
         require_short(tenant=tenant)
-        return await self._list(DomainClaim, sql.LIST_DOMAINS_OF, (tenant,))
+        return await self.list_entries(DomainClaim, sql.LIST_DOMAINS_OF, (tenant,))
 
     async def add_domain(self, claim: DomainClaim, *, event: Event, made_at: float | None = None) -> bool:
         return await self._change(sql.ADD_DOMAIN, _of_tenant(claim, made_at), event=event, counted=True)
@@ -214,112 +207,26 @@ class SQLiteTenants:
         parameters |= {"name": name, "tenant": tenant}
         return await self._change(statement, parameters, event=event, counted=True)
 
-    # --- events
+    # --- what names a person
 
-    async def add_events(self, events: Sequence[Event]) -> None:
-        rows = [_values(event) async for event in in_slices(events)]
-
-        def work(database: sqlite3.Connection) -> None:
-            database.executemany(sql.ADD_EVENT, rows)
-
-        await self._file.write(work)
-
-    async def list_events(
-        self, *, tenant: str | None = None, before: str | None = None, since: float = 0.0, most: int = 100
-    ) -> list[Event]:
-        require_times(since=since)
-        require_numbers(most=most)
-        conditions, parameters = [sql.ACTS, "id >= :since"], {"since": earliest_event_id(since), "most": most}
-        if tenant is not None:
-            require_short(tenant=tenant)
-            conditions.append("tenant = :tenant")
-            parameters["tenant"] = tenant
-        if before is not None:
-            require_short(id=before)
-            conditions.append("id < :before")
-            parameters["before"] = before
-        statement = sql.LIST_EVENTS.format(
-            index=sql.ALL_ACTS if tenant is None else sql.ACTS_OF_TENANT, conditions=" AND ".join(conditions)
-        )
-        return await self._list(Event, statement, parameters)
-
-    async def list_user_events(
-        self, users: Sequence[tuple[str, str]], *, since: float, most: int
-    ) -> Sequence[Event]:
-        for tenant, actor in users:
-            require_short(tenant=tenant, actor=actor)
-        require_times(since=since)
-        require_numbers(most=most)
-        first = earliest_event_id(since)
-        asked = [
-            {"tenant": tenant, "actor": actor, "since": first, "most": most}
-            for tenant, actor in dict.fromkeys(users)
-        ]
-
-        def newest(db: sqlite3.Connection) -> list[Row]:
-            rows = [row for one in asked for row in db.execute(sql.LIST_USER_EVENTS, one)]
-            return sorted(rows, key=itemgetter(0), reverse=True)[:most]
-
-        rows = await self._file.read(newest) if asked else []
-        return await self._entries.read_all(partial(entry_from, Event), rows, kind=Event)
-
-    async def read_events(
-        self,
-        *,
-        tenant: str | None = None,
-        after: str = "",
-        before: str | None = None,
-        most: int,
-    ) -> list[Event]:
-        require_short(id=after, tenant=tenant or "")
-        require_short(id=before or "")
-        require_numbers(most=most)
-        statement = sql.READ_EVENTS.format(of_tenant="" if tenant is None else "AND tenant = :tenant")
-        last = LAST_EVENT_ID if before is None else before
-        parameters = {"after": after, "before": last, "most": most, "tenant": tenant}
-        return await self._list(Event, statement, parameters)
-
-    async def waiting_events(self, *, after: str, most: int) -> list[Event]:
-        require_short(id=after)
-        require_numbers(most=most)
-        return await self._list(Event, sql.WAITING_EVENTS, (after, most))
-
-    async def mark_delivered(self, ids: Collection[str]) -> None:
-        for each in ids:
-            require_short(id=each)
-        rows = [(each,) for each in ids]
+    async def replace_named(self, records: Sequence[Named]) -> None:
+        changes = [(sql.REPLACE_NAMED[type(each)], values_of(each)) async for each in in_slices(records)]
 
         def work(database: sqlite3.Connection) -> None:
-            database.executemany(sql.MARK_DELIVERED, rows)
+            for statement, parameters in changes:
+                database.execute(statement, parameters)
 
-        await self._file.write(work)
+        if changes:
+            await self._file.write(work)
 
-    async def purge_events(self, *, before: float, most: int) -> int:
-        require_times(before=before)
-        require_numbers(most=most)
-        deleted = 0
-        while deleted < most:
-            some = min(_PURGED_AT_ONCE, most - deleted)
-            found = await self._file.write(
-                partial(_delete, sql.PURGE_EVENTS, earliest_event_id(before), some)
-            )
-            deleted += found
-            if found < some:
-                break
-        return deleted
-
-    async def _one(self, model: type[Entry], statement: str, parameters: _Parameters) -> Entry | None:
+    async def _one(self, model: type[Entry], statement: str, parameters: Parameters) -> Entry | None:
         rows = await self._file.read(lambda db: db.execute(statement, parameters).fetchall())
         return self._entries.read(partial(entry_from, model), rows[0], kind=model) if rows else None
-
-    async def _list(self, model: type[Entry], statement: str, parameters: _Parameters) -> list[Entry]:
-        rows = await self._file.read(lambda db: db.execute(statement, parameters).fetchall())
-        return await self._entries.read_all(partial(entry_from, model), rows, kind=model)
 
     async def _change(
         self,
         statement: str,
-        parameters: _Parameters,
+        parameters: Parameters,
         *,
         event: Event | None,
         counted: bool = False,
@@ -329,7 +236,7 @@ class SQLiteTenants:
 
         In the same transaction: `then`, the event, and with `counted` the increment of `tenants_version`.
         """
-        reported = None if event is None else _values(event)
+        reported = None if event is None else values_of(event)
 
         def work(database: sqlite3.Connection) -> bool:
             if database.execute(statement, parameters).rowcount == 0:
@@ -345,17 +252,11 @@ class SQLiteTenants:
         return await self._file.write(work)
 
 
-def _values(record: TenantEntry) -> dict[str, Any]:
-    """The parameters that store a record. Raises as `require_valid`."""
-    require_valid(record)
-    return asdict(record)
-
-
 def _if_unchanged(claim: DomainClaim | None) -> tuple[str, dict[str, object]]:
     """The condition that a stored claim is still this one, and its parameters. Raises as `require_valid`."""
     if claim is None:
         return "", {}
-    stored = _values(claim)
+    stored = values_of(claim)
     names = ("proof", "proven_at", "checked_at", "created_at")
     return sql.IF_UNCHANGED, {f"old_{name}": stored[name] for name in names}
 
@@ -363,12 +264,8 @@ def _if_unchanged(claim: DomainClaim | None) -> tuple[str, dict[str, object]]:
 def _of_tenant(record: Draft | SetupLink | DomainClaim, made_at: float | None) -> dict[str, Any]:
     """The parameters that store a record of a tenant, if that was made at this time (None: at any)."""
     require_times(made_at=made_at or 0.0)
-    return {**_values(record), "made_at": made_at}
+    return {**values_of(record), "made_at": made_at}
 
 
 def _read_each(statement: str, keys: Sequence[Sequence[object]], database: sqlite3.Connection) -> list[Any]:
     return [row for key in keys for row in database.execute(statement, key)]
-
-
-def _delete(statement: str, before: str, most: int, database: sqlite3.Connection) -> int:
-    return database.execute(statement, (before, most)).rowcount

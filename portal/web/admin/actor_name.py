@@ -12,6 +12,7 @@ _ROLES = {
     ActorType.OPERATOR: message("operator"),
     ActorType.SETUP_LINK: message("setup link"),
     ActorType.PROVIDER: message("provider"),
+    ActorType.EXPIRY: message("login of"),
     ActorType.SYSTEM: message("system"),
 }
 

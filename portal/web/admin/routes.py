@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from portal.config.api_paths import SLUG
+from portal.web.admin.all_sessions import AllSessionsHandler, EndSessionsHandler
 from portal.web.admin.api import ApiHandler
 from portal.web.admin.apis import ApisHandler
 from portal.web.admin.applications import ApplicationsHandler
@@ -16,7 +17,7 @@ from portal.web.admin.domains import (
 )
 from portal.web.admin.draft_yaml import DraftYamlHandler
 from portal.web.admin.drafts import DiscardHandler, DraftHandler
-from portal.web.admin.events import EventsHandler
+from portal.web.admin.events import AllEventsHandler, EventsHandler
 from portal.web.admin.general import GeneralHandler
 from portal.web.admin.links import RevokeSetupLinkHandler, SetupLinksHandler
 from portal.web.admin.new import NewTenantHandler
@@ -47,6 +48,9 @@ ADMIN_ROUTES: list[tuple[str, type[AdminHandler]]] = [
     (r"/admin/", OverviewHandler),
     (r"/admin", ConsoleRedirectHandler),
     (r"/admin/new", NewTenantHandler),
+    (r"/admin/events", AllEventsHandler),
+    (r"/admin/sessions", AllSessionsHandler),
+    (r"/admin/sessions/end", EndSessionsHandler),
     (rf"{TENANT}/", TenantPageHandler),
     (rf"{TENANT}/draft", DraftHandler),
     (rf"{TENANT}/draft/general", GeneralHandler),

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from portal.admin.login_filter import LONGEST_VALUE, LoginFilter
-from portal.admin.logins import ListedLogin
 from portal.admin.viewers import Right
 from portal.display_text import display_text
 from portal.errors import BadRequest
 from portal.sentences import message, moment, plural_sentence
 from portal.stores.model import Login
+from portal.stores.tenant_logins import TenantLogin
 from portal.tenancy.model import Tenant
 from portal.web.admin.base import AdminHandler
 from portal.web.admin.fields import REASON_FIELD
@@ -78,7 +78,7 @@ class SessionsHandler(AdminHandler):
         base, searched = f"/admin/t/{tenant}/sessions", _query_of(search)
         page = SessionsPage(
             slug=tenant,
-            rows=tuple(_row(live, one) for one in listed.logins),
+            rows=tuple(login_row(live, one.found, one.reference) for one in listed.logins),
             search=search,
             total=await self.services.logins.count(tenant),
             notice=self._notice(),
@@ -144,10 +144,11 @@ class EndAllLoginsHandler(SessionsHandler):
         self.redirect(f"/admin/t/{tenant}/sessions?ended={ended}", status=303)
 
 
-def _row(live: Tenant | None, listed: ListedLogin) -> LoginRow:
-    found, login = listed.found, listed.found.login
+def login_row(live: Tenant | None, found: TenantLogin, reference: str) -> LoginRow:
+    """A login in a list. Parameters: live, its tenant, if that is served."""
+    login = found.login
     return LoginRow(
-        reference=listed.reference,
+        reference=reference,
         user=account_name(live, login.claims, login.subject) if live else display_text(login.subject, 120),
         email=_email(live, login),
         subject=display_text(login.subject, limit=255),

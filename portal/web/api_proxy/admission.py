@@ -11,6 +11,7 @@ from tornado.httputil import HTTPHeaders
 
 from portal.config.api_paths import API_PATH
 from portal.errors import CrossSiteRequest, LoginRequired, MethodNotAllowed, NotFound, PayloadTooLarge
+from portal.ops.limit_metrics import Limit
 from portal.outbound.request import encode_headers
 from portal.tenancy.model import Api, ApiAccess
 from portal.web.api_proxy.call_headers import call_headers, client_of, session_cookie, socket_refusal
@@ -71,7 +72,7 @@ async def admit(portal: Portal, request: ApiRequest) -> UpstreamCall:
     """Return the call to send to the API.
 
     Raises: MethodNotAllowed, CrossSiteRequest, NotFound, RequestRefused, PayloadTooLarge, LoginRequired,
-    AccessDenied, StoreUnavailable.
+    TooManyRequests, AccessDenied, StoreUnavailable.
     """
     if request.method not in _METHODS:
         raise MethodNotAllowed(f"{request.method[:20]} is not forwarded")
@@ -93,6 +94,9 @@ async def admit(portal: Portal, request: ApiRequest) -> UpstreamCall:
     login, network, client = None, "", ""
     if api.access is ApiAccess.USER:  # for others, nothing of a session counts
         cookie = session_cookie(request.connection, headers, site)
+        if cookie is None:
+            caller = client_of(request.connection, headers, portal.settings.trusted_proxies)
+            portal.client_limits.require(Limit.UNAUTHENTICATED_PER_CLIENT, caller)
         request_session = await portal.sessions.open_session(cookie, address.tenant)
         if request_session is None or request_session.login is None:
             raise LoginRequired("this session has no live login at this tenant")

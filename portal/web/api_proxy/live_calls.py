@@ -23,8 +23,10 @@ from portal.errors import (
     NotFound,
     PortalError,
     StoreUnavailable,
+    UpstreamBusy,
     UpstreamUnavailable,
 )
+from portal.ops.limit_metrics import Limit
 from portal.ops.metrics import Metrics
 from portal.pauses import is_set_within
 from portal.sessions.live_logins import LiveLogins
@@ -102,7 +104,11 @@ class LiveCalls:
         Raises: UpstreamBusy when there are too many calls without a login.
         """
         if login is None:
-            self.without_login.add(tenant, client)
+            try:
+                self.without_login.add(tenant, client)
+            except UpstreamBusy:
+                self._metrics.limits.hit(Limit.CALLS_WITHOUT_LOGIN, tenant)
+                raise
         call = LiveCall(login, tenant, api, path, self._monotonic(), cut, client_registration, client)
         self._calls.add(call)
         return call

@@ -53,6 +53,7 @@ class AuthzExchange(httputil.HTTPMessageDelegate):
         self._task: asyncio.Task[None] | None = None
         self._ended = False
         self._span: Span | None = None
+        self._decided = False
 
     def headers_received(
         self,
@@ -95,6 +96,8 @@ class AuthzExchange(httputil.HTTPMessageDelegate):
         try:
             question = self._question()
             self._write(200, allowed_response(await allow(self._portal, question)))
+            self._decided = True
+            self._portal.metrics.forward_auth.allowed(self._address.tenant)
         except StreamClosedError:
             pass  # the proxy disconnected
         except Exception as error:  # noqa: BLE001 - no other code can send a response
@@ -115,8 +118,11 @@ class AuthzExchange(httputil.HTTPMessageDelegate):
         log_failure(error, error.__traceback__, path=self._address.path)
         if self._status:
             return
+        shown = error if isinstance(error, PortalError) else PortalError()
+        self._decided = True
+        self._portal.metrics.forward_auth.refused(self._address.tenant, shown)
         status, headers, body = refused_response(
-            error if isinstance(error, PortalError) else PortalError(),
+            shown,
             question,
             request_id=self._request_id,
             belongs_to_other=self._portal.front_ends.belongs_to_other,
@@ -136,6 +142,8 @@ class AuthzExchange(httputil.HTTPMessageDelegate):
         if self._ended:
             return
         self._ended = True
+        if not self._decided:
+            self._portal.metrics.forward_auth.aborted(self._address.tenant)
         self._portal.in_flight.end()
         if self._span is not None:
             end_span(self._portal, self._span, self._status, route=_ROUTE, tenant=self._address.tenant)

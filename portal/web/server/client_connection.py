@@ -46,6 +46,8 @@ class ClientConnection(ABC):
         now = self._time()
         self.waiting_since: float | None = now
         """Loop time since which no request is in progress; None during a request."""
+        self.counted_client = ""
+        """The client that it counts for, from `ClientShares.client`; empty for none."""
         self.has_requested = False
         """Whether a request head has ever arrived."""
         self.refusal: PortalError | None = None

@@ -8,16 +8,21 @@ See docs/decisions/009.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 from tornado import httputil
+from tornado.http1connection import HTTP1Connection
 
 from portal.web.server.client_stream import client_stream
 from portal.web.server.http_exchange import HttpExchange
+from portal.web.server.refused_request import RefusedRequest, ShortResponse
 from portal.web.server.request_body import BodyRules, BoundedBody, has_body
 from portal.web.server.request_fields import RequestHeaders
 
+Refuse = Callable[[str, str, httputil.HTTPHeaders, HTTP1Connection], ShortResponse | None]
+"""Returns the response to a request that gets no handler. Its parameters: method, path without the query,
+headers, connection."""
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(?::[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?")
 
 
@@ -25,7 +30,8 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
     """Passes a request to `api` or `authz` when its target matches `api_target` or `authz_target`, else to
     `application`.
 
-    Parameters: bodies, the limits for request bodies of the application.
+    Parameters: bodies, the limits for request bodies of the application; refuse, which requests of it get a
+    response from the head alone.
     """
 
     def __init__(
@@ -37,7 +43,9 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
         authz: httputil.HTTPServerConnectionDelegate,
         application: httputil.HTTPServerConnectionDelegate,
         bodies: BodyRules,
+        refuse: Refuse = lambda method, path, headers, connection: None,
     ) -> None:
+        self._refuse = refuse
         self._bodies = bodies
         self._api_target = api_target
         self._api = api
@@ -77,16 +85,22 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
         self,
         server_conn: object,
         request_conn: httputil.HTTPConnection,
-        target: str,
+        start_line: httputil.RequestStartLine,
         headers: httputil.HTTPHeaders,
     ) -> httputil.HTTPMessageDelegate:
         """Return the delegate for a request whose head arrived."""
-        server = self.delegate_for(target, headers)
-        delegate = server.start_request(server_conn, request_conn)
+        server = self.delegate_for(start_line.path, headers)
+        path = start_line.path.partition("?")[0]
         body = has_body(headers)
         if (stream := client_stream(request_conn)) is not None:
             stream.begin_request(body=body)
-        if not body or server is self._api or self._bodies.find(target.partition("?")[0]).streamed:
+        if server is self._application:
+            connection = cast(HTTP1Connection, request_conn)
+            response = self._refuse(start_line.method, path, headers, connection)
+            if response is not None:
+                return RefusedRequest(request_conn, response)
+        delegate = server.start_request(server_conn, request_conn)
+        if not body or server is self._api or self._bodies.find(path).streamed:
             return delegate
         return BoundedBody(delegate, request_conn, self._bodies)
 
@@ -107,10 +121,10 @@ class _PendingRequest(httputil.HTTPMessageDelegate):
         start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
         headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
-        target = cast(httputil.RequestStartLine, start_line).path
         if isinstance(self._request_conn, HttpExchange):
             headers = self._request_conn.head.all_headers()  # the application may change them
-        self._delegate = self._dispatcher.begin(self._server_conn, self._request_conn, target, headers)
+        request = cast(httputil.RequestStartLine, start_line)
+        self._delegate = self._dispatcher.begin(self._server_conn, self._request_conn, request, headers)
         return self._delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:

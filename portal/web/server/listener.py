@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,7 +19,9 @@ from portal.ops.limit_metrics import Limit
 from portal.ops.metrics import Metrics
 from portal.ops.worker_loads import WorkerLoad
 from portal.time_slices import in_slices
+from portal.web.client_address import client_network
 from portal.web.server.client_connection import ClientConnection
+from portal.web.server.client_shares import ClientShares
 from portal.web.server.client_stream import ClientStream
 from portal.web.server.http_server import HttpServer
 from portal.web.server.lingering import LingeringConnections
@@ -40,7 +43,11 @@ _LINGER_AT_STOP = 2.0
 
 
 class ConnectionServer:
-    """Accepts at most `most` connections at a time for a server. Has the interface of HTTPServer."""
+    """Accepts at most `most` connections at a time for a server. Has the interface of HTTPServer.
+
+    Parameters: load, where it reports its connections to other workers; shares, how many connections each
+    client may have; None: as many as there are.
+    """
 
     def __init__(
         self,
@@ -49,8 +56,10 @@ class ConnectionServer:
         most: int,
         metrics: Metrics,
         load: WorkerLoad | None = None,
+        shares: ClientShares | None = None,
     ) -> None:
         self._server = server
+        self._shares = shares
         self._most = most
         self._resume_at = most - max(1, most // 20)
         self._metrics = metrics
@@ -63,6 +72,9 @@ class ConnectionServer:
         self._accepting = False
         self._retry_at: float | None = None
         self._reported_at = float("-inf")
+        self._refused = 0
+        """Connections since the last line of the log."""
+        self._refused_at = float("-inf")
         self._watching: asyncio.Task[None] | None = None
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
@@ -139,24 +151,39 @@ class ConnectionServer:
             self._load.report(self._open)
 
     def _serve(self, connection: socket.socket, address: Any) -> None:
+        has_address = connection.family in (socket.AF_INET, socket.AF_INET6)
+        shares = self._shares
+        client = shares.client(address[0]) if has_address and shares is not None else ""
+        if client and shares is not None:
+            if not shares.has_place(client):
+                connection.close()
+                self._report_refusal(client)
+                return
+            shares.add(client)
         self._open += 1
         self._report_load()
         self._metrics.connections.inc()
         if isinstance(self._server, HttpServer):
-            made = self._server.connect(connection, address, lingering=self._lingering, closed=self._closed)
+            made = self._server.connect(
+                connection, address, lingering=self._lingering, closed=partial(self._closed, client)
+            )
+            made.counted_client = client
             self._streams.add(made)
             return
         stream = ClientStream(
             connection,
             lingering=self._lingering,
-            closed=self._closed,
+            closed=partial(self._closed, client),
             max_buffer_size=self._server.max_buffer_size,
             read_chunk_size=self._server.read_chunk_size,
         )
+        stream.counted_client = client
         self._streams.add(stream)
         self._server.handle_stream(stream, address)
 
-    def _closed(self) -> None:
+    def _closed(self, client: str) -> None:
+        if client and self._shares is not None:
+            self._shares.remove(client)
         self._open -= 1
         self._report_load()
         self._metrics.connections.dec()
@@ -186,6 +213,15 @@ class ConnectionServer:
             self._reported_at = self._loop.time()
             _log.warning("accepting_paused", connections=self._open, reason=reason)
 
+    def _report_refusal(self, client: str) -> None:
+        self._metrics.limits.hit(Limit.CONNECTIONS_PER_CLIENT)
+        self._refused += 1
+        if self._loop.time() - self._refused_at >= _REPORT_SECONDS:
+            self._refused_at = self._loop.time()
+            refused, self._refused = self._refused, 0
+            network, limit = client_network(client.partition("/")[0]), Limit.CONNECTIONS_PER_CLIENT
+            _log.warning("client_limit_reached", limit=limit, client=network, refused=refused)
+
     # --- checking open connections
 
     async def _watch(self) -> None:
@@ -207,16 +243,28 @@ class ConnectionServer:
                 stream.abort()
             elif stream.is_overdue(now) or stream.has_disconnected():
                 stream.close()
+        if self._shares is not None and self._shares.crowded:
+            await self._make_room_for_clients(self._shares, now)
         if self._accepting or self._later is not None or not self._listeners:
             return
-        await self._make_room(now)
+        await self._close_idle(list(self._streams), now, most=max(1, self._most // 4))
+        await self._lingering.close_oldest(self._open - self._resume_at)
         if self._retry_at is not None and now >= self._retry_at and self._open < self._most:
             self._resume()
 
-    async def _make_room(self, now: float) -> None:
-        """Close connections without any request, then the longest idle ones, up to a quarter of the limit."""
-        idle: list[tuple[float, ClientConnection]] = []
+    async def _make_room_for_clients(self, shares: ClientShares, now: float) -> None:
+        """Close idle connections of clients that have almost all they may have."""
+        crowded: dict[str, list[ClientConnection]] = {client: [] for client in shares.crowded}
         async for stream in in_slices(list(self._streams)):
+            if stream.counted_client in crowded:
+                crowded[stream.counted_client].append(stream)
+        for client, streams in crowded.items():
+            await self._close_idle(streams, now, most=shares.over(client))
+
+    async def _close_idle(self, streams: list[ClientConnection], now: float, *, most: int) -> None:
+        """Close connections without any request, then the longest idle ones, of those at most `most`."""
+        idle: list[tuple[float, ClientConnection]] = []
+        async for stream in in_slices(streams):
             since = None if stream.closed() else stream.idle_since
             if since is None:
                 continue
@@ -225,10 +273,9 @@ class ConnectionServer:
             elif now - since >= _IDLE_SECONDS:
                 idle.append((since, stream))
         idle.sort(key=lambda pair: pair[0])
-        async for since, stream in in_slices(idle[: max(1, self._most // 4)]):
+        async for since, stream in in_slices(idle[:most]):
             if stream.idle_since == since:  # still idle
                 stream.close()
-        await self._lingering.close_oldest(self._open - self._resume_at)
 
 
 def _address(stream: ClientConnection) -> str:

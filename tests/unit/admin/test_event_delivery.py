@@ -8,8 +8,9 @@ import hashlib
 import hmac
 import io
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -17,8 +18,15 @@ from pathlib import Path
 import pytest
 
 from portal.admin import event_delivery
-from portal.admin.event_delivery import BATCH_CHARACTERS, LEASE_SECONDS, RECORD, EventDelivery, bounded
-from portal.admin.event_webhook import body_of, message_id, signed_headers
+from portal.admin.event_delivery import (
+    BATCH_CHARACTERS,
+    LEASE_SECONDS,
+    RECORD,
+    REFUSALS,
+    EventDelivery,
+    bounded,
+)
+from portal.admin.event_webhook import RefusedByReceiver, body_of, message_id, signed_headers
 from portal.errors import OutboundFailed, StoreUnavailable
 from portal.stores.sqlite.store import SQLiteStore
 from portal.stores.tenant_records import Event
@@ -40,6 +48,8 @@ class Receiver:
     """Keeps the batches that it accepts."""
 
     fails: bool = False
+    refuses: set[str] = field(default_factory=set)
+    """Ids of events that it never accepts."""
     attempts: int = 0
     batches: list[list[str]] = field(default_factory=list)
 
@@ -47,6 +57,8 @@ class Receiver:
         self.attempts += 1
         if self.fails:
             raise OutboundFailed("down")
+        if self.refuses & {event.id for event in events}:
+            raise RefusedByReceiver("the receiver responded with status 400")
         self.batches.append([event.id for event in events])
 
 
@@ -55,6 +67,7 @@ class Observer:
     lags: list[float] = field(default_factory=list)
     count: int = 0
     failures: int = 0
+    not_delivered: dict[str, int] = field(default_factory=dict)
 
     def lag(self, seconds: float) -> None:
         self.lags.append(seconds)
@@ -64,6 +77,9 @@ class Observer:
 
     def failed(self) -> None:
         self.failures += 1
+
+    def set_aside(self, reason: str, count: int) -> None:
+        self.not_delivered[reason] = self.not_delivered.get(reason, 0) + count
 
 
 @dataclass
@@ -252,6 +268,109 @@ async def test_an_event_is_in_the_log_once_while_the_receiver_fails(
         (line,) = [line for line in lines if line["event"] == "audit_event"]
         assert (line["event_id"], line["kind"], line["tenant"]) == (event.id, "signed_in", event.tenant)
         assert isinstance(line["actor"], dict)
+
+
+async def refused(process: EventDelivery, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(RefusedByReceiver):
+            await process.step()
+
+
+@pytest.mark.gen_test
+async def test_events_that_a_receiver_refuses_are_set_aside_and_the_others_are_delivered(
+    tmp_path: Path, log_lines: io.StringIO
+) -> None:
+    async with parts(tmp_path) as made:
+        process = made.process()
+        await process.step()
+        events = later(5)
+        await made.store.tenants.add_events(events)
+        made.receiver.refuses = {events[1].id, events[4].id}
+        await refused(process, REFUSALS)
+        await process.step()
+        assert made.receiver.batches == [[events[number].id] for number in (0, 2, 3)]
+        assert await made.store.tenants.list_set_aside(after="", most=9) == [events[1], events[4]]
+        assert made.observer.not_delivered == {"refused": 2}
+        (line,) = [
+            each
+            for each in map(json.loads, log_lines.getvalue().splitlines())
+            if "set_aside" in each["event"]
+        ]
+        assert line["event_ids"] == [events[1].id, events[4].id]
+        await made.store.tenants.add_events(more := later(2, since=50.0))
+        await process.step()
+        assert made.receiver.batches[-1] == [event.id for event in more], "batches go on"
+
+
+@pytest.mark.gen_test
+async def test_a_receiver_that_accepts_nothing_loses_no_event(tmp_path: Path) -> None:
+    """A wrong secret, a wrong path: what it refuses is not about the events."""
+    async with parts(tmp_path) as made:
+        process = made.process()
+        await process.step()
+        events = later(3)
+        await made.store.tenants.add_events(events)
+        made.receiver.refuses = {event.id for event in events}
+        await refused(process, REFUSALS + 3)
+        assert made.observer.not_delivered == {}
+        made.receiver.refuses = set()
+        await process.step()
+        assert made.receiver.batches == [[event.id] for event in events]
+
+
+@pytest.mark.gen_test
+async def test_a_whole_batch_that_is_refused_is_set_aside_once_a_later_event_is_accepted(
+    tmp_path: Path,
+) -> None:
+    async with parts(tmp_path) as made:
+        process = made.process()
+        await process.step()
+        await made.store.tenants.add_events(events := later(100))
+        made.receiver.refuses = {event.id for event in events}
+        await refused(process, REFUSALS + 1)
+        (newest,) = later(1, since=500.0)
+        await made.store.tenants.add_events([newest])
+        assert await process.step() == 0.0
+        assert made.observer.not_delivered == {"refused": 100}
+        await process.step()
+        assert made.receiver.batches[-1] == [newest.id]
+        assert (await made.store.tenants.waiting_events(after="", most=9)).events == []
+
+
+@pytest.mark.gen_test
+async def test_an_event_that_was_refused_by_chance_is_delivered(tmp_path: Path) -> None:
+    async with parts(tmp_path) as made:
+        process = made.process()
+        await process.step()
+        await made.store.tenants.add_events(events := later(2))
+        made.receiver.refuses = {events[0].id}
+        await refused(process, REFUSALS)
+        send = made.receiver.send
+
+        async def accepts_after_the_second(sent: Sequence[Event]) -> None:
+            await send(sent)
+            made.receiver.refuses = set()
+
+        made.receiver.send = accepts_after_the_second  # type: ignore[method-assign,assignment]
+        await process.step()
+        assert made.receiver.batches == [[events[1].id], [events[0].id]]
+        assert made.observer.not_delivered == {}
+
+
+@pytest.mark.gen_test
+async def test_damaged_events_are_set_aside_and_do_not_stop_the_delivery(tmp_path: Path) -> None:
+    async with parts(tmp_path) as made:
+        process = made.process()
+        await process.step()
+        await made.store.tenants.add_events(later(150))
+        with closing(sqlite3.connect(tmp_path / "portal.db")) as database, database:
+            database.execute("UPDATE events SET at = 'x'")
+        (sound,) = later(1, since=500.0)
+        await made.store.tenants.add_events([sound])
+        assert await process.step() == 0.0
+        await process.step()
+        assert made.observer.not_delivered == {"damaged": 150}
+        assert made.receiver.batches == [[sound.id]]
 
 
 def test_large_events_make_small_batches() -> None:

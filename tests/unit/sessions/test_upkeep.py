@@ -19,6 +19,7 @@ class Database:
     def __init__(self) -> None:
         self.down = False
         self.purged = 0
+        self.expired = 0
         self.maintained = 0
 
     def time(self) -> float:
@@ -29,8 +30,14 @@ class Database:
         if self.down:
             raise StoreUnavailable("down")
 
-    async def purge(self) -> int:
+    async def end_expired(self) -> int:
+        self.expired += 1
+        return 2
+
+    async def purge(self, *, keep_sign_ins: float) -> int:
+        assert keep_sign_ins == 3600.0, "else another process deletes what has not been reported"
         self.purged += 1
+        assert self.purged <= self.expired
         if self.down:
             raise StoreUnavailable("down")
         return 3
@@ -50,7 +57,7 @@ class Counts:
 
 def upkeep(database: Database, counts: Counts, *, ahead: float = 0.0) -> StoreUpkeep:
     check = ClockCheck(database, clock=lambda: START + ahead)  # type: ignore[arg-type]
-    return StoreUpkeep(database, check, counts)  # type: ignore[arg-type]
+    return StoreUpkeep(database, check, counts, end_expired=database.end_expired)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("ahead", "sweeps"), [(0.0, 1), (59.0, 1), (61.0, 0), (-86_400.0, 0)])

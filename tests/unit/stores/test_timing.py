@@ -44,5 +44,7 @@ async def test_each_operation_is_measured_by_its_name_and_everything_else_passes
 def test_the_operations_are_those_of_the_protocols() -> None:
     assert {"read", "put_login", "purge"} <= operations_of(Store)
     assert not operations_of(Store) & {"open", "close", "time"}
-    assert "publish" in operations_of(TenantStore)
-    assert operations_of(TenantLogins) == {"list", "of_users", "count", "count_all", "delete"}
+    assert {"publish", "add_events", "search_events"} <= operations_of(TenantStore)
+    assert operations_of(TenantLogins) == {
+        *("list", "of_users", "stored", "find", "count", "count_all", "delete", "end_expired")
+    }
