@@ -1,9 +1,10 @@
 """CPU time of a proxied call with traces and without, measured in turns in one run.
 
-    python -m bench.traces_cost [--rounds 10]
+    python -m bench.traces_cost [--rounds 10] [--before FOLDER]
 
 One process on SQLite, 32 connections, 200 bytes. It prints the times without traces, and with traces of which
-none, a tenth and all are recorded. A collector accepts what is sent and ignores it.
+none, a tenth and all are recorded; with --before also those of the source in another folder. A collector
+accepts what is sent and ignores it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from bench.parent import microseconds
 from bench.peers.portal import running_portal
@@ -47,10 +49,12 @@ def _collector() -> Iterator[str]:
         server.shutdown()
 
 
-def compare(servers: SharedServers, endpoint: str, rounds: int) -> None:
-    """Print the times of each round, and their medians."""
+def compare(servers: SharedServers, endpoint: str, rounds: int, before: Path | None) -> None:
+    """Print the times of each round, and their medians. Parameters: before, a folder with other source."""
     with contextlib.ExitStack() as stack:
         products = [stack.enter_context(running_portal(servers, free_port(), "off"))]
+        if before is not None:
+            products.append(stack.enter_context(running_portal(servers, free_port(), "before", root=before)))
         for share in _SHARES:
             settings = f"traces: {{endpoint: '{endpoint}', sample: {share}}}\n"
             portal = running_portal(servers, free_port(), f"{share:.0%}", more_settings=settings)
@@ -73,11 +77,12 @@ def compare(servers: SharedServers, endpoint: str, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="CPU time of a proxied call with traces and without.")
     parser.add_argument("--rounds", type=int, default=10)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--before", type=Path, help="a folder with the source to compare with")
+    arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is missing: apt-get install wrk")
     with running_shared_servers() as servers, _collector() as endpoint:
-        compare(servers, endpoint, rounds)
+        compare(servers, endpoint, arguments.rounds, arguments.before)
 
 
 if __name__ == "__main__":

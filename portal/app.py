@@ -110,10 +110,9 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     keyring = KeyRing.load_or_create(settings.keys)
     registry = _load_registry(settings)
     metrics = Metrics(tenants=settings.metrics.tenants, counts_calls=settings.metrics_listen is not None)
-    store = store or store_for(settings.database, clock=clock, observer=metrics.store)
     tracing = Tracing.of(settings.traces)
-    traces = tracing.tracer
-    store = tracing.timed(store, metrics)
+    store = store or store_for(settings.database, clock=clock, observer=metrics.store)
+    store, traces = tracing.timed(store, metrics), tracing.tracer
     in_development = may_use_private_networks(settings)
     http = OutboundClient(
         allow_private_networks=settings.allow_private_networks,
@@ -199,7 +198,6 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     )
     record = GenerationRecord(settings.keys, without_password(settings.database))
     check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=store.time))
-    key_ring = KeyRingWatch(parts.vault, client_keys)
     stored_tenants = StoredTenants(
         store.tenants, ContentReader(parts.vault, available_presets(settings.presets), in_development)
     )
@@ -210,13 +208,10 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         parts.vault,
         parts.relying_party,
         check,
-        key_ring,
+        KeyRingWatch(parts.vault, client_keys),
         stored_tenants,
         MetricsUpkeep(
-            portal,
-            store.tenant_logins,
-            stored_tenants,
-            key_created=lambda: parts.vault.newest_key_created_at,
+            portal, store.tenant_logins, stored_tenants, key_created=lambda: parts.vault.newest_key_created_at
         ),
         tracing,
     )

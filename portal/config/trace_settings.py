@@ -19,6 +19,7 @@ class TraceSettings:
     endpoint: str
     sample: float = 1.0
     service_name: str = "tenant-portal"
+    continue_proxy_traces: bool = False
 
 
 def _collector(text: str) -> str:
@@ -45,16 +46,21 @@ class TracesFile(FileModel):
     )
     sample: Annotated[float, Field(ge=0, le=1)] = Field(
         default=1.0,
-        description=(
-            "The share of traces that are recorded, from 0 to 1. A trace that a trusted proxy began is "
-            "recorded when the proxy says so."
-        ),
+        description=("The share of the traces that begin at the portal which are recorded, from 0 to 1."),
         json_schema_extra={"title": "number from 0 to 1", "default": "1"},
     )
     service_name: Text = Field(
         default="tenant-portal", description="The name of this portal among the services of the traces."
     )
+    continue_proxy_traces: bool = Field(
+        default=False,
+        description=(
+            "Whether requests from `trusted_proxies` continue the trace that their `traceparent` names, and "
+            "are recorded if it says so. Only for proxies that set this header themselves: most pass on what a "
+            "client sent."
+        ),
+    )
 
     def settings(self) -> TraceSettings:
         """The settings as the portal uses them."""
-        return TraceSettings(self.endpoint, self.sample, self.service_name)
+        return TraceSettings(self.endpoint, self.sample, self.service_name, self.continue_proxy_traces)

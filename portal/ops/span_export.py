@@ -1,4 +1,4 @@
-"""Sends spans to a collector with OpenTelemetry's SDK, which no other module imports.
+"""Hands spans to OpenTelemetry's SDK, which only this module and `portal.ops.span_sending` import.
 
 The request to the collector is the SDK's own, not one of `portal/outbound`: see
 docs/decisions/097-spans-are-made-here-and-sent-by-opentelemetry.md.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from typing import TYPE_CHECKING
-
-import structlog
 
 from portal.errors import StartupError
 from portal.trace_context import TraceContext
@@ -21,15 +20,16 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.trace import SpanContext
 
-_log = structlog.get_logger("portal.traces")
+    from portal.ops.span_sending import CollectorExporter
 
-_REQUEST_SECONDS = 5.0
 _FLUSH_SECONDS = 5.0
 """How long a stop waits until the last spans are sent."""
 _QUEUE = 4096
 """Spans that wait for the collector. When there are more, the oldest are dropped."""
 _BATCH = 512
 _DELAY_MS = 2000.0
+_NOT_USED_MS = 30_000.0
+"""A parameter without effect, which the SDK would otherwise read from the environment."""
 
 
 class SpanExport:
@@ -41,12 +41,13 @@ class SpanExport:
 
     def __init__(self, endpoint: str, *, service_name: str) -> None:
         try:
-            from opentelemetry.exporter.otlp.proto.http import trace_exporter
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace import ReadableSpan, export
             from opentelemetry.sdk.util.instrumentation import InstrumentationScope
             from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
             from opentelemetry.trace import SpanKind as Kind
+
+            from portal.ops.span_sending import CollectorExporter, LossLog, refusal_of
         except ImportError as error:
             raise StartupError(
                 "`traces` needs the packages of OpenTelemetry, which are not installed.",
@@ -54,9 +55,15 @@ class SpanExport:
             ) from error
         self._endpoint = endpoint
         self._processor: BatchSpanProcessor | None = None
-        self._new_exporter = trace_exporter.OTLPSpanExporter
+        self._exporter: CollectorExporter | None = None
+        self._losses = LossLog()
+        self._ended = self._dropped = 0
+        self._new_exporter = CollectorExporter
         self._new_processor = export.BatchSpanProcessor
-        self._resource = Resource({"service.name": service_name})
+        self._refusal_of = refusal_of
+        self._new_resource = Resource
+        self._service_name = service_name
+        self._resource = Resource({})
         self._scope = InstrumentationScope("tenant-portal")
         self._readable = ReadableSpan
         self._context = SpanContext
@@ -70,18 +77,24 @@ class SpanExport:
 
     def start(self) -> None:
         """Start the thread. A thread does not survive a fork: call it afterwards."""
-        exporter = self._new_exporter(endpoint=self._endpoint, timeout=_REQUEST_SECONDS)
+        self._resource = self._new_resource({"service.name": self._service_name, "process.pid": os.getpid()})
+        self._exporter = self._new_exporter(self._endpoint, self._losses)
         self._processor = self._new_processor(
-            exporter,
+            self._exporter,
             max_queue_size=_QUEUE,
             max_export_batch_size=_BATCH,
             schedule_delay_millis=_DELAY_MS,
+            export_timeout_millis=_NOT_USED_MS,
         )
 
     def export(self, span: Span) -> None:
         """Queue an ended span; before `start` and after `close` it is dropped."""
-        if self._processor is None:
+        if self._processor is None or self._exporter is None:
             return
+        if self._ended - self._dropped - self._exporter.taken >= _QUEUE:  # the SDK drops the oldest one
+            self._dropped += 1
+            self._losses.lost(1, "queue full")
+        self._ended += 1
         attributes = {**span.attributes, "error.type": span.error} if span.error else span.attributes
         self._processor.on_end(
             self._readable(
@@ -108,10 +121,14 @@ class SpanExport:
         if self._processor is not None:
             self._processor.force_flush()
 
+    def refusal(self) -> str:
+        """Send the collector an empty message; return why it did not take it, empty if it did. Blocks."""
+        return self._refusal_of(self._endpoint)
+
     async def close(self) -> None:
         """Send what is queued, for at most five seconds, and stop the thread."""
         processor, self._processor = self._processor, None
-        if processor is None:
+        if processor is None or self._exporter is None:
             return
         loop, sent = asyncio.get_running_loop(), asyncio.Event()
 
@@ -122,8 +139,8 @@ class SpanExport:
 
         # Not a thread of the loop's executor: the end of the process would wait for it.
         threading.Thread(target=stop, name="last-spans", daemon=True).start()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_SECONDS):
                 await sent.wait()
-        except TimeoutError:
-            _log.warning("spans_not_sent")
+        waiting = 0 if sent.is_set() else self._ended - self._dropped - self._exporter.settled
+        self._losses.lost(waiting, "stopped", at_once=True)

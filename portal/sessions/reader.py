@@ -99,7 +99,7 @@ class BatchedReader:
             batch.logins.add(key)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._drain())
-        if (span := current_span.get()) is None or not span.context.sampled:
+        if self._traces is None or (span := current_span.get()) is None or not span.context.sampled:
             return await request.found
         with child_span(self._traces, "store read", {"db.operation.name": "read"}, SpanKind.CLIENT):
             return await request.found
@@ -117,7 +117,7 @@ class BatchedReader:
 
     async def _drain(self) -> None:
         if self._traces is not None:
-            current_span.set(None)  # the query is of many requests
+            current_span.set(None)  # the queries are of many requests
         while self._next is not None:
             batch, self._next = self._next, None
             if batch.timed_out:

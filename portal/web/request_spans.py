@@ -34,9 +34,11 @@ def begin_span(portal: Portal, peer: str, headers: HTTPHeaders, method: str, req
 
 
 def _parent(portal: Portal, peer: str, headers: HTTPHeaders) -> TraceContext | None:
-    """What a trusted proxy says; None for everybody else, who could write into other traces."""
-    trusted = portal.settings.trusted_proxies
-    if not trusted or not is_trusted(peer, trusted):
+    """What a proxy says that makes spans; None for everybody else, who could write into other traces."""
+    traces = portal.settings.traces
+    if traces is None or not traces.continue_proxy_traces:
+        return None
+    if not is_trusted(peer, portal.settings.trusted_proxies):
         return None
     sent = headers.get_list("traceparent")
     return parse_traceparent(sent[0]) if len(sent) == 1 else None
@@ -95,6 +97,9 @@ def patterns_of(rules: Iterable[Rule]) -> Patterns:
 
 
 def _name(pattern: str) -> str:
+    """As spans name it; empty for the pattern of all paths, which have no route."""
+    if pattern.removesuffix("$") == ".*":
+        return ""
     return _GROUP.sub(r"{\1}", pattern).removesuffix("$").replace("\\", "")
 
 

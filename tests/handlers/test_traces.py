@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from tests.kit.span_receiver import TracedWorld, traced_world
 
 ABOVE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+CONTINUED = {"trusted_proxies": PROXIES, "continue_proxy_traces": True}
 
 
 @pytest.fixture
@@ -64,7 +67,9 @@ async def test_a_sign_in_has_a_trace_for_each_of_its_requests(traced: TracedWorl
     [request] = [one for one in world.acme.received if one.endpoint == "token"]
     assert request.traceparent == f"00-{exchange.trace}-{exchange.id}-01"
     assert any(name.startswith("store ") for name in received.below(finished))
-    assert {one["service.name"] for one in received.resources} == {"portal-of-tests"}
+    assert {(one["service.name"], one["process.pid"]) for one in received.resources} == {
+        ("portal-of-tests", os.getpid())
+    }
 
 
 @pytest.mark.gen_test
@@ -123,7 +128,7 @@ async def test_a_call_without_a_response_is_an_error(traced: TracedWorld) -> Non
     assert {span.attributes["error.type"] for span in received.named("call API")} == {"401"}
 
 
-@pytest.mark.parametrize("options", [{"trusted_proxies": PROXIES}])
+@pytest.mark.parametrize("options", [CONTINUED])
 @pytest.mark.gen_test
 async def test_the_trace_of_a_trusted_proxy_goes_on(traced: TracedWorld) -> None:
     world = traced.world
@@ -144,7 +149,7 @@ async def test_the_trace_of_a_trusted_proxy_goes_on(traced: TracedWorld) -> None
     assert traceparent_of_call(traced).startswith(f"00-{trace}-")
 
 
-@pytest.mark.parametrize("options", [{"trusted_proxies": PROXIES}])
+@pytest.mark.parametrize("options", [CONTINUED])
 @pytest.mark.gen_test
 async def test_a_trusted_proxy_decides_whether_its_trace_is_recorded(traced: TracedWorld) -> None:
     world = traced.world
@@ -181,8 +186,15 @@ async def test_a_collector_that_fails_changes_no_response(
     assert response.status == 200
     received = await traced.flush()
     assert received.bodies
-    assert '"level": "error"' in log_lines.getvalue()
-    assert str(received.port) not in log_lines.getvalue()
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    [lost] = [line for line in lines if line["event"] == "spans_not_sent"]
+    assert (lost["level"], lost["reason"]) == ("warning", "status 400")
+    assert lost["spans"] > 5
+    assert not [line for line in lines if "export" in line["event"]]
+    traced.receiver.status = 200
+    await browser.fetch(traced.world.at("/session"))
+    await traced.flush()
+    assert "spans_sent_again" in log_lines.getvalue()
 
 
 @pytest.mark.gen_test

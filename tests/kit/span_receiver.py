@@ -133,9 +133,11 @@ class TracedWorld:
 
 
 @contextlib.asynccontextmanager
-async def traced_world(folder: Path, *, sample: float = 1.0, **changes: object) -> AsyncIterator[TracedWorld]:
+async def traced_world(
+    folder: Path, *, sample: float = 1.0, continue_proxy_traces: bool = False, **changes: object
+) -> AsyncIterator[TracedWorld]:
     """A portal with traces, and its collector. Parameters: changes, of its settings."""
     async with span_receiver() as receiver:
-        traces = TraceSettings(receiver.endpoint, sample=sample, service_name="portal-of-tests")
-        async with make_world(folder, traces=traces, **changes) as world:  # type: ignore[arg-type]
+        traces = TraceSettings(receiver.endpoint, sample, "portal-of-tests", continue_proxy_traces)
+        async with make_world(folder, **{"traces": traces, **changes}) as world:  # type: ignore[arg-type]
             yield TracedWorld(world, receiver)

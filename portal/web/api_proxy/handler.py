@@ -102,9 +102,8 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._headers = headers
         self._portal.in_flight.begin()
         if self._portal.traces is not None:
-            self._span = begin_span(
-                self._portal, remote_address(self._connection), headers, self._method, self._request_id
-            )
+            peer = remote_address(self._connection)
+            self._span = begin_span(self._portal, peer, headers, self._method, self._request_id)
         if request.version == "HTTP/1.0":
             # HTTP/1.0 has no chunked coding: without a length, closing the connection ends the response.
             close_after_response(self._connection)
@@ -234,14 +233,11 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     # --- admission
 
     def _admit(self) -> Awaitable[UpstreamCall]:
-        return admit(self._portal, self._request())
-
-    def _request(self) -> ApiRequest:
         if self._span is not None:
             current_span.set(self._span)
         if self._is_socket:
             self._socket = socket_of(self._connection, self._request_id)
-        return ApiRequest(
+        request = ApiRequest(
             connection=self._connection,
             headers=self._headers,
             method=self._method,
@@ -250,6 +246,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             request_id=self._request_id,
             handshake=self._socket.handshake if self._socket is not None else None,
         )
+        return admit(self._portal, request)
 
     # --- the end of the login
 
@@ -319,6 +316,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         try:
             if self._socket is not None and shared is not None and isinstance(response, Tunnel):
                 self._status = response.status
+                self._end_span()  # a socket may be open for days
                 await self._socket.serve(self._portal.sockets, response, shared)
             else:
                 await self._relay(response, call)
@@ -385,10 +383,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             took = self._responded_at - self._ready if self._by_api and self._upload is None else 0.0
             waited = self._call.waited if self._call is not None else 0.0
             calls.ended(self._address.tenant, self._status, by_api=self._by_api, took=took, waited=waited)
-        if self._span is not None:
-            end_span(
-                self._portal, self._span, self._status, route=self._address.route, tenant=self._address.tenant
-            )
+        self._end_span()
         self._portal.access_log.write(
             method=self._method,
             path=self._path,
@@ -398,3 +393,8 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             request_id=self._request_id,
             socket_bytes=self._socket.passed if self._socket is not None else None,
         )
+
+    def _end_span(self) -> None:
+        if self._span is not None:
+            address = self._address
+            end_span(self._portal, self._span, self._status, route=address.route, tenant=address.tenant)

@@ -462,8 +462,9 @@ def test_the_url_of_a_collector_is_checked(tmp_path: Path, endpoint: str, why: s
 def test_traces_are_read_from_the_file_or_the_environment(tmp_path: Path) -> None:
     path = written(tmp_path, "traces: {endpoint: 'http://localhost:4318/v1/traces', sample: 0.1}\n")
     assert load_settings(path, {}).traces == TraceSettings("http://localhost:4318/v1/traces", 0.1)
-    text = "{endpoint: 'https://collector.example/v1/traces', service_name: portal-2}"
-    of_environment = TraceSettings("https://collector.example/v1/traces", 1.0, "portal-2")
+    text = "{endpoint: 'https://collector.example/v1/traces', service_name: portal-2,"
+    text += " continue_proxy_traces: true}"
+    of_environment = TraceSettings("https://collector.example/v1/traces", 1.0, "portal-2", True)
     assert load_settings(path, {"PORTAL_TRACES": text}).traces == of_environment
     assert load_settings(path, {"PORTAL_TRACES": "null"}).traces is None
     [problem] = problems(written(tmp_path, "traces: {endpoint: 'http://localhost/', sample: 2}\n"))

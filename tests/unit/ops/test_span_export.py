@@ -27,16 +27,3 @@ def test_before_the_start_and_after_the_end_nothing_is_queued() -> None:
     tracer.end(tracer.request(None))
     asyncio.run(spans.close())
     spans.flush()
-
-
-def test_a_stop_does_not_wait_for_a_collector_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portal.ops.span_export._FLUSH_SECONDS", 0.0)
-    spans = SpanExport("http://127.0.0.1:9/v1/traces", service_name="portal")
-
-    async def use() -> None:
-        spans.start()
-        tracer = Tracer(spans.export)
-        tracer.end(tracer.request(None))
-        await spans.close()
-
-    asyncio.run(use())
