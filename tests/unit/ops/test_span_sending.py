@@ -158,6 +158,7 @@ def test_a_stop_does_not_wait_for_a_collector_that_is_silent(
     log_lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portal.ops.span_export._FLUSH_SECONDS", 0.05)
+
     async def use(endpoint: str) -> None:
         made = export(endpoint, spans=3)
         async with asyncio.timeout(60):
