@@ -56,8 +56,8 @@ class TracesFile(FileModel):
         default=False,
         description=(
             "Whether requests from `trusted_proxies` continue the trace that their `traceparent` names, and "
-            "are recorded if it says so. Only for proxies that set this header themselves: most pass on what a "
-            "client sent."
+            "are recorded if it says so. Only for proxies that set this header themselves: most pass on what "
+            "a client sent."
         ),
     )
 

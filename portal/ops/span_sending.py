@@ -1,6 +1,6 @@
 """What takes spans to the collector: OpenTelemetry's exporter, and what the log says of losses.
 
-Needs the packages of the extra `otel`: `portal.ops.span_export` imports it only with `traces` in the settings.
+Needs the packages of the extra `otel`: it is imported only with `traces` in the settings.
 """
 
 from __future__ import annotations
