@@ -22,6 +22,8 @@ from urllib3.exceptions import HTTPError
 _log = structlog.get_logger("portal.traces")
 
 _REQUEST_SECONDS = 5.0
+_BODY_SECONDS = 5.0
+"""For the rest of a response whose head has arrived."""
 _MOST_OF_A_BODY = 4096
 """Bytes of a response that are read, so that its connection can be used again. A collector sends a few."""
 _REPORT_SECONDS = 60.0
@@ -44,12 +46,12 @@ class CollectorSession(requests.Session):
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
         """Send a request; nothing of its response is used but the status. Raises: as requests."""
-        end = time.monotonic() + _REQUEST_SECONDS
         try:
             response = super().request(*arguments, **{**options, "allow_redirects": False, "stream": True})
         except Exception as error:
             self.failure = type(error).__name__
             raise
+        end = time.monotonic() + _BODY_SECONDS
         with contextlib.closing(response), contextlib.suppress(HTTPError, OSError):
             # The collector has decided. What goes wrong from here on costs the connection, nothing else.
             for _ in range(_MOST_OF_A_BODY):

@@ -87,7 +87,10 @@ def test_a_redirect_is_not_followed_and_the_spans_are_lost(log_lines: io.StringI
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 99999999999\r\n", "Transfer-Encoding: chunked\r\n", ""])
-def test_a_body_without_end_is_not_read(log_lines: io.StringIO, framing: str) -> None:
+def test_a_body_without_end_is_not_read(
+    log_lines: io.StringIO, monkeypatch: pytest.MonkeyPatch, framing: str
+) -> None:
+    monkeypatch.setattr("portal.ops.span_sending._BODY_SECONDS", 1000.0)
     sent: list[int] = [0]
     ended = threading.Event()
 
@@ -113,7 +116,7 @@ def test_a_body_without_end_is_not_read(log_lines: io.StringIO, framing: str) ->
 def test_a_body_that_drips_does_not_hold_the_spans_that_follow(
     log_lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portal.ops.span_sending._REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr("portal.ops.span_sending._BODY_SECONDS", 0.2)
     gone = threading.Event()
 
     def respond(connection: socket.socket) -> None:
@@ -126,7 +129,7 @@ def test_a_body_that_drips_does_not_hold_the_spans_that_follow(
 
     with bad_collector(respond) as collector:
         made = export(collector.endpoint)
-        made.flush()
+        threading.Thread(target=made.flush, daemon=True).start()
         assert gone.wait(30), "the exporter goes on reading"
         asyncio.run(made.close())
     assert lines(log_lines) == []
