@@ -30,7 +30,7 @@ from portal.ops.access_log import AccessLog
 from portal.ops.descriptors import DEFAULT_CONNECTIONS, connection_limit
 from portal.ops.metrics import Metrics
 from portal.ops.sockets import listening_sockets
-from portal.ops.worker_loads import WorkerLoad
+from portal.ops.worker_memory import WorkerMemory
 from portal.outbound.client import OutboundClient
 from portal.routes import LARGEST_FORM, dispatcher
 from portal.sessions.database_check import DatabaseCheck
@@ -111,14 +111,13 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     registry = _load_registry(settings)
     metrics = Metrics(tenants=settings.metrics.tenants, counts_calls=settings.metrics_listen is not None)
     tracing = Tracing.of(settings.traces)
-    store = store or store_for(settings.database, clock=clock, observer=metrics.store)
-    store, traces = tracing.timed(store, metrics), tracing.tracer
+    store = tracing.timed(store or store_for(settings.database, clock=clock, observer=metrics.store), metrics)
     in_development = may_use_private_networks(settings)
     http = OutboundClient(
         allow_private_networks=settings.allow_private_networks,
         is_trusted=lambda tenant: in_development or tenant == OPERATOR or registry.is_of_operator(tenant),
         observe=metrics.requested,
-        traces=traces,
+        traces=tracing.tracer,
     )
     client_keys = ClientKeyRing(settings.keys, clock=store.time)
     clock_check = ClockCheck(store, clock=clock)
@@ -140,10 +139,10 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         new_relying_party(health),
         ended=user_events.session_ended,
         refreshes=metrics.logins.refreshed,
-        traces=traces,
+        traces=tracing.tracer,
     )
     sites = Sites(settings.public_url, registry.by_host)
-    reader = BatchedReader(store, clock=store.time, traces=traces)
+    reader = BatchedReader(store, clock=store.time, traces=tracing.tracer)
     tokens = parts.token_refresher(may_refresh=clock_check.may_refresh)
     logouts = parts.logout_service(tokens)
     portal = Portal(
@@ -194,7 +193,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         user_logins=UserLogins(store.tenant_logins, logouts=logouts, clock=store.time),
         sockets=OpenSockets(settings.limits, metrics.sockets),
         front_ends=FrontEnds(settings.front_ends, registry.get),
-        traces=traces,
+        traces=tracing.tracer,
     )
     record = GenerationRecord(settings.keys, without_password(settings.database))
     check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=store.time))
@@ -240,7 +239,7 @@ async def running(
     replaces_worker: bool = False,
     reloads: bool = False,
     begin_listening: Callable[[], None] = lambda: None,
-    load: WorkerLoad | None = None,
+    memory: WorkerMemory | None = None,
 ) -> AsyncIterator[RunningPortal]:
     """Serve a portal while the block runs; stop gracefully afterwards.
 
@@ -248,8 +247,8 @@ async def running(
     the store.
     Parameters: stop_delays, how long a stop waits for connections and requests that are about to arrive;
     replaces_worker, whether this process replaces a worker while other workers serve; reloads, whether it
-    does so because settings changed; begin_listening, called when requests can be served; load, where it
-    reports its connections to other workers, if there are any.
+    does so because settings changed; begin_listening, called when requests can be served; memory, what it
+    shares with other workers, if there are any.
     Raises ConfigurationError or StartupError.
     """
     built = build(settings, clock=clock)
@@ -259,7 +258,9 @@ async def running(
     await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker, reloads=reloads)
     await built.key_ring.reload()
     built.tracing.start()
-    stop_delays = stop_delays or StopDelays()
+    stop_delays, load = stop_delays or StopDelays(), None
+    if memory is not None:
+        load, portal.admin.health.others = memory.load, memory.note
     await built.measuring.follow()
     http_server = _http_server(built)
     most = connection_limit(settings.limits.connections)
@@ -365,9 +366,8 @@ async def open_database(
     """Open the store of a portal and check that it belongs to this configuration.
 
     Parameters: upkeep, set when the portal will serve: also read the tenants of the database, and return
-    names to the tenants that owned them;
-    replaces_worker, whether this process replaces a worker: also check its tenants; reloads, whether it does
-    so because settings changed.
+    names to the tenants that owned them; replaces_worker, whether this process replaces a worker: also check
+    its tenants; reloads, whether it does so because settings changed.
     Raises: StartupError.
     """
     store = built.portal.store
