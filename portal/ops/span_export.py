@@ -28,8 +28,6 @@ _QUEUE = 4096
 """Spans that wait for the collector. When there are more, the oldest are dropped."""
 _BATCH = 512
 _DELAY_MS = 2000.0
-_NOT_USED_MS = 30_000.0
-"""A parameter without effect, which the SDK would otherwise read from the environment."""
 
 
 class SpanExport:
@@ -84,7 +82,6 @@ class SpanExport:
             max_queue_size=_QUEUE,
             max_export_batch_size=_BATCH,
             schedule_delay_millis=_DELAY_MS,
-            export_timeout_millis=_NOT_USED_MS,
         )
 
     def export(self, span: Span) -> None:

@@ -73,6 +73,7 @@ class LossLog:
         self._clock = clock
         self._lock = threading.Lock()
         self._lost = 0
+        self._reason = ""
         self._next = float("-inf")
         self._failing = False
 
@@ -80,12 +81,13 @@ class LossLog:
         """Spans were lost. Parameters: reason, with nothing that a collector wrote; at_once, log all now."""
         with self._lock:
             self._lost += spans
+            self._reason = reason if spans else self._reason
             if not self._lost or (self._clock() < self._next and not at_once):
                 return
             self._next = self._clock() + _REPORT_SECONDS
             self._failing = True
             lost, self._lost = self._lost, 0
-        _log.warning("spans_not_sent", spans=lost, reason=reason)
+        _log.warning("spans_not_sent", spans=lost, reason=self._reason)
 
     def sent(self) -> None:
         """The collector took spans."""

@@ -269,6 +269,9 @@ def test_losses_are_logged_once_a_minute(log_lines: io.StringIO) -> None:
     losses.sent()
     assert len(lines(log_lines)) == 4, "a collector that fails now and then makes few lines"
     losses.lost(0, "stopped", at_once=True)
-    assert [(line["event"], line["spans"]) for line in lines(log_lines)[4:]] == [("spans_not_sent", 1)]
+    last = lines(log_lines)[4:]
+    assert [(one["event"], one["spans"], one["reason"]) for one in last] == [
+        ("spans_not_sent", 1, "status 503")
+    ]
     losses.lost(0, "stopped", at_once=True)
     assert len(lines(log_lines)) == 5
