@@ -32,6 +32,8 @@ def _collector(text: str) -> str:
         raise expected("an http or https URL, such as http://localhost:4318/v1/traces")
     if "@" in parts.netloc or "?" in text or "#" in text:
         raise expected("a URL without user, query and fragment")
+    if parts.path in ("", "/"):
+        raise expected("a URL with a path, which is /v1/traces at most collectors")
     return text
 
 

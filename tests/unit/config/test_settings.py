@@ -450,6 +450,8 @@ def test_the_secret_of_proxies_is_long_and_never_shown(tmp_path: Path) -> None:
         ("http://user:secret@collector.example/v1/traces", "without user, query and fragment"),
         ("http://collector.example/v1/traces?key=secret", "without user, query and fragment"),
         ("http://collector.example/v1/traces#top", "without user, query and fragment"),
+        ("http://collector.example:4318", "with a path, which is /v1/traces at most collectors"),
+        ("http://collector.example:4318/", "with a path, which is /v1/traces at most collectors"),
     ],
 )
 def test_the_url_of_a_collector_is_checked(tmp_path: Path, endpoint: str, why: str) -> None:
@@ -467,5 +469,5 @@ def test_traces_are_read_from_the_file_or_the_environment(tmp_path: Path) -> Non
     of_environment = TraceSettings("https://collector.example/v1/traces", 1.0, "portal-2", True)
     assert load_settings(path, {"PORTAL_TRACES": text}).traces == of_environment
     assert load_settings(path, {"PORTAL_TRACES": "null"}).traces is None
-    [problem] = problems(written(tmp_path, "traces: {endpoint: 'http://localhost/', sample: 2}\n"))
+    [problem] = problems(written(tmp_path, "traces: {endpoint: 'http://localhost/v1/traces', sample: 2}\n"))
     assert "sample" in problem
