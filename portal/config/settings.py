@@ -239,6 +239,14 @@ class SettingsFile(FileModel):
         description="Whether who has a setup link may publish the tenant, or only propose it.",
     )
 
+    @model_validator(mode="after")
+    def _traces_have_proxies(self) -> SettingsFile:
+        if self.traces is not None and self.traces.continue_proxy_traces and not self.trusted_proxies:
+            raise refused(
+                "has continue_proxy_traces, which has no effect without trusted_proxies", key="traces"
+            )
+        return self
+
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Return the settings of a file (None: no file) and of `PORTAL_*` variables, which take precedence.

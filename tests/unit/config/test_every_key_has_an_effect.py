@@ -155,6 +155,7 @@ CASES: dict[str, Case] = {
     "metrics_listen": Case(values=("127.0.0.1:9090",)),
     "traces.endpoint": Case(values=("http://collector.example:4318/v1/traces",)),
     "traces.sample": Case(values=(0.5,)),
+    "traces.continue_proxy_traces": Case(beside={"trusted_proxies": ["10.0.0.0/24"]}),
     "trusted_proxies": Case(values=(["10.0.0.0/24"],)),
     "events.retention": Case(values=("30d",)),
     "events.webhook.url": Case(values=("https://siem.example/other",)),

@@ -466,8 +466,12 @@ def test_traces_are_read_from_the_file_or_the_environment(tmp_path: Path) -> Non
     assert load_settings(path, {}).traces == TraceSettings("http://localhost:4318/v1/traces", 0.1)
     text = "{endpoint: 'https://collector.example/v1/traces', service_name: portal-2,"
     text += " continue_proxy_traces: true}"
+    proxies = {"PORTAL_TRUSTED_PROXIES": "10.0.0.0/24"}
     of_environment = TraceSettings("https://collector.example/v1/traces", 1.0, "portal-2", True)
-    assert load_settings(path, {"PORTAL_TRACES": text}).traces == of_environment
+    assert load_settings(path, {"PORTAL_TRACES": text, **proxies}).traces == of_environment
+    [problem] = problems(written(tmp_path, f"traces: {text}\n"))
+    assert "traces has continue_proxy_traces, which has no effect without trusted_proxies" in problem
+    path = written(tmp_path, "traces: {endpoint: 'http://localhost:4318/v1/traces', sample: 0.1}\n")
     assert load_settings(path, {"PORTAL_TRACES": "null"}).traces is None
     [problem] = problems(written(tmp_path, "traces: {endpoint: 'http://localhost/v1/traces', sample: 2}\n"))
     assert "sample" in problem
