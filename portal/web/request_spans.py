@@ -64,9 +64,9 @@ def end_span(portal: Portal, span: Span, status: int, *, route: str, tenant: str
     portal.traces.end(span)
 
 
-def call_span(traces: Tracer | None, tenant: str, api: str, method: str) -> Span | None:
+def call_span(traces: Tracer, tenant: str, api: str, method: str) -> Span | None:
     """Begin the span of a request to an API. Parameters: api, its name, empty for the default API."""
-    span = traces.child("call API", SpanKind.CLIENT) if traces is not None else None
+    span = traces.child("call API", SpanKind.CLIENT)
     if span is not None:
         span.attributes.update(
             {"http.request.method": method, "portal.tenant": tenant, "portal.api": api or "default"}

@@ -248,7 +248,7 @@ class UpstreamCall:
         dpop_prover = self._dpop_prover(tokens)
         proof = dpop_prover.proof(self._method, self.target, access_token=token) if dpop_prover else None
         traces = self._portal.traces
-        span = call_span(traces, self.tenant, self.api.name, self._method)
+        span = call_span(traces, self.tenant, self.api.name, self._method) if traces is not None else None
         headers = own_headers(
             access_token=token,
             request_id=self._request_id,
