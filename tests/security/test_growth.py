@@ -273,6 +273,7 @@ HARMLESS_FUNCTIONS = {
     "switching.sign_in_again": "writes",
     "websocket.accept_of": "a key of the portal, or one that read_handshake has checked",
     "cookies.find_cookie": "read_cookie, which is measured",
+    "client_limits.is_in_background": "compares a header with one word",
     "url_rules.is_loopback_host": "compares, or one parse of an address",
     "rules.own_headers": "writes",
     "authorization_response.check_delivery": "checks which parameters are present",
