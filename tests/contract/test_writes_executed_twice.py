@@ -193,7 +193,7 @@ CALLS: dict[str, Call | list[Call]] = {
         among=0,
     ),
     "waiting_events": lambda store: store.tenants.waiting_events(after="", most=0),
-    "list_revisions": lambda store: store.tenants.list_revisions("initech", before=None, most=9),
+    "list_revisions": lambda store: _list_waiting_revisions(store),
     "mark_delivered": lambda store: store.tenants.mark_delivered([EVENT.id]),
     "set_aside_events": lambda store: store.tenants.set_aside_events([EVENT.id]),
     "deliver_again": lambda store: store.tenants.deliver_again(most=10),
@@ -221,6 +221,13 @@ async def _owner(leased: Awaitable[Login | None]) -> object:
 async def _number(events: Awaitable[list[Event]]) -> int:
     """How many there are: their ids are new at each filling."""
     return len(await events)
+
+
+async def _list_waiting_revisions(store: MongoStore) -> object:
+    """With one that waits in the document of its tenant."""
+    push = {"$push": {"revisions": revision_document(new_revision(1))}}
+    await store._connection.collection("tenants").update_one({"_id": "initech"}, push)
+    return await store.tenants.list_revisions("initech", before=None, most=9)
 
 
 async def _without_leases(logins: Awaitable[list[Login]]) -> object:
@@ -296,8 +303,7 @@ async def fill(store: MongoStore) -> None:
     assert await tenants.add_domain(CLAIM, event=new_event())
     waiting = {**event_document(new_event("waits", 1)), "counted": True}
     documents = store._connection.collection("tenants")
-    pushed = {"events": waiting, "revisions": revision_document(new_revision(1))}
-    await documents.update_one({"_id": "initech"}, {"$push": pushed})
+    await documents.update_one({"_id": "initech"}, {"$push": {"events": waiting}})
 
 
 async def content(store: MongoStore) -> dict[str, object]:
