@@ -20,6 +20,8 @@ MOST_LOGINS = 100
 """Logins of a user that are read at once."""
 _ENDED_AT_ONCE = 10
 """Each sends a request to the provider."""
+_MOST_ENDED = 2 * _ENDED_AT_ONCE
+"""Logins that a sign-in ends: more than are made until the next one counts, so that any excess shrinks."""
 _MOST_ROUNDS = 10
 _MOST_USERS = 10_000
 """Whose sign-ins are counted: 1 MB."""
@@ -85,14 +87,15 @@ class UserLogins:
         """End the oldest logins of the user of a login and revoke their tokens; return what has ended.
 
         Call it at each sign-in. It reads the logins at every tenth sign-in of a user in this process, or more
-        often when few may stay: a read at each would be a tenth of its CPU time.
-        Parameters: keep, how many logins stay, the given one included. At most ten end at once.
-        Raises StoreUnavailable.
+        often when few may stay: a read at each would be a tenth of its CPU time. When very many are to end,
+        because the limit was lowered or other processes have counted too, the next sign-ins end the rest.
+        Parameters: keep, how many logins stay, the given one included. At most ten end at once, and twenty
+        in a call. Raises StoreUnavailable.
         """
         if not self._is_due(login, keep):
             return ()
-        listed = await self.list(login, most=keep + _ENDED_AT_ONCE)
-        return await self._end(listed[keep:], by="limit")
+        listed = await self.list(login, most=keep + MOST_LOGINS)
+        return await self._end(listed[keep:][-_MOST_ENDED:], by="limit")
 
     def _is_due(self, login: Login, keep: int) -> bool:
         user = hash((login.tenant, login.issuer, login.subject))

@@ -203,6 +203,29 @@ async def test_no_entry_of_the_database_has_an_erased_person(world: World) -> No
 
 
 @pytest.mark.gen_test
+async def test_an_interrupted_erasure_is_completed_by_the_next_one(world: World) -> None:
+    """What tells the person's e-mail address stays until all records are searched for it."""
+    await fill(world)
+
+    class Killed(Exception):
+        """The process ends."""
+
+    async def killed(login: Login) -> bool:
+        await world.end(login)
+        if len(world.ended) == 3:
+            raise Killed
+        return True
+
+    subjects = world.subjects
+    subjects._end_login = killed
+    with pytest.raises(Killed):
+        await subjects.erase(await world.find(), ACT)
+    await world.subjects.erase(await world.find(), ACT)
+    left = [line for line in (await world.stored()).splitlines() if SUBJECT in line or "ada@" in line]
+    assert [line for line in left if "globex" not in line] == []
+
+
+@pytest.mark.gen_test
 async def test_an_erased_person_without_another_login_has_no_session(world: World) -> None:
     login = await world.sign_in("token 1")
     await world.subjects.erase(await world.find(), ACT)

@@ -267,6 +267,27 @@ async def test_L9_the_oldest_sign_in_of_a_user_with_too_many_ends(tmp_path: Path
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_L9_the_oldest_end_also_when_many_more_are_live_than_may_be(tmp_path: Path) -> None:
+    """Other processes have counted too, or the limit was lowered."""
+    async with made_world(tmp_path, limits=LimitSettings(sessions_per_user=100)) as world:
+        browser = world.browser()
+        await world.quick_sign_in(browser, "acme")
+        login = await world.login_of(browser, "acme")
+        assert login is not None
+        store = world.running.portal.store
+        sessions, _ = await store.read({login.session}, (), now=0.0)
+        for age in range(1, 61):
+            older = replace(sessions[login.session], id=f"{age:022d}", secret_hash=f"{age:064d}")
+            at = login.signed_in_at - age
+            await store.add_session(older, login=replace(login, session=older.id, signed_in_at=at))
+        logins = world.running.portal.user_logins
+        logins._is_due = lambda *_: True  # type: ignore[method-assign]
+        ended = [await logins.end_oldest(login, keep=20) for _ in range(4)]
+        ages = [sorted(round(login.signed_in_at - one.signed_in_at) for one in some) for some in ended]
+        assert ages == [[*range(41, 61)], [*range(21, 41)], [20], []]
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_L9_the_sign_ins_of_a_user_are_counted_at_every_tenth(tmp_path: Path) -> None:
     async with made_world(tmp_path, limits=LimitSettings(sessions_per_user=100)) as world:
         logins = world.running.portal.user_logins
@@ -283,7 +304,7 @@ async def test_L9_the_sign_ins_of_a_user_are_counted_at_every_tenth(tmp_path: Pa
         logins._logins.of_users = recorded  # type: ignore[method-assign]
         for _ in range(29):  # the thirtieth, with that of the browser
             await logins.end_oldest(login, keep=100)
-        assert read == [110] * 3
+        assert read == [200] * 3
         for number in range(12_000):
             logins._is_due(replace(login, subject=f"user-{number}"), 100)
         assert len(logins._sign_ins) == 10_000

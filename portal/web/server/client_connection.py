@@ -110,10 +110,14 @@ class ClientConnection(ABC):
 
     @property
     def idle_since(self) -> float | None:
-        """Loop time since which the portal waits for a request or its body; None when it does not."""
+        """Loop time since which the portal waits for a request, its body, or a client that reads too little of
+        its response; None when it does not. Of the last, `is_slow_reader` must be called every few seconds.
+        """
         if self.waiting_since is not None:
             return self.waiting_since
-        return self._body_since[0] if self.body_incomplete and self.reading() else None
+        if self.body_incomplete and self.reading():
+            return self._body_since[0]
+        return self._progress_at if self.writing() else None
 
     async def until_closed(self) -> None:
         """Wait until the connection is closed, so that nothing more is read from it."""
