@@ -152,14 +152,17 @@ class TooManyRequests(PortalError):
 
 
 class TooManyAtTenant(TooManyRequests):
-    """All clients together have made more requests of a kind at one tenant than are allowed. Nothing was done."""
+    """All clients together have made more requests of a kind at one tenant than are allowed.
+
+    Nothing was done.
+    """
 
     status = 503
     code = "too_many_at_tenant"
     title = "Very many people are signing in"
     advice = (
-        "The portal got too many sign-ins at this organisation in a short time. You are not signed out. Wait a "
-        "moment and try again."
+        "The portal got too many sign-ins at this organisation in a short time. You are not signed out. Wait "
+        "a moment and try again."
     )
 
 

@@ -45,8 +45,8 @@ _PER_SECOND = (
     "429."
 )
 _OF_ALL_CLIENTS = (
-    "from all clients together; after 20 seconds without any, 20 times as many at once. Further ones get 503, "
-    "and other tenants are not affected."
+    "from all clients together; after 20 seconds without any, 20 times as many at once. Further ones get "
+    "503, and other tenants are not affected."
 )
 Rate = Annotated[int, Field(ge=1, le=1_000_000)]
 

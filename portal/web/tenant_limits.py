@@ -1,4 +1,4 @@
-"""How often all clients together may do at one tenant what needs no session (docs/decisions/099; THREATS S15).
+"""How often all clients may do at one tenant what needs no session (docs/decisions/099; THREATS S15).
 
 A flood from very many networks reaches no limit of a client. The tenant that it is aimed at then has fewer
 sign-ins; the others have theirs.

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_network
@@ -335,6 +336,39 @@ async def test_S15_slow_connections_of_one_client_leave_places_for_others(tmp_pa
             response = await connection.read_response()
             assert response is not None
             assert response.status == 200
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_S15_clients_that_do_not_read_leave_places_when_all_are_taken(tmp_path: Path) -> None:
+    """Each sends many requests at once: the responses fill the socket, so none of them is idle."""
+    async with made_world(tmp_path, limits=LimitSettings(connections=8)) as world:
+        port = urlsplit(world.url).port
+        requests = b"GET /static/portal.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1_500
+        loop = asyncio.get_running_loop()
+
+        async def flood(address: str) -> None:
+            while True:
+                with socket.socket() as one:
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                    one.setblocking(False)
+                    one.bind((address, 0))
+                    with contextlib.suppress(ConnectionError):
+                        await loop.sock_connect(one, ("127.0.0.1", port))
+                        await loop.sock_sendall(one, requests)  # never ends
+                        await asyncio.Event().wait()
+                await asyncio.sleep(0.05)
+
+        async with asyncio.TaskGroup() as floods:
+            tasks = [floods.create_task(flood(f"127.0.0.{2 + number // 4}")) for number in range(12)]
+            await until(lambda: hits(world, "connections") > 0, "not all places were taken")
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.9", 0))
+            connection = RawConnection(reader, writer)
+            await connection.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 4 * PATIENCE)
+            assert head.startswith(b"HTTP/1.1 200")
+            connection.close()
+            for task in tasks:
+                task.cancel()
 
 
 def gauge(world: World, name: str) -> float:

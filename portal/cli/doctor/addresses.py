@@ -1,4 +1,4 @@
-"""What `portal doctor` checks of the addresses where the portal listens: that they are free, or a portal's."""
+"""What `portal doctor` checks of the addresses where the portal listens: they are free, or a portal's."""
 
 from __future__ import annotations
 

@@ -110,8 +110,9 @@ class ClientConnection(ABC):
 
     @property
     def idle_since(self) -> float | None:
-        """Loop time since which the portal waits for a request, its body, or a client that reads too little of
-        its response; None when it does not. Of the last, `is_slow_reader` must be called every few seconds.
+        """Loop time since which the portal waits for a request, its body, or a client that reads too little.
+
+        None when it does not. For the last, `is_slow_reader` must be called every few seconds.
         """
         if self.waiting_since is not None:
             return self.waiting_since
