@@ -139,7 +139,7 @@ class Subjects:
         changed += [replacing.revision(revision) for revision in found.revisions]
         changed += [replacing.draft(one.draft) for one in found.drafts]
         changed += [replacing.link(link) for link in found.links]
-        for start in range(0, len(changed), _REPLACED_AT_ONCE):
+        for start in range(0, max(1, len(changed)), _REPLACED_AT_ONCE):
             await self._store.tenants.replace_named(changed[start : start + _REPLACED_AT_ONCE])
         ended = 0
         for one in found.logins:
