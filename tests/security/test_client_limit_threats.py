@@ -289,6 +289,26 @@ async def test_L9_the_oldest_end_also_when_many_more_are_live_than_may_be(tmp_pa
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_L9_of_sign_ins_at_the_same_time_the_newest_stay(tmp_path: Path) -> None:
+    """An older one that looks at the logins later must not end a newer one in place of itself."""
+    async with made_world(tmp_path, limits=LimitSettings(sessions_per_user=100)) as world:
+        browser = world.browser()
+        await world.quick_sign_in(browser, "acme")
+        older = await world.login_of(browser, "acme")
+        assert older is not None
+        store = world.running.portal.store
+        sessions, _ = await store.read({older.session}, (), now=0.0)
+        for number in range(1, 4):
+            newer = replace(sessions[older.session], id=f"{number:022d}", secret_hash=f"{number:064d}")
+            at = older.signed_in_at + number
+            await store.add_session(newer, login=replace(older, session=newer.id, signed_in_at=at))
+        logins = world.running.portal.user_logins
+        logins._is_due = lambda *_: True  # type: ignore[method-assign]
+        ended = await logins.end_oldest(older, keep=3)
+        assert [one.session for one in ended] == [older.session]
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_L9_the_sign_ins_of_a_user_are_counted_at_every_tenth(tmp_path: Path) -> None:
     async with made_world(tmp_path, limits=LimitSettings(sessions_per_user=100)) as world:
         logins = world.running.portal.user_logins
