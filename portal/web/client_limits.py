@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import structlog
+from tornado.httputil import HTTPHeaders
 
 from portal.clock import Clock
 from portal.config.limit_settings import LimitSettings
@@ -29,6 +30,7 @@ _log = structlog.get_logger("portal.limits")
 BURST_SECONDS = 20
 """A client that was silent for this long may send what it may send in this time at once."""
 _REPORT_SECONDS = 60.0
+_EMBEDDED = b"embedded "
 _PATHS = re.compile(
     r"/t/[a-z0-9-]+/(?:(?P<sign_ins_per_client>login|initiate-login)"
     r"|(?P<callbacks_per_client>callback(?:/.*)?|finish-login)"
@@ -43,6 +45,15 @@ def limit_of(path: str) -> Limit | None:
     """The limit for requests of this path, without its query; None if it has none."""
     found = _PATHS.fullmatch(path)
     return Limit(found.lastgroup) if found is not None and found.lastgroup is not None else None
+
+
+def is_embedded(limit: Limit, headers: HTTPHeaders) -> bool:
+    """Whether a request is for an image, a frame or the like (Fetch Metadata, Sec-Fetch-Dest).
+
+    A page of any site can make its visitor's browser send very many of them. They are counted apart, so that
+    nobody behind the visitor's address is kept from signing in. Frames are how providers send logouts.
+    """
+    return limit is not Limit.LOGOUTS_PER_CLIENT and headers.get("Sec-Fetch-Dest", "document") != "document"
 
 
 class ClientLimits:
@@ -88,11 +99,17 @@ class ClientLimits:
         if (error := self.refusal(limit, address)) is not None:
             raise error
 
-    def refusal(self, limit: Limit, address: str) -> TooManyRequests | None:
-        """As `require`, but return the error; whoever sends it counts it in the metrics."""
+    def refusal(self, limit: Limit, address: str, *, embedded: bool = False) -> TooManyRequests | None:
+        """As `require`, but return the error; whoever sends it counts it in the metrics.
+
+        Parameters: embedded, whether a page made the browser send it; see `is_embedded`.
+        """
         if is_trusted(address, self._trusted):  # it did not say whose request it is
             return None
-        seconds = self._buckets[limit].take(client_networks(address))
+        networks = client_networks(address)
+        if embedded:
+            networks = tuple(_EMBEDDED + network for network in networks)
+        seconds = self._buckets[limit].take(networks)
         if not seconds:
             return None
         self.log_refusal(limit, address)

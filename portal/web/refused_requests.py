@@ -13,7 +13,7 @@ from tornado.http1connection import HTTP1Connection
 
 from portal.errors import TooManyRequests
 from portal.web.client_address import client_address
-from portal.web.client_limits import limit_of
+from portal.web.client_limits import is_embedded, limit_of
 from portal.web.context import Portal
 from portal.web.cookies import REMEMBERED_COOKIE, read_cookie
 from portal.web.markup import escaped
@@ -56,11 +56,12 @@ class RefusedRequests:
             headers.get("X-Forwarded-For", ""),
             portal.settings.trusted_proxies,
         )
-        error = portal.client_limits.refusal(limit, address)
+        embedded = is_embedded(limit, headers)
+        error = portal.client_limits.refusal(limit, address, embedded=embedded)
         slug = ""
         if error is None and (slug := self._tenant_of(path)):
             error = portal.client_limits.of_tenants.refusal(
-                limit, slug, lambda: self._has_signed_in(slug, headers)
+                limit, slug, lambda: self._has_signed_in(slug, headers), embedded=embedded
             )
         if error is None:
             return None

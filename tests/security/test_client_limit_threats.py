@@ -147,6 +147,19 @@ async def test_S15_a_browser_gets_a_page_in_its_language(tmp_path: Path) -> None
         assert int(head.headers["Content-Length"]) > 100
 
 
+@pytest.mark.parametrize("path", ["/t/acme/login", "/t/acme/callback?state=x&code=y", "/find", "/setup/abc"])
+@pytest.mark.gen_test
+async def test_S15_a_page_of_another_site_keeps_nobody_from_signing_in(tmp_path: Path, path: str) -> None:
+    """It makes the browser of a visitor load addresses of the portal as images or frames, very often."""
+    async with behind_a_proxy(tmp_path, replace(LIMITS, sign_ins_per_tenant=1)) as world:
+        fields = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "iframe"}
+        of_pages = [(await send(world, FLOOD, path, **fields)).status for _ in range(BURST_SECONDS + 1)]
+        assert of_pages[-1] == 429
+        assert 429 not in of_pages[:-1]
+        of_people = [(await send(world, FLOOD, path, Sec_Fetch_Dest="document")).status for _ in range(5)]
+        assert not {429, 503} & set(of_people)
+
+
 @pytest.mark.gen_test
 async def test_S15_a_refused_request_is_not_read_and_the_connection_ends(tmp_path: Path) -> None:
     async with behind_a_proxy(tmp_path) as world:
