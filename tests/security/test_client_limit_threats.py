@@ -371,12 +371,23 @@ async def test_S15_slow_connections_of_one_client_leave_places_for_others(tmp_pa
             assert response.status == 200
 
 
+GETS = b"GET /static/portal.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1_500
+POST = (
+    b"POST /find HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"Content-Length: 16000\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "more"), [(GETS, b""), (POST, b"x" * 150)], ids=["do not read", "send a form in small parts"]
+)
 @pytest.mark.gen_test(timeout=60)
-async def test_S15_clients_that_do_not_read_leave_places_when_all_are_taken(tmp_path: Path) -> None:
-    """Each sends many requests at once: the responses fill the socket, so none of them is idle."""
+async def test_S15_clients_without_progress_leave_places_when_all_are_taken(
+    tmp_path: Path, first: bytes, more: bytes
+) -> None:
+    """Many requests at once, whose responses fill the socket; a body that is never complete."""
     async with made_world(tmp_path, limits=LimitSettings(connections=8)) as world:
         port = urlsplit(world.url).port
-        requests = b"GET /static/portal.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1_500
         loop = asyncio.get_running_loop()
 
         async def flood(address: str) -> None:
@@ -387,8 +398,10 @@ async def test_S15_clients_that_do_not_read_leave_places_when_all_are_taken(tmp_
                     one.bind((address, 0))
                     with contextlib.suppress(ConnectionError):
                         await loop.sock_connect(one, ("127.0.0.1", port))
-                        await loop.sock_sendall(one, requests)  # never ends
-                        await asyncio.Event().wait()
+                        await loop.sock_sendall(one, first)
+                        while True:
+                            await asyncio.sleep(0.25)
+                            await loop.sock_sendall(one, more)
                 await asyncio.sleep(0.05)
 
         async with asyncio.TaskGroup() as floods:
