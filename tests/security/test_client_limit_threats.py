@@ -379,7 +379,7 @@ POST = (
 
 
 @pytest.mark.parametrize(
-    ("first", "more"), [(GETS, b""), (POST, b"x" * 150)], ids=["do not read", "send a form in small parts"]
+    ("first", "more"), [(GETS, b""), (POST, b"x" * 60)], ids=["do not read", "send a form in small parts"]
 )
 @pytest.mark.gen_test(timeout=60)
 async def test_S15_clients_without_progress_leave_places_when_all_are_taken(

@@ -31,13 +31,13 @@ class SQLiteExamination:
 
     def _facts(self) -> DatabaseFacts:
         server, supported = f"SQLite {sqlite3.sqlite_version}", sqlite3.sqlite_version_info >= OLDEST_SQLITE
-        if not self._path.exists() or self._path.stat().st_size == 0:
-            return DatabaseFacts(server, supported, None, len(SCHEMAS))
-        if not self._path.is_file():
+        if self._path.exists() and not self._path.is_file():
             raise StartupError(
                 f"The database {self._path} is not a regular file.",
                 remedy="Remove it, or correct `database`.",
             )
+        if not self._path.exists() or self._path.stat().st_size == 0:
+            return DatabaseFacts(server, supported, None, len(SCHEMAS))
         if log_of(self._path).exists():
             check_before_opening(self._path)
         elif not os.access(self._path, os.W_OK):
