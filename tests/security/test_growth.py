@@ -114,6 +114,7 @@ PARSING = frozenset(
 
 NO_UNTRUSTED_INPUT = {
     "portal.admin.all_logins": "sealed by the portal, at most 32,000 characters",
+    "portal.oidc.shared_health": "written by processes of the portal, at most 16,000 bytes",
     "portal.admin.event_delivery": "stored by the portal",
     "portal.admin.event_json": "writes",
     "portal.admin.event_webhook": "writes; of the response, the status counts",
