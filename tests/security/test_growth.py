@@ -254,6 +254,7 @@ NO_UNTRUSTED_INPUT = {
 """Modules that import such a package but parse no untrusted input, and why."""
 
 HARMLESS_FUNCTIONS = {
+    "client_limits.is_embedded": "compares a header with a word",
     "step_up.step_up_url": "required_step_up, which is measured",
     "stored_texts.values_between": "StoredTexts.translate and ProblemTexts.translate, which are measured",
     "list_editing.origins": "compares values, at most 20 of a form; reached by set_entries",
