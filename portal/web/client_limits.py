@@ -30,7 +30,6 @@ _log = structlog.get_logger("portal.limits")
 BURST_SECONDS = 20
 """A client that was silent for this long may send what it may send in this time at once."""
 _REPORT_SECONDS = 60.0
-_EMBEDDED = b"embedded "
 _PATHS = re.compile(
     r"/t/[a-z0-9-]+/(?:(?P<sign_ins_per_client>login|initiate-login)"
     r"|(?P<callbacks_per_client>callback(?:/.*)?|finish-login)"
@@ -47,13 +46,13 @@ def limit_of(path: str) -> Limit | None:
     return Limit(found.lastgroup) if found is not None and found.lastgroup is not None else None
 
 
-def is_embedded(limit: Limit, headers: HTTPHeaders) -> bool:
-    """Whether a request is for an image, a frame or the like (Fetch Metadata, Sec-Fetch-Dest).
+def is_in_background(headers: HTTPHeaders) -> bool:
+    """Whether a page made the browser send a request that is no navigation of a window (Fetch Metadata).
 
-    A page of any site can make its visitor's browser send very many of them. They are counted apart, so that
-    nobody behind the visitor's address is kept from signing in. Frames are how providers send logouts.
+    A page of another site, or of another tenant, can send any number. Counted with the others, they would
+    keep everybody in the network of one of its visitors from signing in.
     """
-    return limit is not Limit.LOGOUTS_PER_CLIENT and headers.get("Sec-Fetch-Dest", "document") != "document"
+    return headers.get("Sec-Fetch-Dest", "document") != "document"
 
 
 class ClientLimits:
@@ -79,10 +78,16 @@ class ClientLimits:
             Limit.SETUP_LINKS_PER_CLIENT: limits.setup_links_per_client,
             Limit.UNAUTHENTICATED_PER_CLIENT: limits.unauthenticated_per_client,
         }
-        self._buckets = {
-            limit: TokenBuckets(rate=rate, burst=rate * BURST_SECONDS, monotonic=monotonic)
-            for limit, rate in rates.items()
-        }
+        self._buckets, self._buckets_of_background = (
+            {
+                limit: TokenBuckets(rate=rate, burst=rate * BURST_SECONDS, monotonic=monotonic)
+                for limit, rate in rates.items()
+            }
+            for _ in range(2)
+        )
+        # Providers of many tenants send from the same addresses: one tenant has at most half of them.
+        rate = limits.logouts_per_client / 2
+        self._logouts_of_tenants = TokenBuckets(rate=rate, burst=rate * BURST_SECONDS, monotonic=monotonic)
         # Half of them at once and half within the lifetime of an attempt: never more are stored.
         half = limits.attempts_per_client / 2
         self._buckets[Limit.ATTEMPTS_PER_CLIENT] = TokenBuckets(
@@ -99,17 +104,22 @@ class ClientLimits:
         if (error := self.refusal(limit, address)) is not None:
             raise error
 
-    def refusal(self, limit: Limit, address: str, *, embedded: bool = False) -> TooManyRequests | None:
+    def refusal(
+        self, limit: Limit, address: str, *, tenant: str = "", in_background: bool = False
+    ) -> TooManyRequests | None:
         """As `require`, but return the error; whoever sends it counts it in the metrics.
 
-        Parameters: embedded, whether a page made the browser send it; see `is_embedded`.
+        Parameters: tenant, in the path of a logout; in_background, see `is_in_background`: such requests are
+        counted apart.
         """
         if is_trusted(address, self._trusted):  # it did not say whose request it is
             return None
         networks = client_networks(address)
-        if embedded:
-            networks = tuple(_EMBEDDED + network for network in networks)
-        seconds = self._buckets[limit].take(networks)
+        buckets = self._buckets_of_background if in_background else self._buckets
+        seconds = 0.0
+        if limit is Limit.LOGOUTS_PER_CLIENT and tenant and networks:
+            seconds = self._logouts_of_tenants.take([b"%b\0%b" % (tenant.encode(), networks[0])])
+        seconds = seconds or buckets[limit].take(networks)
         if not seconds:
             return None
         self.log_refusal(limit, address)

@@ -13,7 +13,7 @@ from tornado.http1connection import HTTP1Connection
 
 from portal.errors import TooManyRequests
 from portal.web.client_address import client_address
-from portal.web.client_limits import is_embedded, limit_of
+from portal.web.client_limits import is_in_background, limit_of
 from portal.web.context import Portal
 from portal.web.cookies import REMEMBERED_COOKIE, read_cookie
 from portal.web.markup import escaped
@@ -56,22 +56,19 @@ class RefusedRequests:
             headers.get("X-Forwarded-For", ""),
             portal.settings.trusted_proxies,
         )
-        embedded = is_embedded(limit, headers)
-        error = portal.client_limits.refusal(limit, address, embedded=embedded)
+        in_background = is_in_background(headers)
+        tenant = path.split("/")[2] if path.startswith("/t/") else ""
+        error = portal.client_limits.refusal(limit, address, tenant=tenant, in_background=in_background)
         slug = ""
-        if error is None and (slug := self._tenant_of(path)):
+        if error is None and portal.registry.get(tenant) is not None:
+            slug = tenant
             error = portal.client_limits.of_tenants.refusal(
-                limit, slug, lambda: self._has_signed_in(slug, headers), embedded=embedded
+                limit, slug, lambda: self._has_signed_in(slug, headers), in_background=in_background
             )
         if error is None:
             return None
         portal.metrics.limits.reported(error, slug)
         return self._response(error, method, headers)
-
-    def _tenant_of(self, path: str) -> str:
-        """The live tenant of a path that has a limit; empty when it has none."""
-        slug = path.split("/", 3)[2] if path.startswith("/t/") else ""
-        return slug if self._portal.registry.get(slug) is not None else ""
 
     def _has_signed_in(self, slug: str, headers: httputil.HTTPHeaders) -> bool:
         """Whether the browser has signed in at a tenant before: only the portal makes such a cookie."""

@@ -43,20 +43,20 @@ class TenantLimits:
         self._reported_at = -math.inf
 
     def refusal(
-        self, of_client: Limit, tenant: str, is_known: Callable[[], bool], *, embedded: bool = False
+        self, of_client: Limit, tenant: str, is_known: Callable[[], bool], *, in_background: bool = False
     ) -> TooManyAtTenant | None:
         """Count a request at a live tenant; return the error if there are too many.
 
         Parameters: of_client, the limit of a client that counts the request; is_known, whether it is of a
-        browser that has signed in at the tenant before: these have as many again; embedded, whether a page
-        made the browser send it: these have as many too.
+        browser that has signed in at the tenant before: these have as many again; in_background, see
+        `client_limits.is_in_background`: these have as many too.
         """
         found = self._buckets.get(of_client)
         if found is None:
             return None
         limit, buckets = found
-        seconds = buckets.take((f"{'embedded' if embedded else 'any'} {tenant}".encode(),))
-        if seconds and not embedded and is_known():
+        seconds = buckets.take((f"{'background' if in_background else 'any'} {tenant}".encode(),))
+        if seconds and not in_background and is_known():
             seconds = buckets.take((f"known {tenant}".encode(),))
         if not seconds:
             return None

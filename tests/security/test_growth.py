@@ -113,6 +113,8 @@ PARSING = frozenset(
 """A module that imports one of these packages may parse text."""
 
 NO_UNTRUSTED_INPUT = {
+    "portal.config.trace_settings": "input of the operator",
+    "portal.web.request_spans": "compares a path with the pattern that routed it",
     "portal.admin.all_logins": "sealed by the portal, at most 32,000 characters",
     "portal.oidc.shared_health": "written by processes of the portal, at most 16,000 bytes",
     "portal.admin.event_delivery": "stored by the portal",
@@ -254,7 +256,6 @@ NO_UNTRUSTED_INPUT = {
 """Modules that import such a package but parse no untrusted input, and why."""
 
 HARMLESS_FUNCTIONS = {
-    "client_limits.is_embedded": "compares a header with a word",
     "step_up.step_up_url": "required_step_up, which is measured",
     "stored_texts.values_between": "StoredTexts.translate and ProblemTexts.translate, which are measured",
     "list_editing.origins": "compares values, at most 20 of a form; reached by set_entries",
@@ -273,6 +274,7 @@ HARMLESS_FUNCTIONS = {
     "switching.sign_in_again": "writes",
     "websocket.accept_of": "a key of the portal, or one that read_handshake has checked",
     "cookies.find_cookie": "read_cookie, which is measured",
+    "client_limits.is_in_background": "compares a header with one word",
     "url_rules.is_loopback_host": "compares, or one parse of an address",
     "rules.own_headers": "writes",
     "authorization_response.check_delivery": "checks which parameters are present",

@@ -13,6 +13,7 @@ from portal.cli.doctor.machine import file_results, key_results, limit_results, 
 from portal.cli.doctor.model import Area, Result, Stage
 from portal.cli.doctor.proxy import proxy_results
 from portal.cli.doctor.tenants import live_results, secret_files, stored_tenants, tenant_results
+from portal.cli.doctor.traces import trace_results
 from portal.config.settings import Settings
 from portal.tenancy.checks.files import CheckedFile
 from portal.tenancy.checks.live.model import Status
@@ -39,6 +40,9 @@ def examined(
         if offline
         else asyncio.run(_of_this_portal(settings))
     )
+    if settings.traces is not None:
+        stage("the collector of traces")
+        results += trace_results(settings, offline=offline)
     stage("the tenants")
     files, of_files = tenant_results(settings)
     results += of_files
