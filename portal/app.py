@@ -390,6 +390,7 @@ async def close(built: RunningPortal) -> None:
     await built.tokens.wait_until_idle(_PENDING_TOKENS_SECONDS)
     await built.portal.sessions.wait_until_idle(_PENDING_TOKENS_SECONDS)
     await built.portal.admin.close()
+    await built.portal.user_events.write_rest()
     await built.relying_party.close()
     await built.portal.logos.close()
     await built.portal.http.close()
