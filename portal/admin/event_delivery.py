@@ -128,6 +128,8 @@ class EventDelivery:
         self._failures = 0
         self._refusals = 0
         """Of the oldest batch, one after the other."""
+        self._oldest_at: float | None = None
+        """When the oldest event that waited happened."""
         self._stop = asyncio.Event()
         self._logged: frozenset[str] = frozenset()
         """Ids of the batch that is in the log already, while the receiver has not accepted it."""
@@ -151,6 +153,8 @@ class EventDelivery:
             if await is_set_within(stop, _LEASE_CHECK_SECONDS):
                 return True
             pause -= _LEASE_CHECK_SECONDS
+            if self._oldest_at is not None:
+                self._observer.lag(self._clock() - self._oldest_at)
             try:
                 if await self._lease() is None:
                     return stop.is_set()
@@ -165,11 +169,13 @@ class EventDelivery:
         """
         record = await self._lease()
         if record is None:
+            self._oldest_at = None
             self._observer.lag(0.0)  # the process that delivers measures it
             return _LEASE_CHECK_SECONDS
         waiting, damaged = await self._events.waiting_events(after=record.since, most=BATCH_EVENTS)
         if damaged:
             await self._set_aside("damaged", damaged)
+        self._oldest_at = waiting[0].at if waiting else None
         if not waiting:
             self._observer.lag(0.0)
             self._recovered()

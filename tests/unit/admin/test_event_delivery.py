@@ -230,8 +230,13 @@ async def test_a_receiver_that_fails_is_tried_less_often_and_the_lease_is_kept(
             assert longest / 2 <= pause <= longest
         assert len(set(pauses[10:])) > 1, "without jitter, many portals ask at the same time"
         monkeypatch.setattr(event_delivery, "_LEASE_CHECK_SECONDS", 0.001)
+        await made.store.tenants.add_events(later(1))
+        made.receiver.fails = True
+        with pytest.raises(OutboundFailed):
+            await process.step()
         made.clock.now += LEASE_SECONDS - 5
         assert not await process._stopped_within(asyncio.Event(), 0.01)
+        assert made.observer.lags[-1] == pytest.approx(LEASE_SECONDS - 6), "the age grows in a pause, too"
         renewed = json.loads(await made.store.get_meta(RECORD) or "")
         assert renewed["until"] == made.clock.now + LEASE_SECONDS
 
