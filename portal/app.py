@@ -30,7 +30,7 @@ from portal.ops.access_log import AccessLog
 from portal.ops.descriptors import DEFAULT_CONNECTIONS, connection_limit
 from portal.ops.metrics import Metrics
 from portal.ops.sockets import listening_sockets
-from portal.ops.worker_loads import WorkerLoad
+from portal.ops.worker_memory import WorkerMemory
 from portal.outbound.client import OutboundClient
 from portal.routes import LARGEST_FORM, dispatcher
 from portal.sessions.database_check import DatabaseCheck
@@ -239,7 +239,7 @@ async def running(
     replaces_worker: bool = False,
     reloads: bool = False,
     begin_listening: Callable[[], None] = lambda: None,
-    load: WorkerLoad | None = None,
+    memory: WorkerMemory | None = None,
 ) -> AsyncIterator[RunningPortal]:
     """Serve a portal while the block runs; stop gracefully afterwards.
 
@@ -247,8 +247,8 @@ async def running(
     the store.
     Parameters: stop_delays, how long a stop waits for connections and requests that are about to arrive;
     replaces_worker, whether this process replaces a worker while other workers serve; reloads, whether it
-    does so because settings changed; begin_listening, called when requests can be served; load, where it
-    reports its connections to other workers, if there are any.
+    does so because settings changed; begin_listening, called when requests can be served; memory, what it
+    shares with other workers, if there are any.
     Raises ConfigurationError or StartupError.
     """
     built = build(settings, clock=clock)
@@ -257,7 +257,9 @@ async def running(
     await portal.front_ends.check()
     await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker, reloads=reloads)
     await built.key_ring.reload()
-    stop_delays = stop_delays or StopDelays()
+    stop_delays, load = stop_delays or StopDelays(), None
+    if memory is not None:
+        load, portal.admin.health.others = memory.load, memory.note
     await built.measuring.follow()
     http_server = _http_server(built)
     most = connection_limit(settings.limits.connections)

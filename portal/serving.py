@@ -152,7 +152,7 @@ async def _serve(settings: Settings, parts: _Parts, start: Start) -> None:
         replaces_worker=start.again,
         reloads=start.reloads,
         begin_listening=parts.begin_listening,
-        load=start.load,
+        memory=start.memory,
     ) as served:
         check = served.database_check
         report = parts.reload.report if start.alone else None

@@ -32,6 +32,9 @@ class TenantDirectory:
     def accepts_logins(self, tenant: str) -> bool:
         return (live := self._registry.get(tenant)) is not None and live.accepts_logins
 
+    def email_claim(self, tenant: str) -> str:
+        return live.claims.email if (live := self._registry.get(tenant)) is not None else ""
+
     def access(self, tenant: str, provider: str) -> Sequence[AccessRules]:
         live = self._registry.get(tenant)
         return live.access.get(provider, ()) if live else ()

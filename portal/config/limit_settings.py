@@ -76,7 +76,10 @@ class LimitsFile(FileModel):
     )
     logouts_per_client: Rate = Field(
         default=100,
-        description=f"How many requests of providers that end sign-ins may arrive, {_PER_SECOND}",
+        description=(
+            f"How many requests of providers that end sign-ins may arrive, {_PER_SECOND} Those of one tenant "
+            "are at most half."
+        ),
     )
     finds_per_client: Rate = Field(
         default=50, description=f"How many searches for an organisation may arrive, {_PER_SECOND}"

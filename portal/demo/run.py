@@ -11,6 +11,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from ipaddress import ip_network
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -74,10 +75,11 @@ async def serve_demo(
     """Serve the demo until `stop` is set.
 
     Parameters: data, the absolute path of an existing folder; bound, the portal's listening socket; announce,
-    called once when the demo is ready; kept, whether `data` stays after the end; public_url, as in run_demo;
-    front_ends, in place of the order desk.
+    called once when the demo is ready; kept, whether `data` stays after the end; public_url, as in run_demo,
+    with which a proxy on this machine is trusted; front_ends, in place of the order desk.
     """
     port = bound.getsockname()[1]
+    proxies = () if public_url is None else (ip_network(HOST),)  # what serves that URL, on this machine
     public_url = public_url or f"http://localhost:{port}"
     preferred = _load_ports(data) or Ports()
     ports = next_free_ports(preferred)
@@ -95,6 +97,7 @@ async def serve_demo(
             chooser="list",
             front_ends=demo_front_ends() if front_ends is None else front_ends,
             setup_links="publish",
+            trusted_proxies=proxies,
         )
         async with running(settings, sockets=[bound]) as served:
             setup_link = await make_setup_link(served.portal.admin)

@@ -1,7 +1,8 @@
-"""The health of providers, as the calls of this process show it (docs/decisions/093).
+"""The health of providers, as the calls of the portal show it (docs/decisions/093).
 
 It sends nothing by itself: what is known comes from requests for metadata, keys, tokens, user information,
-pushed requests and revocation that the portal sends anyway. Each process knows what it has seen.
+pushed requests and revocation that the portal sends anyway. The processes of a host tell each other which
+providers are unhealthy (shared_health).
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 from heapq import nsmallest
 from typing import Protocol, TypeVar
 
@@ -26,7 +26,9 @@ from portal.oidc.errors import (
     ProviderUnavailable,
     TokenResponseMalformed,
 )
+from portal.oidc.health import UNKNOWN, Health, HealthState
 from portal.oidc.provider import Provider
+from portal.oidc.shared_health import NoNotes, Notes, Report, read_note, write_note
 from portal.pauses import is_set_within
 from portal.time_slices import in_slices
 
@@ -44,43 +46,14 @@ FORGET_SECONDS = 300.0
 
 _MOST = 10_000
 """Registrations of which something is known; those that were called last."""
+_MOST_TOLD = 100
+"""Unhealthy providers that other processes are told of: those that fail longest."""
 _LONGEST_REASON = 300
-_CHECK_SECONDS = 5.0
+_CHECK_SECONDS = 2.0
 _UNUSABLE = (ProviderUnavailable, OutboundRefused, MetadataRejected, TokenResponseMalformed)
 """No response, or one that ends every sign-in. `KeysRejected` is a `MetadataRejected`."""
 
 _log = structlog.get_logger("portal.provider_health")
-
-
-class HealthState(StrEnum):
-    """What the last calls of a provider showed."""
-
-    FINE = "fine"
-    FAILING = "failing"
-    """The last call failed; users are not warned yet."""
-    UNHEALTHY = "unhealthy"
-    """All calls failed for UNHEALTHY_SECONDS, and at least UNHEALTHY_FAILURES."""
-    UNKNOWN = "unknown"
-    """This process has not called it yet, or not lately."""
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The health of a provider. Times are seconds since the epoch, UTC.
-
-    `failing_since` is when the first of the calls that failed in a row was sent; `reason` says for
-    administrators why the last one failed.
-    """
-
-    state: HealthState
-    last_success: float | None = None
-    failing_since: float | None = None
-    last_failure: float | None = None
-    failures: int = 0
-    reason: str = ""
-
-
-UNKNOWN = Health(HealthState.UNKNOWN)
 
 
 class ProviderCalls(Protocol):
@@ -114,6 +87,8 @@ class _Known:
     failures: int = 0
     reason: str = ""
     unhealthy: bool = False
+    logs: bool = True
+    """Of an unhealthy one, whether this process logs when it is healthy again: one of all processes does."""
 
     def health(self) -> Health:
         if not self.failures:
@@ -150,15 +125,18 @@ class ProviderHealth:
     """Notes the outcome of each call, and logs each change between healthy and unhealthy once.
 
     Parameters: clock, seconds since the epoch, UTC; find, returns a live registration by its tenant and
-    id; on_change, called with a tenant and the number of its
-    unhealthy providers whenever that may have changed.
+    id; on_change, called with a tenant and the number of its providers that are unhealthy for this
+    process, whenever that may have changed; others, what the other processes of the host tell.
     """
 
     clock: Clock
     find: Callable[[str, str], Provider | None]
     on_change: Callable[[str, int], None] = lambda tenant, count: None
+    others: Notes = field(default_factory=NoNotes)
     _known: OrderedDict[str, _Known] = field(default_factory=OrderedDict)
     _unhealthy: dict[str, _Known] = field(default_factory=dict)
+    _told: dict[str, Report] = field(default_factory=dict)
+    """What is unhealthy for other processes."""
     _counts: Counter[str] = field(default_factory=Counter)
     """Unhealthy providers by tenant."""
 
@@ -183,30 +161,83 @@ class ProviderHealth:
     def of(self, provider: Provider) -> Health:
         """The health of a provider."""
         known = self._known.get(provider.key)
-        if known is None or known.registration != provider.registration:
-            return UNKNOWN
-        return known.health()
+        is_known = known is not None and known.registration == provider.registration
+        health = known.health() if known is not None and is_known else UNKNOWN
+        told = self._told.get(provider.key)
+        if health.state is HealthState.UNHEALTHY or told is None:
+            return health
+        return told.health if told.registration == provider.registration else health
 
     def is_unhealthy(self, provider: Provider) -> bool:
         """Whether users are warned before they sign in with a provider."""
-        if not self._unhealthy:
+        if not self._unhealthy and not self._told:
             return False
-        known = self._unhealthy.get(provider.key)
-        return known is not None and known.registration == provider.registration
+        return any(
+            one is not None and one.registration == provider.registration
+            for one in (self._unhealthy.get(provider.key), self._told.get(provider.key))
+        )
 
     def warns(self, providers: Iterable[Provider]) -> bool:
         """Whether one of these providers is unhealthy."""
-        return bool(self._unhealthy) and any(map(self.is_unhealthy, providers))
+        return bool(self._unhealthy or self._told) and any(map(self.is_unhealthy, providers))
 
     def unhealthy(self, most: int) -> list[tuple[str, str, Health]]:
         """Tenant, id and health of the unhealthy providers that fail longest, at most this many."""
-        failing = nsmallest(most, self._unhealthy.values(), key=lambda known: known.failing_since)
-        return [(known.tenant, known.id, known.health()) for known in failing]
+        failing = self._told | {report.key: report for report in self._own(most)}
+        longest = nsmallest(most, failing.values(), key=lambda one: one.health.failing_since or 0.0)
+        return [(one.tenant, one.id, one.health) for one in longest]
+
+    def _own(self, most: int) -> list[Report]:
+        """Those that are unhealthy for this process and fail longest."""
+        failing = nsmallest(most, self._unhealthy.items(), key=lambda item: item[1].failing_since)
+        return [
+            Report(key, known.tenant, known.id, known.registration, known.health()) for key, known in failing
+        ]
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Forget unhealthy providers that are not called any more, or are gone, until `stop` is set."""
+        """Exchange with other processes, and forget unhealthy providers that are not called any more, or are
+        gone, until `stop` is set.
+        """
         while not await is_set_within(stop, _CHECK_SECONDS):
+            self.exchange()
             await self.forget_old()
+
+    def exchange(self) -> None:
+        """Learn what other processes have seen, and tell them what this one has."""
+        failed: dict[str, Report] = {}
+        worked: dict[str, Report] = {}
+        for report in (one for note in self.others.others() for one in read_note(note)):
+            of = failed if report.health.state is HealthState.UNHEALTHY else worked
+            before = of.get(report.key)
+            if before is None or _last_seen(before) < _last_seen(report):
+                of[report.key] = report
+        for key, known in list(self._unhealthy.items()):
+            seen = worked.get(key)
+            is_same = seen is not None and seen.registration == known.registration
+            if seen is not None and is_same and known.last_call < _last_seen(seen):
+                known.last_success = _last_seen(seen)
+                self._recovered(key, known)
+            known.logs |= key not in failed  # whoever logged that it is unhealthy has ended
+        fine = [report for report in failed.values() if self._has_worked_since(report)]
+        self._told = {
+            key: report
+            for key, report in failed.items()
+            if report not in fine and (key not in worked or _last_seen(worked[key]) < _last_seen(report))
+        }
+        answers = [replace(one, health=self._fine(one.key)) for one in fine]
+        self.others.write(write_note([*answers, *self._own(_MOST_TOLD)]))
+
+    def _has_worked_since(self, report: Report) -> bool:
+        known = self._known.get(report.key)
+        return (
+            known is not None
+            and known.registration == report.registration
+            and (known.last_success or 0.0) > _last_seen(report)
+            and not known.unhealthy
+        )
+
+    def _fine(self, key: str) -> Health:
+        return Health(HealthState.FINE, self._known[key].last_success)
 
     async def forget_old(self) -> None:
         """Forget unhealthy providers that were not called for FORGET_SECONDS, or are gone."""
@@ -223,13 +254,19 @@ class ProviderHealth:
     def _succeeded(self, call: _Call) -> None:
         known = self._entry(call)
         known.last_call = known.last_success = self.clock()
+        self._recovered(call.provider.key, known)
+
+    def _recovered(self, key: str, known: _Known) -> None:
+        """Note that a provider works."""
         known.failures, known.reason = 0, ""
+        self._told.pop(key, None)
         if known.unhealthy:
             known.unhealthy = False
-            del self._unhealthy[call.provider.key]
+            del self._unhealthy[key]
             self._count(known.tenant, -1)
-            seconds = round(known.last_call - known.failing_since, 1)
-            _log.info("provider_healthy", tenant=known.tenant, provider=known.id, seconds=seconds)
+            if known.logs:
+                seconds = round((known.last_success or known.last_call) - known.failing_since, 1)
+                _log.info("provider_healthy", tenant=known.tenant, provider=known.id, seconds=seconds)
 
     def _slow(self, call: _Call) -> None:
         call.waits += 1
@@ -248,6 +285,10 @@ class ProviderHealth:
         known.unhealthy = True
         self._unhealthy[call.provider.key] = known
         self._count(known.tenant, 1)
+        self.exchange()
+        known.logs = call.provider.key not in self._told
+        if not known.logs:
+            return
         _log.warning(
             "provider_unhealthy",
             tenant=known.tenant,
@@ -275,7 +316,8 @@ class ProviderHealth:
         known = self._unhealthy.pop(key, None)
         if known is not None:
             self._count(known.tenant, -1)
-            _log.info("provider_health_unknown", tenant=known.tenant, provider=known.id)
+            if key not in self._told:
+                _log.info("provider_health_unknown", tenant=known.tenant, provider=known.id)
 
     def _count(self, tenant: str, change: int) -> None:
         count = self._counts[tenant] + change
@@ -283,3 +325,9 @@ class ProviderHealth:
         if not count:
             del self._counts[tenant]
         self.on_change(tenant, count)
+
+
+def _last_seen(report: Report) -> float:
+    """When the call was that a report is about."""
+    health = report.health
+    return (health.last_failure if health.failures else health.last_success) or 0.0

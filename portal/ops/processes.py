@@ -29,7 +29,7 @@ from portal.ops.forking import blocked, do_nothing, drain, end_with, ended
 from portal.ops.listening import ListeningSockets
 from portal.ops.metrics import forget_process
 from portal.ops.service_manager import ServiceManager
-from portal.ops.worker_loads import WorkerLoad, WorkerLoads
+from portal.ops.worker_memory import WorkerMemory, WorkersMemory
 
 _log = structlog.get_logger("portal.processes")
 
@@ -65,8 +65,8 @@ class Start:
     alive: Callable[[], None] = lambda: None
     """The worker calls it every `alive_seconds`."""
     alive_seconds: float | None = None
-    load: WorkerLoad | None = None
-    """Where it reports its connections; None without other workers."""
+    memory: WorkerMemory | None = None
+    """What it shares with other workers; None without others."""
 
 
 Work = Callable[[Start], int]
@@ -122,7 +122,7 @@ class Supervisor:
         self._renew = renew
         self._manager = manager or ServiceManager()
         self._started: dict[int, _Worker] = {}
-        self._loads = WorkerLoads(2 * count)
+        self._memory = WorkersMemory(2 * count)
         """For as many workers that finish their requests as for those that replace them."""
         self._due: list[float] = []
         self._failures = 0
@@ -198,7 +198,7 @@ class Supervisor:
             if worker is None:
                 continue
             forget_process(pid)
-            self._loads.of(worker.slot).end()
+            self._memory.of(worker.slot).end()
             self._hear()
             if self._stopping:
                 by_signal = code in {-signal.SIGTERM, -signal.SIGINT}  # before it had begun to serve
@@ -356,7 +356,7 @@ class Supervisor:
             serves=self._say,
             alive=self._say,
             alive_seconds=self._manager.beat_seconds,
-            load=self._loads.of(slot),
+            memory=self._memory.of(slot),
         )
         try:
             return work(start)

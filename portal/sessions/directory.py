@@ -31,6 +31,9 @@ class Directory(Protocol):
     def accepts_logins(self, tenant: str) -> bool:
         """Whether anybody can sign in at this tenant; who is signed in may stay all the same."""
 
+    def email_claim(self, tenant: str) -> str:
+        """The claim that has the e-mail address of the tenant's users; empty for an unknown tenant."""
+
     def access(self, tenant: str, provider: str) -> Sequence[AccessRules]:
         """The access rules for accounts of a provider; all of them must hold."""
 

@@ -20,6 +20,7 @@ from portal.secret import Secret
 from portal.sessions.credentials import digest
 from portal.sessions.ended import Ended, EndReason, ignore_end
 from portal.sessions.logout import LogoutService
+from portal.sessions.revoked_users import RevokedUsers
 from portal.stores.store import Store
 from portal.stores.tenant_logins import TenantLogins
 
@@ -47,6 +48,7 @@ class GlobalRevocationService:
         self._logouts = logouts
         self._clock = clock
         self._ended = ended
+        self._revoked_users = RevokedUsers(store)
         self._searches: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """One for each tenant: its provider cannot make the portal search for several users at once."""
 
@@ -81,12 +83,13 @@ class GlobalRevocationService:
     ) -> None:
         """End all logins of a user of the sender at a tenant, and revoke their tokens.
 
-        When this returns, the logins are deleted for all processes. Only then is the token recorded as used,
-        so the provider may send it again after a failure.
+        When this returns, the logins are deleted for all processes, and one that is being made will end. Only
+        then is the token recorded as used, so the provider may send it again after a failure.
         Parameters: providers, all of the tenant; email_claim, the claim that has the e-mail address.
         Raises: RevocationSubjectUnknown when the user has no login there; RevocationTokenRejected when
-        another request has used the token; StoreUnavailable.
+        another request has used the token, and this one has ended no login; StoreUnavailable.
         """
+        await self._revoked_users.record(tenant, sender.issuer, subject)
         registrations = frozenset(one.registration for one in providers if one.accepts_issuer(sender.issuer))
         if subject.format is SubjectFormat.EMAIL:
             async with self._searches.setdefault(tenant, asyncio.Lock()):
@@ -97,9 +100,10 @@ class GlobalRevocationService:
                     ended += await self._end(tenant, sender, registrations, found)
         else:
             ended = await self._end(tenant, sender, registrations, subject.value)
-        if not await self._store.remember_once(
+        is_first = await self._store.remember_once(
             _used(tenant, sender), expires_at=sender.acceptable_until, now=self._clock()
-        ):
+        )
+        if not ended and not is_first:
             raise _replayed(sender)
         if not ended:
             raise RevocationSubjectUnknown(

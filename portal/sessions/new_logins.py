@@ -12,20 +12,22 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from portal.clock import Clock
-from portal.errors import VaultError
+from portal.errors import LoginNotStored, StoreUnavailable, VaultError
 from portal.keys.vault import Vault
 from portal.oidc.errors import TokenResponseMalformed
 from portal.oidc.provider import Authentication, Provider, TokenSet
+from portal.secret import Secret
 from portal.sessions.credentials import AnyCookie, SessionCookie
 from portal.sessions.directory import Directory
 from portal.sessions.former_logins import revoke_former
 from portal.sessions.idle_limits import expiry
 from portal.sessions.login_moving import move_login
 from portal.sessions.login_size import check_login_size
-from portal.sessions.login_storing import add_session, add_to_session
+from portal.sessions.login_storing import add_session, add_to_session, retried
 from portal.sessions.outcomes import RequestSession
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenRefresher
+from portal.sessions.revoked_users import LoginRevoked, RevokedUsers
 from portal.sessions.session_expiry import limited
 from portal.stores.model import Login, Session, SessionTouch, login_id
 from portal.stores.store import Store
@@ -87,16 +89,24 @@ class NewLogins:
         self._tokens = tokens
         self._clock = clock
         self._open_session = open_session
+        self._revoked_users = RevokedUsers(store)
         self._idle = idle
         self._absolute = absolute
 
     async def store(
-        self, provider: Provider, authentication: Authentication, cookie: str | None, device: str
+        self,
+        provider: Provider,
+        authentication: Authentication,
+        cookie: str | None,
+        device: str,
+        *,
+        begun_at: float,
     ) -> StoredLogin:
         """Store a login in the session of the browser, if it has one, else in a new one.
 
-        Parameters: cookie, the session cookie of the browser; device, of a new session.
-        Raises: LoginTooLarge, TokenResponseMalformed, StoreUnavailable, LoginNotStored.
+        Parameters: cookie, the session cookie of the browser; device, of a new session; begun_at, when the
+        exchange of the code began.
+        Raises: LoginTooLarge, TokenResponseMalformed, StoreUnavailable, LoginNotStored, LoginRevoked.
         """
         now = self._clock()
         request_session = await self._open_session(cookie, provider.tenant)
@@ -106,6 +116,7 @@ class NewLogins:
             renewed, idle_expires_at = self._renewed(session)
             if await add_to_session(self._store, session, renewed, login, idle_expires_at):
                 revoke_former(self._tokens, self._directory, request_session.login, login)
+                await self._require_not_revoked(provider, login, begun_at, renewed)
                 return StoredLogin(renewed, login)
         superseded = await self._superseded(cookie, provider.tenant)
         idle = self._idle if superseded is None else min(self._idle, WAITING_SECONDS + _MARGIN)
@@ -121,7 +132,35 @@ class NewLogins:
         )
         login = self._login(session, provider, authentication, now)
         await add_session(self._store, session, login)
+        await self._require_not_revoked(provider, login, begun_at, None)
         return StoredLogin(new_cookie, login, superseded)
+
+    async def _require_not_revoked(
+        self, provider: Provider, login: Login, begun_at: float, renewed: SessionCookie | None
+    ) -> None:
+        """Delete a stored login whose user was revoked while it was being made.
+
+        Parameters: renewed, the new cookie of the session, if the browser had one before.
+        Raises: LoginRevoked, StoreUnavailable, LoginNotStored.
+        """
+        if not provider.global_token_revocation:
+            return
+        cookie = Secret(renewed.value) if renewed is not None else None
+        email = login.claims.get(self._directory.email_claim(login.tenant))
+        try:
+            revoked = await retried(
+                lambda: self._revoked_users.is_revoked(login, email=email, since=begun_at)
+            )
+            if revoked:
+                await retried(
+                    lambda: self._store.delete_login(login.session, login.tenant, tokens=login.tokens)
+                )
+        except StoreUnavailable as error:
+            if cookie is None:
+                raise
+            raise LoginNotStored(error.detail, cookie=cookie) from error
+        if revoked:
+            raise LoginRevoked("the provider ended all logins of the user meanwhile", cookie=cookie)
 
     async def move(self, login: Login, tokens: TokenSet, target: RequestSession) -> StoredLogin | None:
         """Move a login to another session; None when that ended or has another secret by now.

@@ -23,7 +23,8 @@ SLOW_SECONDS = 10.0
 FAILURE_THRESHOLD = 3
 """Consecutive failures before the first pause."""
 FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 60.0
+LONGEST_PAUSE = 15.0
+"""How long a provider that works again may still be paused: long enough to spare it, and no longer."""
 
 
 @dataclass(slots=True)
@@ -45,8 +46,8 @@ class ProviderBreaker:
     """Decides whether a provider may be sent another refresh request.
 
     After FAILURE_THRESHOLD consecutive failures the breaker pauses requests; each further failure doubles the
-    pause, up to a minute. After a pause it allows one request, the probe, whose success resets the breaker.
-    Failures of requests that began before a pause do not extend it. `monotonic` returns seconds of a
+    pause, up to LONGEST_PAUSE. After a pause it allows one request, the probe, whose success resets the
+    breaker. Failures of requests that began before a pause do not extend it. `monotonic` returns seconds of a
     monotonic clock.
     """
 

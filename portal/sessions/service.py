@@ -198,7 +198,7 @@ class SessionService:
         cookie: str | None,
         device: str,
     ) -> LoginOutcome:
-        provider = attempt.provider
+        provider, begun_at = attempt.provider, self._clock()
         try:
             authentication = await self._relying_party.finish(
                 provider,
@@ -245,7 +245,7 @@ class SessionService:
             if step_up.api_key:
                 tokens = replace(authentication.tokens, api_scopes={step_up.api_key: step_up.scope})
                 authentication = replace(authentication, tokens=tokens)
-            stored = await self._new_logins.store(provider, authentication, cookie, device)
+            stored = await self._new_logins.store(provider, authentication, cookie, device, begun_at=begun_at)
             waiting = await self._wait(stored, attempt, binding)
         except PortalError:  # the tokens have no login
             await self._tokens.revoke(authentication.tokens, provider)

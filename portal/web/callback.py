@@ -23,6 +23,7 @@ from portal.oidc.step_up_errors import StepUpNotDone
 from portal.secret import Secret
 from portal.sentences import message
 from portal.sessions.outcomes import FinishedLogin, InteractiveRetry, LoginOutcome, WaitingLogin
+from portal.sessions.revoked_users import LoginRevoked
 from portal.sessions.stored_attempts import (
     AttemptKind,
     is_of_window,
@@ -149,7 +150,7 @@ class LoginCompletionHandler(CountedLoginHandler):
         of_login = tenant is not None and not self.is_test and not prefers_json(self.request.headers)
         if tenant is not None and of_login and self._is_explained(error, tenant):
             return
-        if isinstance(error, LoginNotStored) and isinstance(error.cookie, Secret):
+        if isinstance(error, LoginNotStored | LoginRevoked) and isinstance(error.cookie, Secret):
             self.send_cookie(SESSION_COOKIE, error.cookie)
         super().render_error(error)
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import structlog
+from tornado.httputil import HTTPHeaders
 
 from portal.clock import Clock
 from portal.config.limit_settings import LimitSettings
@@ -44,6 +45,15 @@ def limit_of(path: str) -> Limit | None:
     return Limit(found.lastgroup) if found is not None and found.lastgroup is not None else None
 
 
+def is_in_background(headers: HTTPHeaders) -> bool:
+    """Whether a page made the browser send a request that is no navigation of a window (Fetch Metadata).
+
+    A page of another site, or of another tenant, can send any number. Counted with the others, they would
+    keep everybody in the network of one of its visitors from signing in.
+    """
+    return headers.get("Sec-Fetch-Dest", "document") != "document"
+
+
 class ClientLimits:
     """The limits of the clients of one process.
 
@@ -67,10 +77,16 @@ class ClientLimits:
             Limit.SETUP_LINKS_PER_CLIENT: limits.setup_links_per_client,
             Limit.UNAUTHENTICATED_PER_CLIENT: limits.unauthenticated_per_client,
         }
-        self._buckets = {
-            limit: TokenBuckets(rate=rate, burst=rate * BURST_SECONDS, monotonic=monotonic)
-            for limit, rate in rates.items()
-        }
+        self._buckets, self._buckets_of_background = (
+            {
+                limit: TokenBuckets(rate=rate, burst=rate * BURST_SECONDS, monotonic=monotonic)
+                for limit, rate in rates.items()
+            }
+            for _ in range(2)
+        )
+        # Providers of many tenants send from the same addresses: one tenant has at most half of them.
+        rate = limits.logouts_per_client / 2
+        self._logouts_of_tenants = TokenBuckets(rate=rate, burst=rate * BURST_SECONDS, monotonic=monotonic)
         # Half of them at once and half within the lifetime of an attempt: never more are stored.
         half = limits.attempts_per_client / 2
         self._buckets[Limit.ATTEMPTS_PER_CLIENT] = TokenBuckets(
@@ -85,11 +101,22 @@ class ClientLimits:
         if (error := self.refusal(limit, address)) is not None:
             raise error
 
-    def refusal(self, limit: Limit, address: str) -> TooManyRequests | None:
-        """As `require`, but return the error; whoever sends it counts it in the metrics."""
+    def refusal(
+        self, limit: Limit, address: str, *, tenant: str = "", in_background: bool = False
+    ) -> TooManyRequests | None:
+        """As `require`, but return the error; whoever sends it counts it in the metrics.
+
+        Parameters: tenant, in the path of a logout; in_background, see `is_in_background`: such requests are
+        counted apart.
+        """
         if is_trusted(address, self._trusted):  # it did not say whose request it is
             return None
-        seconds = self._buckets[limit].take(client_networks(address))
+        networks = client_networks(address)
+        buckets = self._buckets_of_background if in_background else self._buckets
+        seconds = 0.0
+        if limit is Limit.LOGOUTS_PER_CLIENT and tenant and networks:
+            seconds = self._logouts_of_tenants.take([b"%b\0%b" % (tenant.encode(), networks[0])])
+        seconds = seconds or buckets[limit].take(networks)
         if not seconds:
             return None
         self.log_refusal(limit, address)

@@ -42,7 +42,11 @@ def read_cookie(headers: HTTPHeaders, name: str) -> str | None:
 
 
 def find_cookie(lines: Iterable[str], name: str) -> str | None:
-    """As `read_cookie`, in the values of the Cookie fields of a request."""
+    """As `read_cookie`, in the values of the Cookie fields of a request.
+
+    Only spaces and tabs may be around a pair (RFC 6265 5.4, RFC 9110 5.6.3). Python's `strip` also removes
+    NEL and NBSP: a sibling host may set cookies whose names begin with these, `__Host-` after it or not.
+    """
     prefix = f"{name}="
     found = None
     for line in lines:
@@ -51,9 +55,9 @@ def find_cookie(lines: Iterable[str], name: str) -> str | None:
             begin = line.rfind(";", end + 1, at) + 1 or end + 1
             end = line.find(";", at)
             end = len(line) if end < 0 else end
-            if line[begin:at].strip():  # the name of another cookie, or a part of a value
+            if line[begin:at].strip(" \t"):  # the name of another cookie, or a part of a value
                 continue
             if found is not None:
                 return None
-            found = line[at + len(prefix) : end].rstrip()
+            found = line[at + len(prefix) : end].rstrip(" \t")
     return found

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from heapq import nsmallest
 
 from portal.display_text import display_text
-from portal.oidc.provider_health import Health
+from portal.oidc.health import Health
 from portal.time_slices import in_slices
 from portal.web.context import Portal
 

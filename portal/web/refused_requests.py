@@ -13,7 +13,7 @@ from tornado.http1connection import HTTP1Connection
 
 from portal.errors import TooManyRequests
 from portal.web.client_address import client_address
-from portal.web.client_limits import limit_of
+from portal.web.client_limits import is_in_background, limit_of
 from portal.web.context import Portal
 from portal.web.markup import escaped
 from portal.web.problems import PROBLEM_HEADERS, problem
@@ -55,7 +55,10 @@ class RefusedRequests:
             headers.get("X-Forwarded-For", ""),
             portal.settings.trusted_proxies,
         )
-        error = portal.client_limits.refusal(limit, address)
+        tenant = path.split("/")[2] if path.startswith("/t/") else ""
+        error = portal.client_limits.refusal(
+            limit, address, tenant=tenant, in_background=is_in_background(headers)
+        )
         if error is None:
             return None
         portal.metrics.limits.reported(error)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from itertools import chain
 
 import pytest
 
+from portal.oidc.global_revocation import RevokedSubject, SubjectFormat
+from portal.sessions.revoked_users import RevokedUsers
 from portal.stores.model import Login
 from portal.stores.sqlite import statements as sql
 from portal.stores.store import Store
@@ -163,3 +166,36 @@ async def test_one_of_two_processes_succeeds_to_use_an_id(store: Store, database
             key = f"jti-{number}"
             assert sum(await asyncio.gather(one.compete("once", key), two.compete("once", key))) == 1
             assert await store.is_remembered(key, now=NOW)
+
+
+# --- revocations of users
+
+
+@pytest.mark.parametrize("format", [SubjectFormat.OPAQUE, SubjectFormat.EMAIL])
+@pytest.mark.gen_test
+async def test_the_last_revocation_of_a_user_counts_in_every_process(
+    store: Store, second_store: Store, format: SubjectFormat
+) -> None:
+    login, email = new_login(), "alice@acme.example"
+    subject = RevokedSubject(format, email if format is SubjectFormat.EMAIL else login.subject)
+    here, there = RevokedUsers(store), RevokedUsers(second_store)
+    begun = store.time() - 1.0
+    assert not await there.is_revoked(login, email=email, since=begun)
+    await here.record(login.tenant, login.issuer, subject)
+    assert await there.is_revoked(login, email=email, since=begun)
+    assert await there.is_revoked(replace(login, session="another"), email=email, since=begun)
+    for other in (replace(login, tenant="globex"), replace(login, issuer="https://other.example")):
+        assert not await there.is_revoked(other, email=email, since=begun)
+    other = replace(login, subject="another")
+    assert await there.is_revoked(other, email=email, since=begun) == (format is SubjectFormat.EMAIL)
+    assert not await there.is_revoked(other, email="bob@acme.example", since=begun)
+    while await there.is_revoked(login, email=email, since=(later := second_store.time())):
+        await asyncio.sleep(0)  # the clock has not gone on
+    await _passed(store, later)
+    await here.record(login.tenant, login.issuer, subject)
+    assert await there.is_revoked(login, email=email, since=later), "the second one replaced the first"
+
+
+async def _passed(store: Store, time: float) -> None:
+    while store.time() <= time:
+        await asyncio.sleep(0)

@@ -14,7 +14,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.netutil import bind_sockets
 
 from portal.oidc import provider_health
-from portal.oidc.provider_health import HealthState
+from portal.oidc.health import HealthState
 from portal.web.monitoring import metrics_application
 from portal.web.server.http_exchange import RequestLimits
 from portal.web.server.http_server import HttpServer

@@ -44,6 +44,9 @@ class SampleDirectory:
     def accepts_logins(self, tenant: str) -> bool:
         return True
 
+    def email_claim(self, tenant: str) -> str:
+        return "email"
+
     def access(self, tenant: str, provider: str) -> tuple[AccessRules, ...]:
         return self.rules
 

@@ -31,9 +31,9 @@ ROOT = Path(__file__).parents[2]
 
 @contextlib.asynccontextmanager
 async def serving_demo(
-    data: Path, *, kept: bool = True, public_url: str | None = None
+    data: Path, *, kept: bool = True, public_url: str | None = None, port: int = 0
 ) -> AsyncIterator[RunningDemo]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("127.0.0.1", port)) as server:
         server.setblocking(False)
         stop = asyncio.Event()
         announced: asyncio.Future[RunningDemo] = asyncio.get_running_loop().create_future()
@@ -72,6 +72,27 @@ async def test_the_demo_has_the_url_that_the_browser_uses(tmp_path: Path) -> Non
         assert demo.public_url == "https://portal.example"
         client = demo.parts.providers["acme"].settings.clients[0]
         assert client.redirect_uris == ("https://portal.example/t/acme/callback",)
+
+
+@pytest.mark.parametrize(("behind_proxy", "status"), [(True, 401), (False, 403)])
+@pytest.mark.gen_test
+async def test_a_demo_with_the_url_of_a_proxy_responds_to_its_questions(
+    tmp_path: Path, behind_proxy: bool, status: int
+) -> None:
+    """docs/guides/forward-auth.md "Try it on your machine"."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = "http://portal.localhost:8080" if behind_proxy else None
+    async with serving_demo(tmp_path, public_url=url, port=port) as demo:
+        browser = Browser()
+        fields = {
+            "X-Original-Method": "GET",
+            "X-Original-URI": "/desk/",
+            "X-Original-Host": demo.public_url.partition("://")[2],
+        }
+        asked = f"http://127.0.0.1:{port}/t/acme/authz"
+        assert (await browser.fetch(asked, headers=fields)).status == status
+        browser.close()
 
 
 def test_make_demo_checks_its_port_before_it_installs_anything(tmp_path: Path) -> None:

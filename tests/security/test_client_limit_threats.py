@@ -47,7 +47,9 @@ async def behind_a_proxy(folder: Path, limits: LimitSettings = LIMITS) -> AsyncI
 
 
 def stop_time(world: World) -> None:
-    for buckets in world.running.portal.client_limits._buckets.values():
+    limits = world.running.portal.client_limits
+    tables = (*limits._buckets.values(), *limits._buckets_of_background.values(), limits._logouts_of_tenants)
+    for buckets in tables:
         buckets._monotonic = lambda: 0.0
 
 
@@ -99,12 +101,13 @@ async def test_S15_a_client_that_asks_too_often_gets_429_and_others_do_not(
     tmp_path: Path, log_lines: io.StringIO, limit: str, method: str, body: str | None, path: str
 ) -> None:
     async with behind_a_proxy(tmp_path) as world:
-        for _ in range(BURST_SECONDS):
+        share = 2 if limit == "logouts_per_client" else 1  # of one tenant
+        for _ in range(BURST_SECONDS // share):
             assert (await send(world, FLOOD, path, method, body)).status != 429
         before = kept(world)
         for _ in range(5):
             refused = await send(world, FLOOD, path, method, body)
-            assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
+            assert (refused.status, refused.headers["Retry-After"]) == (429, str(share))
             problem = json.loads(refused.text)
             assert problem["code"] == "too_many_requests"
             assert problem["request_id"] == refused.headers["X-Request-Id"]
@@ -115,6 +118,52 @@ async def test_S15_a_client_that_asks_too_often_gets_429_and_others_do_not(
         assert hits(world, limit) == 5
     lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
     assert [one["limit"] for one in lines if one["event"] == "client_limit_reached"] == [limit]
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "path"), [one[1:] for one in FLOODS if one[0] != "logouts_per_client"]
+)
+@pytest.mark.gen_test(timeout=60)
+async def test_S15_a_page_cannot_use_up_what_the_network_of_its_visitors_may_send(
+    tmp_path: Path, method: str, body: str | None, path: str
+) -> None:
+    """A page can make a browser send images, frames and forms without end, from the network of an office."""
+    async with behind_a_proxy(tmp_path) as world:
+
+        async def status(site: str, destination: str) -> int:
+            metadata = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": destination, "X-Forwarded-For": FLOOD}
+            fields = metadata if body is None else metadata | FORM
+            response = await world.browser().fetch(
+                world.at(path), method, headers=fields, body=body, site=None, csrf=False
+            )
+            return response.status
+
+        kinds = [("cross-site", "image"), ("same-site", "iframe"), ("same-origin", "empty")]
+        statuses = [await status(*kind) for kind in kinds * 10]
+        assert statuses[-1] == 429, "it is limited all the same"
+        for site in ("none", "same-origin", "cross-site"):
+            assert await status(site, "document") != 429, site
+        for _ in range(BURST_SECONDS):
+            last = await status("none", "document")
+        assert last == 429
+
+
+@pytest.mark.parametrize("path", ["backchannel-logout", "global-token-revocation"])
+@pytest.mark.gen_test(timeout=60)
+async def test_S15_the_logouts_of_one_tenant_leave_half_for_the_others(tmp_path: Path, path: str) -> None:
+    """Its provider ends all sign-ins of a company; the providers of other tenants have the same address."""
+    async with behind_a_proxy(tmp_path) as world:
+
+        async def sent(tenant: str) -> list[int]:
+            asked = f"/t/{tenant}/{path}"
+            return [(await send(world, FLOOD, asked, "POST", "x=y")).status for _ in range(BURST_SECONDS)]
+
+        half = BURST_SECONDS // 2
+        for tenant in ("acme", "globex"):
+            statuses = await sent(tenant)
+            assert 429 not in statuses[:half], tenant
+            assert statuses[half:] == [429] * half, tenant
+        assert await sent("initech") == [429] * BURST_SECONDS, "the client has no more"
 
 
 @pytest.mark.gen_test

@@ -1,4 +1,4 @@
-"""A long Cookie header does not hold the event loop (THREATS D1)."""
+"""Cookie headers that are long, or that a sibling host has made (THREATS D1 and S2)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,35 @@ async def test_D1_tornado_parses_no_cookies_for_a_page_with_a_form(
         ("xportal=y", None),
         ("a=portal=y", None),
         ("", None),
+        ("\xa0portal=y", None),
+        ("\x85portal=y; portal=x", "x"),
+        ("portal=x; \xa0portal=y", "x"),
+        ("portal=x\xa0", "x\xa0"),
     ],
 )
 def test_a_cookie_is_found_by_its_whole_name_and_once(header: str, value: str | None) -> None:
     assert find_cookie([header], "portal") == value
+
+
+@pytest.mark.parametrize("space", ["\xa0", "\x85"])
+@pytest.mark.gen_test
+async def test_S2_a_cookie_whose_name_begins_with_a_space_of_unicode_is_another_one(
+    world: World, space: str
+) -> None:
+    """A sibling host can set it for the domain: browsers protect names that begin with __Host- only."""
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    own = browser.cookie("localhost", "portal")
+
+    async def signed_in(cookie: str) -> bool:
+        async with connected(world) as connection:
+            head = f"GET /session HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n"
+            await connection.send(f"{head}Sec-Fetch-Site: same-origin\r\n\r\n".encode("latin-1"))
+            response = await connection.read_response()
+        assert response is not None
+        assert response.status == 200
+        return "acme" in response.text
+
+    assert await signed_in(f"portal={own}")
+    assert not await signed_in(f"{space}portal={own}"), "nobody else can sign the user in"
+    assert await signed_in(f"portal={own}; {space}portal=x"), "nor out"

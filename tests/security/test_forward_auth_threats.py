@@ -1,4 +1,4 @@
-"""THREATS P1 to P5: what clients, other sites and other programs try with forward authentication."""
+"""THREATS P1 to P5 and P7: what clients, other sites and other programs try with forward authentication."""
 
 from __future__ import annotations
 
@@ -214,7 +214,11 @@ async def test_P2_every_field_about_the_user_is_sent_so_that_none_of_the_clients
 
 
 @pytest.mark.parametrize(
-    "name", ["X-Auth-Groups", "X_Auth_Subject", "X-Auth_Subject", "x_auth-claims", "X-AUTH-A"]
+    "name",
+    [
+        *("X-Auth-Groups", "X_Auth_Subject", "X-Auth_Subject", "x_auth-claims", "X-AUTH-A"),
+        *("X.Auth.Subject", "X~Auth-Subject", "_X-Auth-Subject"),
+    ],
 )
 @pytest.mark.gen_test
 async def test_P2_a_field_that_an_application_may_take_for_the_portals_is_refused(
@@ -372,6 +376,28 @@ async def test_P4_a_websocket_needs_the_own_origin(proxied: World) -> None:
         ):
             response = await ask_portal(proxied, [*described(proxied), *asked, *lines], browser=browser)
             assert response.status == status, (asked, lines)
+
+
+# --- P7: other protocols
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Upgrade: h2c"],
+        ["Upgrade: websocket, h2c"],
+        ["Upgrade: websocket", "Upgrade: h2c"],
+        ["HTTP2-Settings: AAMAAABkAAQAAP__"],
+    ],
+)
+@pytest.mark.gen_test
+async def test_P7_a_request_for_another_protocol_than_websocket_is_refused(
+    proxied: World, lines: list[str]
+) -> None:
+    browser = await signed_in(proxied)
+    own = [*described(proxied), "Connection: keep-alive", f"Origin: {proxied.url}", *lines]
+    response = await ask_portal(proxied, own, browser=browser)
+    assert (response.status, code_of(response)) == (403, "original_request_refused")
 
 
 # --- P5: decisions are not kept

@@ -1,7 +1,8 @@
-"""THREATS S14a: forged, replayed or foreign requests of Global Token Revocation end no login."""
+"""THREATS S14a and S14b: requests of Global Token Revocation end the logins of their user, and no others."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import Callable
@@ -13,10 +14,11 @@ import yaml
 from portal.demo.compact import JsonObject, sign_rs256
 from portal.demo.provider_keys import new_key
 from tests.kit.browser import Browser, Response
+from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.faulty.forged_tokens import public_pem, sign_hs256, unsigned
 from tests.kit.faulty.parts import signing_key
 from tests.kit.provider_logout import Provider, calls
-from tests.kit.raw import add_second_provider, change_tenant, stored
+from tests.kit.raw import add_second_provider, change_tenant, stored, until
 from tests.kit.world import World
 
 ACME, GLOBEX = "/t/acme/global-token-revocation", "/t/globex/global-token-revocation"
@@ -189,6 +191,20 @@ async def test_S14a_a_revocation_token_is_accepted_once(world: World) -> None:
 
 
 @pytest.mark.gen_test
+async def test_S14a_of_copies_of_a_request_that_arrive_together_one_succeeds(world: World) -> None:
+    """An HTTP client or a proxy may send a request again while the first waits for the provider."""
+    browser, used = await signed_in(world), token(world)
+    world.acme.faults.endpoints["revocation"] = EndpointFault(hold=(released := asyncio.Event()))
+    first = asyncio.ensure_future(ask(world, used, alice(world)))
+    await until(lambda: world.acme.requests["revocation"], "the first request revokes no token")
+    assert (await ask(world, used, alice(world))).status == 404, "the login has ended already"
+    released.set()
+    assert (await first).status == 204
+    refused(await ask(world, used, alice(world)))
+    assert await world.login_of(browser, "acme") is None
+
+
+@pytest.mark.gen_test
 async def test_S14a_a_revocation_token_of_another_tenants_provider_ends_no_login(world: World) -> None:
     browser = await signed_in(world)
     refused(await ask(world, token(world), alice(world), path=GLOBEX))
@@ -286,3 +302,58 @@ async def test_S14a_subjects_are_compared_exactly(world: World, identifier: str)
     response = await ask(world, token(world), {"sub_id": {"format": "opaque", "id": identifier}})
     assert (response.status, json.loads(response.body)["code"]) == (404, "revocation_subject_unknown")
     await still_signed_in(world, browser)
+
+
+# --- S14b: logins that are being made
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["new session", "session with another login"])
+@pytest.mark.parametrize(
+    "sub_id",
+    [{"format": "opaque", "id": "acme-001"}, {"format": "email", "email": "alice@acme.example"}],
+    ids=["subject", "email"],
+)
+@pytest.mark.gen_test
+async def test_S14b_a_login_that_is_being_made_does_not_survive_a_revocation(
+    world: World, sub_id: JsonObject, elsewhere: bool
+) -> None:
+    """The provider has issued the tokens, and the portal waits for UserInfo."""
+    change_tenant(world, "acme", global_token_revocation=True, userinfo=True)
+    browser = world.browser()
+    if elsewhere:
+        await world.quick_sign_in(browser, "globex")
+    callback = await world.stop_before_callback(browser, "acme")
+    world.acme.faults.endpoints["userinfo"] = EndpointFault(hold=(released := asyncio.Event()))
+    finishing = asyncio.ensure_future(browser.step(callback, site="cross-site"))
+    await until(lambda: world.acme.requests["userinfo"], "the portal did not ask for UserInfo")
+    assert (await ask(world, token(world), {"sub_id": sub_id})).status == 404, "nobody is signed in yet"
+    released.set()
+    response = await finishing
+    assert response.status == 403
+    assert "Your sign-in was ended" in response.text
+    assert world.acme.requests["revocation"] == 1, "its tokens are revoked"
+    assert len(stored(world)["logins"]) == int(elsewhere)
+    if elsewhere:
+        assert await world.login_of(browser, "acme") is None
+        assert await calls(world, browser, "globex") == 200
+    world.acme.faults.endpoints.clear()
+    await world.quick_sign_in(browser, "acme")
+    assert await calls(world, browser) == 200
+
+
+@pytest.mark.gen_test
+async def test_S14b_a_revocation_of_another_user_or_before_a_sign_in_does_not_count(world: World) -> None:
+    change_tenant(world, "acme", global_token_revocation=True)
+    for body in (alice(world), {"sub_id": {"format": "email", "email": "alice@acme.example"}}):
+        assert (await ask(world, token(world), body)).status == 404
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    world.acme.faults.endpoints["token"] = EndpointFault(hold=(released := asyncio.Event()))
+    finishing = asyncio.ensure_future(browser.step(callback, site="cross-site"))
+    before = world.acme.requests["token"]
+    await until(lambda: world.acme.requests["token"] > before, "the portal did not send the code")
+    other = {"sub_id": {"format": "opaque", "id": "acme-002"}}
+    assert (await ask(world, token(world), other)).status == 404
+    released.set()
+    assert (await finishing).status == 303
+    assert await calls(world, browser) == 200

@@ -114,6 +114,7 @@ PARSING = frozenset(
 
 NO_UNTRUSTED_INPUT = {
     "portal.admin.all_logins": "sealed by the portal, at most 32,000 characters",
+    "portal.oidc.shared_health": "written by processes of the portal, at most 16,000 bytes",
     "portal.admin.event_delivery": "stored by the portal",
     "portal.admin.event_json": "writes",
     "portal.admin.event_webhook": "writes; of the response, the status counts",
@@ -270,6 +271,7 @@ HARMLESS_FUNCTIONS = {
     "switching.sign_in_again": "writes",
     "websocket.accept_of": "a key of the portal, or one that read_handshake has checked",
     "cookies.find_cookie": "read_cookie, which is measured",
+    "client_limits.is_in_background": "compares a header with one word",
     "url_rules.is_loopback_host": "compares, or one parse of an address",
     "rules.own_headers": "writes",
     "authorization_response.check_delivery": "checks which parameters are present",

@@ -88,6 +88,7 @@ ERRORS = {
     *("portal.errors", "portal.oidc.errors", "portal.oidc.step_up_errors", "portal.oidc.api_errors"),
     "portal.web.step_up_errors",
     "portal.web.forward_auth.errors",
+    "portal.sessions.revoked_users",
     *(f"portal.web.front_ends.{module}" for module in ("conditions", "development", "files")),
 }
 SEVERAL_STATUSES = {

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from portal.admin.summaries import DraftStage, Summary, status_in_words
 from portal.admin.viewers import Right
 from portal.display_text import display_text
-from portal.oidc.provider_health import Health, HealthState
+from portal.oidc.health import Health, HealthState
 from portal.sentences import Moment, Wording, message, moment, sentence
 from portal.tenancy.secret_notices import Notice, secret_notices
 from portal.web.admin.base import AdminHandler

@@ -13,7 +13,7 @@ from tornado.httputil import HTTPHeaders
 
 from portal.config.api_paths import SLUG
 from portal.errors import MethodNotAllowed, RequestRefused
-from portal.tenancy.api_headers import IDENTITY_HEADERS, normalized_name
+from portal.tenancy.api_headers import IDENTITY_HEADERS
 from portal.web.api_proxy.rules import target_url
 from portal.web.forward_auth.errors import OriginalRequestMalformed, OriginalRequestRefused
 from portal.web.server.request_fields import RequestHeaders
@@ -26,6 +26,7 @@ _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\
 _OWN_PATH = re.compile(r"/t(?:/|\Z)", re.IGNORECASE)
 _FORWARDED_URI = "X-Forwarded-Uri"
 _IDENTITY_PREFIX = "x-auth-"
+_ODD_CHARACTER = re.compile(r"[^a-z0-9]")
 _REPLACED = frozenset(IDENTITY_HEADERS)
 """What a client may send all the same: every proxy replaces it by the portal's."""
 
@@ -98,6 +99,7 @@ def _read(headers: HTTPHeaders) -> OriginalRequest:
     uri = _the_only(headers, "X-Original-Uri", _FORWARDED_URI)
     host = _the_only(headers, "X-Original-Host", "X-Forwarded-Host")
     _refuse_identity(headers)
+    _refuse_protocol(headers)
     if not _METHOD.fullmatch(method):
         raise OriginalRequestMalformed("the original method is not one")
     if not _HOST.fullmatch(host):
@@ -117,11 +119,25 @@ def _read(headers: HTTPHeaders) -> OriginalRequest:
 def _refuse_identity(headers: HTTPHeaders) -> None:
     """Refuse fields of the client that an application may take for the portal's (THREATS P2).
 
-    nginx cannot remove all that begin alike, and many servers treat `X_Auth_Subject` as `X-Auth-Subject`.
+    nginx cannot remove all that begin alike. Many servers treat `X_Auth_Subject` as `X-Auth-Subject`, and
+    some every character but letters and digits as a hyphen (`X.Auth.Subject`).
     """
     for name in headers:
-        if normalized_name(name).startswith(_IDENTITY_PREFIX) and name not in _REPLACED:
+        if name in _REPLACED:
+            continue
+        if _ODD_CHARACTER.sub("-", name.lower()).strip("-").startswith(_IDENTITY_PREFIX):
             raise OriginalRequestRefused(explanation="The request has a header X-Auth-… of its own.")
+
+
+def _refuse_protocol(headers: HTTPHeaders) -> None:
+    """Refuse to change to another protocol than WebSocket (RFC 9110 7.8; THREATS P7).
+
+    The proxy would pass on all that follows without a question, such as further requests in HTTP/2.
+    """
+    protocols = headers.get_list("Upgrade")
+    is_other = protocols not in ([], [""]) and [one.lower() for one in protocols] != ["websocket"]
+    if is_other or "Http2-Settings" in headers:  # RFC 7540 3.2.1; proxies leave out Upgrade
+        raise OriginalRequestRefused(explanation="The request asks for another protocol than WebSocket.")
 
 
 def _the_only(headers: HTTPHeaders, *names: str) -> str:

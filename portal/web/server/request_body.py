@@ -49,7 +49,9 @@ class BodyRule:
         if not self.cookies:
             return False
         names = [
-            part.strip().partition("=")[0] for line in headers.get_list("Cookie") for part in line.split(";")
+            part.strip(" \t").partition("=")[0]
+            for line in headers.get_list("Cookie")
+            for part in line.split(";")
         ]
         return not any(name.removeprefix("__Host-") in self.cookies for name in names)
 

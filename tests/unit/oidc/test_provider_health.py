@@ -21,8 +21,9 @@ from portal.oidc.errors import (
     TokenRequestRejected,
     TokenResponseMalformed,
 )
+from portal.oidc.health import Health, HealthState
 from portal.oidc.provider import Provider
-from portal.oidc.provider_health import FORGET_SECONDS, Health, HealthState, ProviderHealth
+from portal.oidc.provider_health import FORGET_SECONDS, ProviderHealth
 from portal.secret import Secret
 from tests.kit.samples import START, ManualClock, sample_provider
 from tests.unit.oidc.party import CALLBACK, Party, acme, held
