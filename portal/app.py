@@ -46,7 +46,6 @@ from portal.sessions.user_logins import UserLogins
 from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
 from portal.stores.tenant_store import Database
-from portal.stores.timing import timed_store
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.logos import TenantLogos
 from portal.tenancy.registry import Registry
@@ -54,6 +53,7 @@ from portal.tenancy.stored import ContentReader, StoredTenants, may_use_private_
 from portal.tenant_directory import TenantDirectory
 from portal.tenant_upkeep import TenantUpkeep
 from portal.time_slices import without_pauses
+from portal.tracing import Tracing
 from portal.web.api_proxy.live_calls import LiveCalls
 from portal.web.arrival_proof import Proofs
 from portal.web.assets import load_templates
@@ -99,6 +99,7 @@ class RunningPortal:
     key_ring: KeyRingWatch
     stored_tenants: StoredTenants
     measuring: MetricsUpkeep
+    tracing: Tracing
 
 
 def build(settings: Settings, *, clock: Clock = now, store: Database | None = None) -> RunningPortal:
@@ -109,14 +110,14 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
     keyring = KeyRing.load_or_create(settings.keys)
     registry = _load_registry(settings)
     metrics = Metrics(tenants=settings.metrics.tenants, counts_calls=settings.metrics_listen is not None)
-    store = store or store_for(settings.database, clock=clock, observer=metrics.store)
-    if metrics.calls is not None:
-        store = timed_store(store, metrics.store.operation_done)
+    tracing = Tracing.of(settings.traces)
+    store = tracing.timed(store or store_for(settings.database, clock=clock, observer=metrics.store), metrics)
     in_development = may_use_private_networks(settings)
     http = OutboundClient(
         allow_private_networks=settings.allow_private_networks,
         is_trusted=lambda tenant: in_development or tenant == OPERATOR or registry.is_of_operator(tenant),
         observe=metrics.requested,
+        traces=tracing.tracer,
     )
     client_keys = ClientKeyRing(settings.keys, clock=store.time)
     clock_check = ClockCheck(store, clock=clock)
@@ -138,9 +139,10 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         new_relying_party(health),
         ended=user_events.session_ended,
         refreshes=metrics.logins.refreshed,
+        traces=tracing.tracer,
     )
     sites = Sites(settings.public_url, registry.by_host)
-    reader = BatchedReader(store, clock=store.time)
+    reader = BatchedReader(store, clock=store.time, traces=tracing.tracer)
     tokens = parts.token_refresher(may_refresh=clock_check.may_refresh)
     logouts = parts.logout_service(tokens)
     portal = Portal(
@@ -191,10 +193,10 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         user_logins=UserLogins(store.tenant_logins, logouts=logouts, clock=store.time),
         sockets=OpenSockets(settings.limits, metrics.sockets),
         front_ends=FrontEnds(settings.front_ends, registry.get),
+        traces=tracing.tracer,
     )
     record = GenerationRecord(settings.keys, without_password(settings.database))
     check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=store.time))
-    key_ring = KeyRingWatch(parts.vault, client_keys)
     stored_tenants = StoredTenants(
         store.tenants, ContentReader(parts.vault, available_presets(settings.presets), in_development)
     )
@@ -205,14 +207,12 @@ def build(settings: Settings, *, clock: Clock = now, store: Database | None = No
         parts.vault,
         parts.relying_party,
         check,
-        key_ring,
+        KeyRingWatch(parts.vault, client_keys),
         stored_tenants,
         MetricsUpkeep(
-            portal,
-            store.tenant_logins,
-            stored_tenants,
-            key_created=lambda: parts.vault.newest_key_created_at,
+            portal, store.tenant_logins, stored_tenants, key_created=lambda: parts.vault.newest_key_created_at
         ),
+        tracing,
     )
 
 
@@ -257,6 +257,7 @@ async def running(
     await portal.front_ends.check()
     await open_database(built, upkeep=upkeep, replaces_worker=replaces_worker, reloads=reloads)
     await built.key_ring.reload()
+    built.tracing.start()
     stop_delays, load = stop_delays or StopDelays(), None
     if memory is not None:
         load, portal.admin.health.others = memory.load, memory.note
@@ -365,9 +366,8 @@ async def open_database(
     """Open the store of a portal and check that it belongs to this configuration.
 
     Parameters: upkeep, set when the portal will serve: also read the tenants of the database, and return
-    names to the tenants that owned them;
-    replaces_worker, whether this process replaces a worker: also check its tenants; reloads, whether it does
-    so because settings changed.
+    names to the tenants that owned them; replaces_worker, whether this process replaces a worker: also check
+    its tenants; reloads, whether it does so because settings changed.
     Raises: StartupError.
     """
     store = built.portal.store
@@ -398,3 +398,4 @@ async def close(built: RunningPortal) -> None:
     await built.portal.http.close()
     await built.portal.front_ends.close()
     await built.portal.store.close()
+    await built.tracing.close()

@@ -15,6 +15,7 @@ from portal.web.asset_files import load_assets
 from portal.web.assets import AssetHandler, assets_folder
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
+from portal.web.request_spans import patterns_of
 
 _MOST_PARAMETERS = 100
 """Of a query or form. Tornado parses them before a handler runs."""
@@ -30,9 +31,11 @@ def application(portal: Portal) -> Application:
     )
     secure = portal.sites.main.secure
     static = assets_folder("static")
+    rules = routes()
     return PortalApplication(
-        routes(),
+        rules,
         portal=portal,
+        patterns=patterns_of(rules),
         assets=load_assets(static),
         static_path=str(static),
         static_url_prefix="/static/",

@@ -36,7 +36,7 @@ lock() {
 }
 
 lock requirements.lock "$@" pyproject.toml
-lock requirements-dev.lock --extra dev --extra docs --constraint requirements.lock "$@" pyproject.toml $TOOLS/build.in
+lock requirements-dev.lock --extra dev --extra docs --extra otel --constraint requirements.lock "$@" pyproject.toml $TOOLS/build.in
 lock requirements-build.lock --constraint requirements-dev.lock "$@" $TOOLS/build.in
 
 if grep -nE '://|^--|find-links|/(opt|root|home|tmp|usr)/' requirements*.lock; then

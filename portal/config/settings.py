@@ -25,6 +25,7 @@ from portal.config.limit_settings import LimitSettings, LimitsFile
 from portal.config.metric_settings import MetricSettings, MetricsFile
 from portal.config.product import Product, ProductFile, product_of
 from portal.config.setting_types import SQLITE, DatabaseUrl, ListenAt, Network, ProxyNetwork, PublicUrl
+from portal.config.trace_settings import TraceSettings, TracesFile
 from portal.config.validation import FileModel, nearest, validate
 from portal.config.yaml_document import Document, KeyPath, parse_inline, read_document
 from portal.errors import ConfigurationError, Problem
@@ -79,6 +80,7 @@ class Settings:
     session: SessionSettings = field(default_factory=SessionSettings)
     metrics_listen: str | None = None
     metrics: MetricSettings = field(default_factory=MetricSettings)
+    traces: TraceSettings | None = None
     log: LogSettings = field(default_factory=LogSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     domains: DomainSettings = field(default_factory=DomainSettings)
@@ -191,6 +193,10 @@ class SettingsFile(FileModel):
         description="Where metrics are served: an internal host:port; null: they are not served.",
     )
     metrics: MetricsFile = Field(default_factory=MetricsFile, description="What metrics distinguish.")
+    traces: TracesFile | None = Field(
+        default=None,
+        description="Where traces are sent (see [Traces](../operations.md#traces)); null: nowhere.",
+    )
     log: LogFile = Field(default_factory=LogFile, description="Format and level of the log.")
     limits: LimitsFile = Field(default_factory=LimitsFile, description="The limits of one process.")
     events: EventsFile = Field(
@@ -232,6 +238,14 @@ class SettingsFile(FileModel):
         default="propose",
         description="Whether who has a setup link may publish the tenant, or only propose it.",
     )
+
+    @model_validator(mode="after")
+    def _traces_have_proxies(self) -> SettingsFile:
+        if self.traces is not None and self.traces.continue_proxy_traces and not self.trusted_proxies:
+            raise refused(
+                "has continue_proxy_traces, which has no effect without trusted_proxies", key="traces"
+            )
+        return self
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -292,6 +306,7 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path], product: Product)
         session=SessionSettings(made.session.idle, made.session.absolute),
         metrics_listen=made.metrics_listen,
         metrics=MetricSettings(made.metrics.tenants),
+        traces=made.traces.settings() if made.traces is not None else None,
         log=LogSettings(made.log.format, made.log.level),
         limits=made.limits.settings(),
         domains=DomainSettings(tuple(made.domains.nameservers)),
@@ -354,7 +369,7 @@ def _value(path: KeyPath, text: str, name: str) -> object:
     if (
         path[0] in ("limits", "metrics")
         or path in (("processes",), ("allow_private_networks",), ("max_removed_percent",), ("operators",))
-        or path in (("front_ends",), ("events", "webhook"), ("events", "log"))
+        or path in (("front_ends",), ("traces",), ("events", "webhook"), ("events", "log"))
         or (len(path) == 1 and isinstance(annotation, type) and issubclass(annotation, FileModel))
     ):
         return parse_inline(text, name)

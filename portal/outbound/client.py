@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from portal.errors import OutboundBusy, OutboundRefused, OutboundTimeout, PortalError
 from portal.outbound import url_rules
@@ -23,6 +23,7 @@ from portal.outbound.stream import OutboundStream
 from portal.outbound.tls import DEFAULT_TLS, Tls
 from portal.outbound.transport import Transport
 from portal.outbound.websocket import ClientHandshake, WebSocketOffer
+from portal.traces import Span, SpanKind, Tracer, child_span
 
 __all__ = ["OutboundClient", "OutboundResponse"]
 
@@ -45,7 +46,8 @@ class OutboundClient:
     allow_private_networks, whether to allow private and loopback addresses, and plain http to
     loopback; connect_timeout, seconds in total to wait for a free connection, look up the name, and set up
     TCP and TLS; limits, of connections; lookup, replaces the system's name lookup; clock, monotonic
-    seconds, for the lifetime of cached addresses; observe, learns of requests to providers.
+    seconds, for the lifetime of cached addresses; observe, learns of requests to providers; traces,
+    records them, and says in `traceparent` which trace they belong to.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class OutboundClient:
         lookup: Lookup | None = None,
         clock: Callable[[], float] = time.monotonic,
         observe: Observe = lambda tenant, endpoint, outcome, seconds: None,
+        traces: Tracer | None = None,
     ) -> None:
+        self._traces = traces
         self._observe = observe
         self._allow_private_networks = allow_private_networks
         self._connect_timeout = connect_timeout
@@ -115,13 +119,18 @@ class OutboundClient:
         request is not counted.
         Raises: OutboundRefused when nothing was sent; OutboundTimeout; OutboundFailed.
         """
-        with self._observed(tenant, endpoint) as statuses:
+        with self._observed(tenant, endpoint) as statuses, self._traced(tenant, endpoint, method) as span:
             origin, target = self._checked(url)
             sent = OutboundRequest(
                 method,
                 origin,
                 target,
-                (("User-Agent", "tenant-portal"), ("Accept-Encoding", "identity"), *headers),
+                (
+                    ("User-Agent", "tenant-portal"),
+                    ("Accept-Encoding", "identity"),
+                    *self._of_trace(span, endpoint),
+                    *headers,
+                ),
                 body,
                 tenant,
                 tls=tls,
@@ -136,7 +145,18 @@ class OutboundClient:
             except TimeoutError as error:
                 raise OutboundTimeout(f"{method}: no complete response within {timeout:g} s") from error
             statuses.append(response.status)
+            if span is not None:
+                span.attributes["http.response.status_code"] = response.status
             return response
+
+    def _traced(self, tenant: str, endpoint: str, method: str) -> AbstractContextManager[Span | None]:
+        """The span of a request to an endpoint of a provider; other requests have none."""
+        return child_span(
+            self._traces if endpoint else None,
+            f"provider {endpoint}",
+            {"http.request.method": method, "portal.tenant": tenant, "portal.endpoint": endpoint},
+            SpanKind.CLIENT,
+        )
 
     @contextmanager
     def _observed(self, tenant: str, endpoint: str) -> Iterator[list[int]]:
@@ -151,6 +171,10 @@ class OutboundClient:
         finally:
             if endpoint:
                 self._observe(tenant, endpoint, outcome, time.perf_counter() - begun)
+
+    def _of_trace(self, span: Span | None, endpoint: str) -> list[tuple[str, str]]:
+        traceparent = self._traces.traceparent(span) if self._traces is not None and endpoint else None
+        return [] if traceparent is None else [("traceparent", traceparent)]
 
     async def open_stream(
         self,

@@ -19,6 +19,7 @@ from portal.sessions.directory import Directory, Limits
 from portal.sessions.session_expiry import limited
 from portal.stores.model import Login, Session, SessionTouch
 from portal.stores.store import Store
+from portal.traces import current_span
 
 _log = structlog.get_logger("portal.sessions")
 
@@ -111,6 +112,7 @@ class IdleLimits:
                 self._task = asyncio.create_task(self._write_collected())
 
     async def _write_collected(self) -> None:
+        current_span.set(None)  # the writes are of many requests
         try:
             while self._next:
                 keys = list(self._next)[:_MOST_AT_ONCE]

@@ -9,6 +9,7 @@ from portal.clock import Clock
 from portal.errors import StoreUnavailable
 from portal.sessions.reader import BatchedReader
 from portal.stores.store import Store
+from portal.traces import current_span
 
 _INTERVAL_SECONDS = 1.0
 _TIMEOUT_SECONDS = 4.0
@@ -36,6 +37,7 @@ class StoreProbe:
         await asyncio.shield(self._task)
 
     async def _run(self) -> None:
+        current_span.set(None)  # all who ask share the result
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await self._store.probe()

@@ -15,6 +15,7 @@ from portal.clock import Clock
 from portal.errors import StoreUnavailable
 from portal.stores.model import Login, Session, login_id
 from portal.stores.store import Store
+from portal.traces import SpanKind, Tracer, child_span, current_span
 
 _BUSY = 8
 _PAUSE = 0.003
@@ -66,9 +67,13 @@ class _Batch:
 
 
 class BatchedReader:
-    """Batches concurrent reads; at most one query runs at a time."""
+    """Batches concurrent reads; at most one query runs at a time.
 
-    def __init__(self, store: Store, *, clock: Clock) -> None:
+    Parameters: traces, where each request has its own read, with the time that it waits for the query.
+    """
+
+    def __init__(self, store: Store, *, clock: Clock, traces: Tracer | None = None) -> None:
+        self._traces = traces
         self._store = store
         self._clock = clock
         self._next: _Batch | None = None
@@ -94,7 +99,10 @@ class BatchedReader:
             batch.logins.add(key)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._drain())
-        return await request.found
+        if self._traces is None or (span := current_span.get()) is None or not span.context.sampled:
+            return await request.found
+        with child_span(self._traces, "store read", {"db.operation.name": "read"}, SpanKind.CLIENT):
+            return await request.found
 
     async def retry_failed_read(self) -> None:
         """Repeat the last read if it failed; for the probe, whose own reads may miss damaged documents.
@@ -108,6 +116,8 @@ class BatchedReader:
                 self._failed = None
 
     async def _drain(self) -> None:
+        if self._traces is not None:
+            current_span.set(None)  # the queries are of many requests
         while self._next is not None:
             batch, self._next = self._next, None
             if batch.timed_out:

@@ -44,10 +44,11 @@ from portal.sessions.refusals import Refusals
 from portal.sessions.session_expiry import limited
 from portal.sessions.token_revocation import own_grants, revoke_access_tokens, revoke_tokens
 from portal.sessions.token_storing import TokenStoring
-from portal.sessions.token_tasks import Received, RefreshTask, TokenTask
+from portal.sessions.token_tasks import Received, RefreshTask, TokenTask, api_of
 from portal.single_flight import SingleFlight
 from portal.stores.model import Login
 from portal.stores.store import Store
+from portal.traces import Tracer, child_span
 
 _log = structlog.get_logger("portal.refresh")
 
@@ -78,7 +79,9 @@ class TokenRefresher:
         wait: float = WAIT_SECONDS,
         ended: Ended = ignore_end,
         observer: RefreshObserver = ignore_outcome,
+        traces: Tracer | None = None,
     ) -> None:
+        self._traces = traces
         self._observer = observer
         self._store = store
         self._relying_party = relying_party
@@ -218,8 +221,9 @@ class TokenRefresher:
         Raises: as get_valid, and what the task raises.
         """
         turn = self._turns.setdefault(login.sign_in, asyncio.Lock())
-        async with turn:  # in this process; the lease is for all of them, and checking it takes time
-            return await self._run(login, provider, task)
+        with child_span(self._traces, "refresh", {"portal.tenant": login.tenant}):
+            async with turn:  # in this process; the lease is for all of them, and checking it takes time
+                return await self._run(login, provider, task)
 
     async def _run(self, login: Login, provider: Provider, task: TokenTask) -> TokenSet:
         self._require_allowed(login, provider, task.target)
@@ -261,7 +265,7 @@ class TokenRefresher:
         tokens = await self._store_new(found, new, provider, task)
         if new.error is not None:
             raise new.error
-        _log.info("refreshed", tenant=login.tenant, provider=provider.id, **_api_of(task))
+        _log.info("refreshed", tenant=login.tenant, provider=provider.id, **api_of(task))
         return tokens
 
     def _require_allowed(self, login: Login, provider: Provider, target: ApiTarget | None) -> None:
@@ -379,11 +383,6 @@ class TokenRefresher:
 def _breaker_key(provider: Provider, target: ApiTarget | None) -> str:
     """What the failures of a request count for: the provider, or one API, which may be the cause."""
     return provider.key if target is None else f"{provider.key} {target.key}"
-
-
-def _api_of(task: TokenTask) -> dict[str, str]:
-    """For the log: the API that a task gets an access token for."""
-    return {"api": task.target.name} if task.target is not None else {}
 
 
 def _log_unexpected(refreshing: asyncio.Task[TokenSet]) -> None:

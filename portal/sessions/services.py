@@ -19,6 +19,7 @@ from portal.sessions.refresh_outcomes import RefreshObserver, ignore_outcome
 from portal.sessions.service import SessionService
 from portal.stores.store import Store
 from portal.stores.tenant_logins import TenantLogins
+from portal.traces import Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class SessionParts:
     ended: Ended = ignore_end
     """Called with each login that a provider ended, and why."""
     refreshes: RefreshObserver = ignore_outcome
+    traces: Tracer | None = None
 
     def token_refresher(self, *, may_refresh: Callable[[], bool]) -> TokenRefresher:
         return TokenRefresher(
@@ -43,6 +45,7 @@ class SessionParts:
             may_refresh=may_refresh,
             ended=self.ended,
             observer=self.refreshes,
+            traces=self.traces,
         )
 
     def session_service(

@@ -44,6 +44,11 @@ class TokenTask(Protocol):
         ...
 
 
+def api_of(task: TokenTask) -> dict[str, str]:
+    """For the log: the API that a task gets an access token for."""
+    return {"api": task.target.name} if task.target is not None else {}
+
+
 @dataclass(frozen=True, slots=True)
 class RefreshTask:
     """Refreshes the tokens of the login itself."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from functools import cached_property
@@ -23,9 +22,6 @@ from portal.sessions.service import RequestSession
 from portal.stores.model import Login
 from portal.tenancy.model import Tenant
 from portal.web.cards import tenant_card
-from portal.web.client_address import client_address
-from portal.web.context import Portal
-from portal.web.cookie_reading import CookieReading
 from portal.web.cookies import (
     BINDING_COOKIE,
     LANGUAGE_COOKIE,
@@ -35,6 +31,7 @@ from portal.web.cookies import (
     read_cookie,
     set_cookie_header,
 )
+from portal.web.counted_handler import CountedHandler
 from portal.web.languages import Language
 from portal.web.logged_path import logged_path
 from portal.web.origin import Origin, origin_of
@@ -52,30 +49,16 @@ from portal.web.views import Chrome, ErrorPage, SignInAgain, TenantCard
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
-class PortalHandler(CookieReading):
+class PortalHandler(CountedHandler):
     """A handler of the portal: errors are problem+json unless a subclass shows pages."""
 
-    request_id = ""
-    _counted = False
     _cookies: dict[str, str] | None = None
     """The Set-Cookie headers of the response by the cookie's name; None before the first."""
-
-    @cached_property
-    def portal(self) -> Portal:
-        """The services that handlers use."""
-        portal: Portal = self.application.settings["portal"]
-        return portal
 
     @cached_property
     def site(self) -> Site:
         """The site of the request's Host header; also set for malformed requests."""
         return self.portal.sites.find(self.request.host)
-
-    def assign_request_id(self) -> None:
-        """Assign the request id; it stays the same when an error replaces the response."""
-        self.request_id = self.request_id or secrets.token_hex(8)
-        self.set_header("X-Request-Id", self.request_id)
-        self.clear_header("Server")
 
     def set_default_headers(self) -> None:
         self.assign_request_id()
@@ -88,11 +71,7 @@ class PortalHandler(CookieReading):
 
     def begin(self) -> None:
         """Refuse requests that another site could have sent (docs/architecture.md rule 4)."""
-        self.portal.in_flight.begin()
-        self._counted = True
-        if self.portal.in_flight.draining:
-            self.set_header("Connection", "close")
-        structlog.contextvars.bind_contextvars(request_id=self.request_id)
+        self.count()
         if (refusal := refusal_of(self.request.connection)) is not None:
             raise refusal
         if self.request.method not in _SAFE_METHODS:
@@ -120,14 +99,6 @@ class PortalHandler(CookieReading):
     def device(self) -> str:
         """The User-Agent header as display text."""
         return display_text(self.request.headers.get("User-Agent", ""), limit=120)
-
-    def client_address(self) -> str:
-        """The address of the client, as seen through trusted proxies."""
-        return client_address(
-            self.request.remote_ip or "",
-            self.request.headers.get("X-Forwarded-For", ""),
-            self.portal.settings.trusted_proxies,
-        )
 
     def tenant(self, slug: str) -> Tenant:
         """Return the tenant with this slug on this site. Raises NotFound."""
@@ -220,19 +191,6 @@ class PortalHandler(CookieReading):
         tb: TracebackType | None,
     ) -> None:
         log_failure(value, tb, path=logged_path(self.request.path))
-
-    def on_finish(self) -> None:
-        if self._counted:
-            self._counted = False
-            self.portal.in_flight.end()
-        self.portal.access_log.write(
-            method=self.request.method or "",
-            path=logged_path(self.request.path),
-            status=self.get_status(),
-            milliseconds=round(self.request.request_time() * 1000, 1),
-            client=self.client_address(),
-            request_id=self.request_id,
-        )
 
     def compute_etag(self) -> None:
         return None

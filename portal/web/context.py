@@ -24,6 +24,7 @@ from portal.stores.clock_check import ClockCheck
 from portal.stores.store import Store
 from portal.tenancy.logos import TenantLogos
 from portal.tenancy.registry import Registry
+from portal.traces import Tracer
 from portal.web.api_proxy.live_calls import LiveCalls
 from portal.web.arrival_proof import Proofs
 from portal.web.client_limits import ClientLimits
@@ -71,3 +72,5 @@ class Portal:
     user_logins: UserLogins
     sockets: OpenSockets
     front_ends: FrontEnds
+    traces: Tracer | None
+    """None when no traces are made."""

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tornado.httpclient import AsyncHTTPClient, HTTPError
@@ -85,6 +85,8 @@ class PortalProcess:
         if settings.metrics_listen is not None:
             environment["PORTAL_METRICS_LISTEN"] = settings.metrics_listen
             environment["PORTAL_METRICS_TENANTS"] = str(settings.metrics.tenants)
+        if settings.traces is not None:
+            environment["PORTAL_TRACES"] = json.dumps(asdict(settings.traces))
         if self._clock_offset:
             environment["PYTHONPATH"] = str(_wrong_clock(self._log.parent, self._clock_offset))
         with self._log.open("ab") as log:

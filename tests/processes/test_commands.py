@@ -44,6 +44,21 @@ def test_a_command_imports_only_what_it_needs(arguments: list[str], heavy: set[s
     assert done.stderr.splitlines()[-1] == "[]"
 
 
+def test_a_portal_without_traces_imports_nothing_of_opentelemetry(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from portal.app import build; from portal.config.settings import Settings; "
+        "folder = pathlib.Path(sys.argv[1]); (folder / 'tenants').mkdir(); "
+        "database = f'sqlite:///{folder}/portal.db'; "
+        "built = build(Settings(tenants=folder / 'tenants', database=database, keys=folder / 'keys.json')); "
+        "assert built.portal.traces is None; "
+        "print(sorted({'opentelemetry', 'google.protobuf', 'requests'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.stderr.splitlines()[-1], done.returncode) == ("[]", 0)
+
+
 def test_ctrl_c_ends_a_command_quietly() -> None:
     code = (
         "import signal, sys, time, unittest.mock, portal.cli.main\n"

@@ -65,6 +65,7 @@ from portal.tenancy.index import Index
 from portal.tenancy.model import ClaimNames
 from portal.tenancy.presets import built_in
 from portal.tenancy.presets.entra_hooks import EntraHooks
+from portal.trace_context import parse_traceparent
 from portal.web import (
     account,
     browser_name,
@@ -899,6 +900,12 @@ PARSERS = (
         proxy_rules.additional_headers,
         lambda text: proxy_rules.additional_headers(headers("Connection", text), {"referer"}),
         TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(
+        parse_traceparent,
+        parse_traceparent,
+        TEXT | {"fields": lambda size: f"cc-{'a' * 32}-{'b' * 16}-01-{'-' * size}"},
         HEADER_BYTES,
     ),
     Parser(

@@ -113,6 +113,8 @@ PARSING = frozenset(
 """A module that imports one of these packages may parse text."""
 
 NO_UNTRUSTED_INPUT = {
+    "portal.config.trace_settings": "input of the operator",
+    "portal.web.request_spans": "compares a path with the pattern that routed it",
     "portal.admin.all_logins": "sealed by the portal, at most 32,000 characters",
     "portal.oidc.shared_health": "written by processes of the portal, at most 16,000 bytes",
     "portal.admin.event_delivery": "stored by the portal",

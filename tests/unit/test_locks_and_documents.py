@@ -58,7 +58,7 @@ def test_lock_files_match_the_requirements_of_the_project() -> None:
     required = {
         "requirements.lock": project["project"]["dependencies"],
         "requirements-build.lock": project["build-system"]["requires"],
-        "requirements-dev.lock": extras["dev"] + extras["docs"],
+        "requirements-dev.lock": extras["dev"] + extras["docs"] + extras["otel"],
     }
     for name, requirements in required.items():
         pins = read_lock(name)

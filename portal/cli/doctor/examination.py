@@ -11,6 +11,7 @@ from portal.cli.doctor.machine import file_results, key_results, limit_results, 
 from portal.cli.doctor.model import Area, Result, Stage
 from portal.cli.doctor.proxy import proxy_results
 from portal.cli.doctor.tenants import live_results, secret_files, stored_tenants, tenant_results
+from portal.cli.doctor.traces import trace_results
 from portal.config.settings import Settings
 from portal.tenancy.checks.files import CheckedFile
 
@@ -32,6 +33,9 @@ def examined(
     results += (
         [Area("proxy").skipped("headers", _OFFLINE)] if offline else asyncio.run(proxy_results(settings))
     )
+    if settings.traces is not None:
+        stage("the collector of traces")
+        results += trace_results(settings, offline=offline)
     stage("the tenants")
     files, of_files = tenant_results(settings)
     results += of_files

@@ -39,6 +39,11 @@ class ApiAddress(NamedTuple):
     path: str
     """The part of the path below `public_base`, as it was sent."""
 
+    @property
+    def route(self) -> str:
+        """The pattern of the address."""
+        return f"/t/{{tenant}}/{'apis/{api}' if self.api else 'api'}/{{path}}"
+
     @classmethod
     def of(cls, path: str) -> ApiAddress:
         """Parse a path. Raises: NotFound when it is not below an API."""
@@ -99,7 +104,7 @@ async def admit(portal: Portal, request: ApiRequest) -> UpstreamCall:
     else:
         caller = client_of(request.connection, headers, portal.settings.trusted_proxies)
         network, client = client_network(caller), counted_client(caller)
-    encoded = known.encoded(headers)
+    encoded = known.encoded(headers, traced=portal.traces is not None)
     if api.request_headers:
         encoded += encode_headers(additional_headers(headers, api.request_headers))
     return UpstreamCall(

@@ -50,13 +50,15 @@ class CallHeaders:
             has_metadata = "Sec-Fetch-Site" in headers and "Sec-Fetch-Dest" in headers
             self.read_refusal = None if has_metadata else _NO_METADATA
 
-    def encoded(self, headers: HTTPHeaders) -> bytes:
-        """The browser's harmless headers as they are sent to the API. Parameters: headers, the same again.
+    def encoded(self, headers: HTTPHeaders, *, traced: bool = False) -> bytes:
+        """The browser's harmless headers as they are sent to the API.
+
+        Parameters: headers, the same again; traced, as in `browser_headers`, the same in each call.
 
         Raises: OutboundRefused when one would break the framing of the request.
         """
         if self._encoded is None:
-            self._encoded = encode_headers(browser_headers(headers))
+            self._encoded = encode_headers(browser_headers(headers, traced=traced))
         return self._encoded
 
 

@@ -21,14 +21,10 @@ from tornado import httputil
 from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
-from portal.errors import (
-    OutboundFailed,
-    PayloadTooLarge,
-    PortalError,
-    UpstreamTimeout,
-)
+from portal.errors import OutboundFailed, PayloadTooLarge, PortalError, UpstreamTimeout
 from portal.outbound.stream import OutboundStream
 from portal.outbound.tunnel import Tunnel
+from portal.traces import Span, current_span
 from portal.web.api_proxy.admission import ApiAddress, ApiRequest, admit
 from portal.web.api_proxy.body_pipe import BodyPipe
 from portal.web.api_proxy.call_headers import client_of, is_long_body
@@ -38,10 +34,11 @@ from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.context import Portal
 from portal.web.exchange_server import ExchangeServer
 from portal.web.problems import log_failure
+from portal.web.request_spans import begin_span, end_span
 from portal.web.server.client_connection import abort, client_connection
 from portal.web.server.request_body import declared_length, has_body
 from portal.web.server.request_fields import RequestHeaders
-from portal.web.server.tornado_private import close_after_response
+from portal.web.server.tornado_private import close_after_response, remote_address
 from portal.web.websocket.direction import TenantShare
 from portal.web.websocket.handshake import asks_for_websocket
 from portal.web.websocket.serving import ServedSocket, socket_of
@@ -88,6 +85,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._ends_with_connection = False
         self._disconnected = False
         self._logged = False
+        self._span: Span | None = None
 
     # --- the request
 
@@ -103,6 +101,9 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._address = ApiAddress.of(self._path)
         self._headers = headers
         self._portal.in_flight.begin()
+        if self._portal.traces is not None:
+            peer = remote_address(self._connection)
+            self._span = begin_span(self._portal, peer, headers, self._method, self._request_id)
         if request.version == "HTTP/1.0":
             # HTTP/1.0 has no chunked coding: without a length, closing the connection ends the response.
             close_after_response(self._connection)
@@ -232,12 +233,11 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     # --- admission
 
     def _admit(self) -> Awaitable[UpstreamCall]:
-        return admit(self._portal, self._request())
-
-    def _request(self) -> ApiRequest:
+        if self._span is not None:
+            current_span.set(self._span)
         if self._is_socket:
             self._socket = socket_of(self._connection, self._request_id)
-        return ApiRequest(
+        request = ApiRequest(
             connection=self._connection,
             headers=self._headers,
             method=self._method,
@@ -246,6 +246,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             request_id=self._request_id,
             handshake=self._socket.handshake if self._socket is not None else None,
         )
+        return admit(self._portal, request)
 
     # --- the end of the login
 
@@ -315,6 +316,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         try:
             if self._socket is not None and shared is not None and isinstance(response, Tunnel):
                 self._status = response.status
+                self._end_span()  # a socket may be open for days
                 await self._socket.serve(self._portal.sockets, response, shared)
             else:
                 await self._relay(response, call)
@@ -381,6 +383,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             took = self._responded_at - self._ready if self._by_api and self._upload is None else 0.0
             waited = self._call.waited if self._call is not None else 0.0
             calls.ended(self._address.tenant, self._status, by_api=self._by_api, took=took, waited=waited)
+        self._end_span()
         self._portal.access_log.write(
             method=self._method,
             path=self._path,
@@ -390,3 +393,8 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             request_id=self._request_id,
             socket_bytes=self._socket.passed if self._socket is not None else None,
         )
+
+    def _end_span(self) -> None:
+        if self._span is not None:
+            address = self._address
+            end_span(self._portal, self._span, self._status, route=address.route, tenant=address.tenant)

@@ -38,6 +38,8 @@ _NEVER_DECODED = re.compile(r"[\x00-\x1f\x7f\\]|%u[0-9A-Fa-f]{4}")
 """Not allowed in a decoded path: control characters, backslashes and non-standard `%u` escapes."""
 _ENCODED_BREAK = re.compile(r"%0[0adAD]")
 
+_OF_TRACES = frozenset({"traceparent", "tracestate"})
+
 RESPONSE_HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
     ("X-Content-Type-Options", "nosniff"),
@@ -73,9 +75,14 @@ def target_url(base_url: str, path: str, query: str) -> str:
     return f"{base_url}{path}?{query}" if query else f"{base_url}{path}"
 
 
-def browser_headers(headers: HTTPHeaders) -> list[tuple[str, str]]:
-    """Return the browser's harmless headers, for the API."""
+def browser_headers(headers: HTTPHeaders, *, traced: bool = False) -> list[tuple[str, str]]:
+    """Return the browser's harmless headers, for the API.
+
+    Parameters: traced, whether the portal sends its own `traceparent`.
+    """
     dropped = _listed_by_connection(headers.get_list("Connection"))
+    if traced:
+        dropped |= _OF_TRACES
     return [
         (name, value)
         for name, value in headers.get_all()
@@ -99,13 +106,20 @@ def additional_headers(headers: HTTPHeaders, names: Collection[str]) -> list[tup
 
 
 def own_headers(
-    *, access_token: str | None, request_id: str, dpop_proof: str | None = None
+    *,
+    access_token: str | None,
+    request_id: str,
+    dpop_proof: str | None = None,
+    traceparent: str | None = None,
 ) -> list[tuple[str, str]]:
     """Return the portal's own headers, for the API.
 
-    `dpop_proof` accompanies an access token that is bound to a key (RFC 9449 7.1).
+    `dpop_proof` accompanies an access token that is bound to a key (RFC 9449 7.1). Without
+    `traceparent`, the API gets the browser's, if it sent one.
     """
     own = [("X-Request-Id", request_id)]
+    if traceparent is not None:
+        own.append(("traceparent", traceparent))
     if access_token is None:
         return own
     if dpop_proof is None:

@@ -31,6 +31,7 @@ from portal.web.api_proxy import step_up
 from portal.web.api_proxy.path_access import check_path_access
 from portal.web.api_proxy.rules import own_headers, passed_headers
 from portal.web.context import Portal
+from portal.web.request_spans import call_span, end_call_span
 
 _BEFORE_THE_API = 60.0
 """Seconds; longer than the wait for tokens and a connection can be."""
@@ -246,10 +247,17 @@ class UpstreamCall:
         token = tokens.access_token.reveal() if tokens is not None else None
         dpop_prover = self._dpop_prover(tokens)
         proof = dpop_prover.proof(self._method, self.target, access_token=token) if dpop_prover else None
-        headers = own_headers(access_token=token, request_id=self._request_id, dpop_proof=proof)
+        traces = self._portal.traces
+        span = call_span(traces, self.tenant, self.api.name, self._method) if traces is not None else None
+        headers = own_headers(
+            access_token=token,
+            request_id=self._request_id,
+            dpop_proof=proof,
+            traceparent=traces.traceparent(span) if traces is not None else None,
+        )
         if length is not None:
             headers.append(("Content-Length", str(length)))
-        begun = time.perf_counter()
+        begun, status = time.perf_counter(), 0
         try:
             response = await self._portal.http.open_stream(
                 self._method,
@@ -263,6 +271,7 @@ class UpstreamCall:
                 tls=self._tls,
                 websocket=self._websocket,
             )
+            status = response.status
         except OutboundBusy as error:
             self._portal.metrics.limits.hit(Limit.API_CONNECTIONS, self.tenant)
             raise UpstreamBusy(error.detail, retry_after=_BUSY_SECONDS) from error
@@ -272,6 +281,8 @@ class UpstreamCall:
             raise UpstreamUnavailable(error.detail) from error
         finally:
             self.waited += time.perf_counter() - begun
+            if traces is not None and span is not None:
+                end_call_span(traces, span, status)
         if dpop_prover is not None:
             dpop_prover.store_nonce(self.target, response.headers)
         if response.status > 599:

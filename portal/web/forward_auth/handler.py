@@ -18,6 +18,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
 from portal.errors import PortalError
+from portal.traces import Span, current_span
 from portal.web.api_proxy.call_headers import client_of
 from portal.web.api_proxy.response import ResponseHeaders
 from portal.web.context import Portal
@@ -26,7 +27,11 @@ from portal.web.forward_auth.decision import Question, allow, read_question
 from portal.web.forward_auth.original_request import AuthzAddress
 from portal.web.forward_auth.response import allowed_response, refused_response
 from portal.web.problems import log_failure
+from portal.web.request_spans import begin_span, end_span
 from portal.web.server.request_body import refusal_of
+from portal.web.server.tornado_private import remote_address
+
+_ROUTE = "/t/{tenant}/authz"
 
 
 class AuthzServer(ExchangeServer):
@@ -47,6 +52,7 @@ class AuthzExchange(httputil.HTTPMessageDelegate):
         self._status = 0
         self._task: asyncio.Task[None] | None = None
         self._ended = False
+        self._span: Span | None = None
         self._decided = False
 
     def headers_received(
@@ -59,6 +65,10 @@ class AuthzExchange(httputil.HTTPMessageDelegate):
         self._address = AuthzAddress.of(request.path)
         self._headers = headers
         self._portal.in_flight.begin()
+        if self._portal.traces is not None:
+            self._span = begin_span(
+                self._portal, remote_address(self._connection), headers, self._method, self._request_id
+            )
         self._connection.set_close_callback(self.on_connection_close)
         return None
 
@@ -80,6 +90,8 @@ class AuthzExchange(httputil.HTTPMessageDelegate):
 
     async def _run(self) -> None:
         structlog.contextvars.bind_contextvars(request_id=self._request_id)
+        if self._span is not None:
+            current_span.set(self._span)
         question: Question | None = None
         try:
             question = self._question()
@@ -133,6 +145,8 @@ class AuthzExchange(httputil.HTTPMessageDelegate):
         if not self._decided:
             self._portal.metrics.forward_auth.aborted(self._address.tenant)
         self._portal.in_flight.end()
+        if self._span is not None:
+            end_span(self._portal, self._span, self._status, route=_ROUTE, tenant=self._address.tenant)
         self._portal.access_log.write(
             method=self._method,
             path=self._address.path,

@@ -164,7 +164,7 @@ class DevelopmentHandler(FrontEndPageHandler):
             self.request.method or "GET",
             f"{self._url}{self._target}",
             headers=[("Content-Length", str(length))] if length is not None else [],
-            encoded=encode_headers(browser_headers(headers)),
+            encoded=encode_headers(browser_headers(headers, traced=self.portal.traces is not None)),
             body=body,
             head_timeout=_SECONDS,
             idle_timeout=_IDLE_SECONDS,

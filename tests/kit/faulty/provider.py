@@ -35,6 +35,7 @@ class ReceivedRequest:
 
     endpoint: str
     parameters: Mapping[str, Sequence[str]] = field(repr=False)
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +132,12 @@ class FaultyProvider(DevelopmentProvider):
             deliveries += await self.sign_out(session)
         return deliveries
 
-    def record(self, endpoints: tuple[str, ...], parameters: Mapping[str, Sequence[str]]) -> None:
+    def record(
+        self, endpoints: tuple[str, ...], parameters: Mapping[str, Sequence[str]], traceparent: str
+    ) -> None:
         """Count and record a request under each of its endpoint names."""
         self.requests.update(endpoints)
-        self.received.append(ReceivedRequest(endpoints[-1], parameters))
+        self.received.append(ReceivedRequest(endpoints[-1], parameters, traceparent))
 
 
 class RotatingKeys(SigningKeys):

@@ -64,7 +64,8 @@ class FaultyProviderHandler(FaultyHandler, ProviderHandler):
 
     def record_request(self) -> EndpointFault | None:
         names = (*self._grant_names(), self.endpoint)
-        self.provider.record(names, {name: self.get_arguments(name) for name in self.request.arguments})
+        parameters = {name: self.get_arguments(name) for name in self.request.arguments}
+        self.provider.record(names, parameters, self.request.headers.get("traceparent", ""))
         return self.provider.faults.endpoints.due(names)
 
     def _grant_names(self) -> tuple[str, ...]:

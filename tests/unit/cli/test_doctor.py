@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import sqlite3
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from portal.keys.key_ring import KeyRing
 from portal.stores.examination import DatabaseFacts, StoredContents
 from portal.stores.tenant_records import DomainClaim, Revision, TenantRecord
 from portal.tenancy.checks.live.model import CheckResult, Context, Status
+from tests.kit.bad_collector import bad_collector
 from tests.kit.local_store import opened_once
 
 ACME = """\
@@ -351,6 +353,55 @@ def test_a_portal_that_does_not_respond_is_not_checked(doctor: Doctor) -> None:
     assert proxy["status"] == "skipped"
     assert "http://localhost:1 does not respond from here" in proxy["seen"]
     assert "was not checked" in proxy["advice"]
+
+
+# --- traces
+
+
+def collector_result(doctor: Doctor, endpoint: str) -> dict[str, str]:
+    Path("portal.yaml").write_text(
+        f"public_url: http://localhost:1\ntraces: {{endpoint: '{endpoint}'}}\ntenants: none\n"
+    )
+    results: list[dict[str, str]] = json.loads(doctor.run("--json"))["results"]
+    [found] = [one for one in results if one["area"] == "traces"]
+    assert (found["check"], endpoint in found["seen"]) == ("collector", True)
+    return found
+
+
+def test_a_collector_that_takes_spans_is_good(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"x-key={SECRET}")
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    with bad_collector(lambda connection: connection.sendall(ok)) as collector:
+        assert collector_result(doctor, collector.endpoint)["status"] == "pass"
+        [head] = collector.heads
+    assert f"x-key: {SECRET}" in head
+
+
+@pytest.mark.parametrize("headers", ["x-key=wrong", f"{SECRET}", f"x-key={SECRET}%0A"])
+def test_a_collector_that_refuses_spans_is_a_warning(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, headers: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", headers)
+    refused = f"HTTP/1.1 401 {SECRET}\r\nContent-Length: 0\r\n\r\n".encode()
+    with bad_collector(lambda connection: connection.sendall(refused)) as collector:
+        found = collector_result(doctor, collector.endpoint)
+    assert found["status"] == "warn"
+    assert "takes no spans: status 401" in found["seen"] or "InvalidHeader" in found["seen"]
+    assert "traces.endpoint" in found["advice"]
+
+
+def test_a_collector_that_is_not_there_is_a_warning(doctor: Doctor) -> None:
+    found = collector_result(doctor, "http://127.0.0.1:9/v1/traces")
+    assert (found["status"], "ConnectionError" in found["seen"]) == ("warn", True)
+
+
+def test_without_its_packages_traces_are_a_problem(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("portal.yaml").write_text("traces: {endpoint: 'http://127.0.0.1:9/v1/traces'}\n")
+    assert ("traces", "collector") in doctor.found("skipped")
+    for name in [one for one in sys.modules if one.startswith("opentelemetry")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    assert doctor.found("fail") == [("traces", "packages")]
 
 
 # --- tenants

@@ -59,6 +59,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "operators[]": {"tenant": "acme", **RULE},
     "id_token_encryption": {"alg": "RSA-OAEP"},
     "front_end": {"directory": "app"},
+    "traces": {"endpoint": "http://localhost:4318/v1/traces"},
     "events.webhook": {"url": "https://siem.example/events", "secret": f"whsec_{'a' * 32}"},
     "front_ends.*": {"path": "/desk", "directory": "dist"},
 }
@@ -152,6 +153,9 @@ CASES: dict[str, Case] = {
     "listen": Case(values=("127.0.0.1:8081",)),
     "database": Case(values=("sqlite:///other.db",)),
     "metrics_listen": Case(values=("127.0.0.1:9090",)),
+    "traces.endpoint": Case(values=("http://collector.example:4318/v1/traces",)),
+    "traces.sample": Case(values=(0.5,)),
+    "traces.continue_proxy_traces": Case(beside={"trusted_proxies": ["10.0.0.0/24"]}),
     "trusted_proxies": Case(values=(["10.0.0.0/24"],)),
     "events.retention": Case(values=("30d",)),
     "events.webhook.url": Case(values=("https://siem.example/other",)),

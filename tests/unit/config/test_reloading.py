@@ -18,6 +18,7 @@ from portal.config.metric_settings import MetricSettings
 from portal.config.reloading import NEEDS_RESTART, settings_change
 from portal.config.settings import LogSettings, SessionSettings, Settings, load_settings
 from portal.config.settings_reference import settings_reference
+from portal.config.trace_settings import TraceSettings
 from portal.secret import Secret
 from portal.settings_reload import SettingsReload
 
@@ -37,6 +38,7 @@ OTHER: dict[str, Any] = {
     "metrics_listen": "127.0.0.1:9",
     "metrics": MetricSettings(tenants=1),
     "forward_auth": ForwardAuthSettings(Secret("s" * 32)),
+    "traces": TraceSettings("http://localhost:4318/v1/traces"),
     "log": LogSettings("json", "error"),
     "limits": LimitSettings(sockets_per_user=1),
     "domains": DomainSettings((("9.9.9.9", 53),)),

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portal.config.settings import LogSettings, SessionSettings, Settings, load_settings
+from portal.config.trace_settings import TraceSettings
 from portal.errors import ConfigurationError
 from portal.secret import Secret
 
@@ -436,3 +437,41 @@ def test_the_secret_of_proxies_is_long_and_never_shown(tmp_path: Path) -> None:
         (found,) = problems(written(tmp_path, f'forward_auth: {{secret: "{wrong}"}}\n'))
         assert "forward_auth.secret must be 32 to 512 printable ASCII characters" in found
         assert wrong not in found
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "why"),
+    [
+        ("localhost:4318", "http or https URL"),
+        ("ftp://collector.example/v1/traces", "http or https URL"),
+        ("http:///v1/traces", "http or https URL"),
+        ("http://collector.example:0/v1/traces", "http or https URL"),
+        ("http://collector.example:99999/v1/traces", "http or https URL"),
+        ("http://user:secret@collector.example/v1/traces", "without user, query and fragment"),
+        ("http://collector.example/v1/traces?key=secret", "without user, query and fragment"),
+        ("http://collector.example/v1/traces#top", "without user, query and fragment"),
+        ("http://collector.example:4318", "with a path, which is /v1/traces at most collectors"),
+        ("http://collector.example:4318/", "with a path, which is /v1/traces at most collectors"),
+    ],
+)
+def test_the_url_of_a_collector_is_checked(tmp_path: Path, endpoint: str, why: str) -> None:
+    [problem] = problems(written(tmp_path, f"traces: {{endpoint: '{endpoint}'}}\n"))
+    assert problem.startswith("portal.yaml:1:")
+    assert why in problem
+    assert "secret" not in problem
+
+
+def test_traces_are_read_from_the_file_or_the_environment(tmp_path: Path) -> None:
+    path = written(tmp_path, "traces: {endpoint: 'http://localhost:4318/v1/traces', sample: 0.1}\n")
+    assert load_settings(path, {}).traces == TraceSettings("http://localhost:4318/v1/traces", 0.1)
+    text = "{endpoint: 'https://collector.example/v1/traces', service_name: portal-2,"
+    text += " continue_proxy_traces: true}"
+    proxies = {"PORTAL_TRUSTED_PROXIES": "10.0.0.0/24"}
+    of_environment = TraceSettings("https://collector.example/v1/traces", 1.0, "portal-2", True)
+    assert load_settings(path, {"PORTAL_TRACES": text, **proxies}).traces == of_environment
+    [problem] = problems(written(tmp_path, f"traces: {text}\n"))
+    assert "traces has continue_proxy_traces, which has no effect without trusted_proxies" in problem
+    path = written(tmp_path, "traces: {endpoint: 'http://localhost:4318/v1/traces', sample: 0.1}\n")
+    assert load_settings(path, {"PORTAL_TRACES": "null"}).traces is None
+    [problem] = problems(written(tmp_path, "traces: {endpoint: 'http://localhost/v1/traces', sample: 2}\n"))
+    assert "sample" in problem

@@ -14,6 +14,7 @@ from portal.sessions.directory import Directory, Limits
 from portal.sessions.idle_limits import IdleLimits
 from portal.stores.model import SessionTouch
 from portal.stores.store import Store
+from portal.traces import Span, Tracer, current_span
 from tests.kit.raw import until
 from tests.kit.samples import START, sample_session
 
@@ -26,9 +27,11 @@ class _SlowStore:
         self.written: list[list[str]] = []
         self.fails = False
         self.attempts = 0
+        self.spans: list[Span | None] = []
 
     async def touch_sessions(self, touches: Sequence[SessionTouch]) -> None:
         self.attempts += 1
+        self.spans.append(current_span.get())
         await self.released.wait()
         await asyncio.sleep(0)
         if self.fails:
@@ -66,6 +69,26 @@ async def test_extensions_during_a_write_are_written_together_and_not_awaited() 
     await limits.wait_until_idle(5)
     await limits.extend(sample_session(id="s4"), None)
     assert store.written[2:] == [["s4"]], "a single one is awaited"
+
+
+@pytest.mark.gen_test
+async def test_collected_extensions_are_no_part_of_the_request_that_began_to_collect() -> None:
+    store = _SlowStore()
+    limits = made(store)
+    stream = Tracer(lambda span: None).request(None)
+
+    async def in_stream() -> None:
+        current_span.set(stream)
+        await limits.extend(sample_session(id="s0"), None)
+
+    first = asyncio.create_task(in_stream())
+    await asyncio.sleep(0)
+    await limits.extend(sample_session(id="s1"), None)
+    store.released.set()
+    await first
+    await until(lambda: len(store.written) == 2, "the collected one is not written")
+    assert store.spans == [stream, None]
+    await limits.wait_until_idle(5)
 
 
 @pytest.mark.gen_test
