@@ -248,8 +248,7 @@ async def running(
     Parameters: stop_delays, how long a stop waits for connections and requests that are about to arrive;
     replaces_worker, whether this process replaces a worker while other workers serve; reloads, whether it
     does so because settings changed; begin_listening, called when requests can be served; memory, what it
-    shares with other workers, if there are any.
-    Raises ConfigurationError or StartupError.
+    shares with other workers, if any. Raises ConfigurationError or StartupError.
     """
     built = build(settings, clock=clock)
     portal = built.portal
