@@ -151,6 +151,21 @@ class TooManyRequests(PortalError):
         """The key of the limit in `limits` of portal.yaml."""
 
 
+class TooManyAtTenant(TooManyRequests):
+    """All clients together have made more requests of a kind at one tenant than are allowed.
+
+    Nothing was done.
+    """
+
+    status = 503
+    code = "too_many_at_tenant"
+    title = "Very many people are signing in"
+    advice = (
+        "The portal got too many sign-ins at this organisation in a short time. You are not signed out. Wait "
+        "a moment and try again."
+    )
+
+
 class WebSocketRefused(BadRequest):
     """The request asks for a WebSocket in an invalid form."""
 

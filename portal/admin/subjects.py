@@ -125,25 +125,27 @@ class Subjects:
     async def erase(self, found: StoredOfPerson, act: Act) -> tuple[str, int]:
         """Erase what was found; return the pseudonym and how many logins this call has ended.
 
-        The event is stored first. Logins end as those that an admin ends: their tokens are revoked. A session
-        without another login is deleted. The records keep what was done, and have the pseudonym in place of
-        the person. Raises StoreUnavailable: then call it again with what is found then.
+        The event is stored first. The records keep what was done, and have the pseudonym in place of the
+        person. Logins end last, because they tell the e-mail addresses that the records are searched for: an
+        erasure that was interrupted finds the rest when it is repeated. They end as those that an admin ends:
+        their tokens are revoked. A session without another login is deleted. Raises StoreUnavailable: then
+        call it again with what is found then.
         """
         pseudonym = new_pseudonym()
         replacing = Replacing(found.person, pseudonym, self._vault)
         act = replace(act, reason=replacing.text(act.reason))
         await self._report(EventKind.SUBJECT_ERASED, found.person.tenant, pseudonym, act)
+        changed: list[Named] = [replacing.event(event) for event in found.events]
+        changed += [replacing.revision(revision) for revision in found.revisions]
+        changed += [replacing.draft(one.draft) for one in found.drafts]
+        changed += [replacing.link(link) for link in found.links]
+        for start in range(0, max(1, len(changed)), _REPLACED_AT_ONCE):
+            await self._store.tenants.replace_named(changed[start : start + _REPLACED_AT_ONCE])
         ended = 0
         for one in found.logins:
             ended += await self._end_login(one.login)
             if not await self._store.list_logins(one.login.session, now=0.0):
                 await self._store.delete_session(one.login.session)
-        changed: list[Named] = [replacing.event(event) for event in found.events]
-        changed += [replacing.revision(revision) for revision in found.revisions]
-        changed += [replacing.draft(one.draft) for one in found.drafts]
-        changed += [replacing.link(link) for link in found.links]
-        for start in range(0, len(changed), _REPLACED_AT_ONCE):
-            await self._store.tenants.replace_named(changed[start : start + _REPLACED_AT_ONCE])
         return pseudonym, ended
 
     async def _report(self, kind: EventKind, slug: str, target: str, act: Act) -> None:

@@ -100,9 +100,10 @@ def export_subject(
     async def work(portal: RunningPortal) -> None:
         subjects = portal.portal.admin.subjects
         found = await subjects.find(person, _progress())
-        if not found:
+        if found:
+            await subjects.report_export(found, operator_act(reason))
+        else:  # an event would store the subject
             click.echo(_NOTHING.format(tenant=tenant), err=True)
-        await subjects.report_export(found, operator_act(reason))
         click.echo(export_text(found, at=portal.portal.clock()))
 
     with_portal(settings_of(config), work)

@@ -28,6 +28,9 @@ class LimitSettings:
     finds_per_client: int = 50
     setup_links_per_client: int = 5
     unauthenticated_per_client: int = 200
+    sign_ins_per_tenant: int = 200
+    """A second, of all clients together, as the next one."""
+    logouts_per_tenant: int = 400
     sessions_per_user: int = 100
     sockets_per_tenant: int = 1000
     sockets_per_user: int = 20
@@ -40,6 +43,10 @@ class LimitSettings:
 _PER_SECOND = (
     "for each client every second; after 20 seconds without any, 20 times as many at once. Further ones get "
     "429."
+)
+_OF_ALL_CLIENTS = (
+    "from all clients together; after 20 seconds without any, 20 times as many at once. Further ones get "
+    "503, and other tenants are not affected."
 )
 Rate = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -90,6 +97,21 @@ class LimitsFile(FileModel):
     unauthenticated_per_client: Rate = Field(
         default=200,
         description=f"How many calls of APIs without a session cookie get 401, {_PER_SECOND}",
+    )
+    sign_ins_per_tenant: Rate = Field(
+        default=200,
+        description=(
+            "How many requests may begin a sign-in at one tenant every second, and as many responses of its "
+            f"providers may arrive, {_OF_ALL_CLIENTS} Browsers that have signed in there before have as many "
+            "of their own."
+        ),
+    )
+    logouts_per_tenant: Rate = Field(
+        default=400,
+        description=(
+            "How many requests that end sign-ins of one tenant may arrive from its providers every second, "
+            f"{_OF_ALL_CLIENTS}"
+        ),
     )
     sessions_per_user: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=100,

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,8 +52,10 @@ def read(path: Path) -> tuple[Document, Fingerprint]:
     Raises ConfigurationError when it is missing, readable by others, or not a key ring; StartupError.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_opened) as file:
             status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise problem(path, "is not a regular file")
             content = file.read(_LARGEST_FILE + 1)
     except FileNotFoundError:
         raise problem(path, "is missing; create it with `portal key new`, or restore a backup") from None
@@ -64,6 +67,11 @@ def read(path: Path) -> tuple[Document, Fingerprint]:
     if len(content) > _LARGEST_FILE:
         raise problem(path, f"is larger than {_LARGEST_FILE} bytes; this is not a key ring")
     return _parse(path, content), fingerprint(status)
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open without waiting: a named pipe would wait for somebody who writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _parse(path: Path, content: bytes) -> Document:

@@ -20,6 +20,8 @@ MOST_LOGINS = 100
 """Logins of a user that are read at once."""
 _ENDED_AT_ONCE = 10
 """Each sends a request to the provider."""
+_MOST_ENDED = 2 * _ENDED_AT_ONCE
+"""Logins that a sign-in ends: more than are made until the next one counts, so that any excess shrinks."""
 _MOST_ROUNDS = 10
 _MOST_USERS = 10_000
 """Whose sign-ins are counted: 1 MB."""
@@ -66,7 +68,7 @@ class UserLogins:
         That is nothing when the user has no other login with this reference. Raises StoreUnavailable.
         """
         listed = await self.list(login)
-        return await self._end([one for one in listed if one.reference == reference and not one.is_own])
+        return await self._end([one.found for one in listed if one.reference == reference and not one.is_own])
 
     async def end_others(self, login: Login) -> Sequence[Login]:
         """End all other logins of the user and revoke their tokens; return what has ended.
@@ -75,7 +77,7 @@ class UserLogins:
         """
         ended: list[Login] = []
         for _ in range(_MOST_ROUNDS):
-            others = [one for one in await self.list(login) if not one.is_own]
+            others = [one.found for one in await self.list(login) if not one.is_own]
             if not others:
                 break
             ended += await self._end(others)
@@ -85,14 +87,18 @@ class UserLogins:
         """End the oldest logins of the user of a login and revoke their tokens; return what has ended.
 
         Call it at each sign-in. It reads the logins at every tenth sign-in of a user in this process, or more
-        often when few may stay: a read at each would be a tenth of its CPU time.
-        Parameters: keep, how many logins stay, the given one included. At most ten end at once.
-        Raises StoreUnavailable.
+        often when few may stay: a read at each would be a tenth of its CPU time. When very many are to end,
+        because the limit was lowered or other processes have counted too, the next sign-ins end the rest.
+        The newest stay, whichever sign-in asks: of several at the same time, none ends what another keeps.
+        Parameters: keep, how many logins stay. At most ten end at once, and twenty in a call. Raises
+        StoreUnavailable.
         """
         if not self._is_due(login, keep):
             return ()
-        listed = await self.list(login, most=keep + _ENDED_AT_ONCE)
-        return await self._end(listed[keep:], by="limit")
+        (newest_first,) = await self._logins.of_users(
+            [UserKey.of(login)], most=keep + MOST_LOGINS, now=self._clock()
+        )
+        return await self._end(newest_first[keep:][-_MOST_ENDED:], by="limit")
 
     def _is_due(self, login: Login, keep: int) -> bool:
         user = hash((login.tenant, login.issuer, login.subject))
@@ -102,10 +108,10 @@ class UserLogins:
             del self._sign_ins[next(iter(self._sign_ins))]
         return count % min(_ENDED_AT_ONCE, max(1, keep // _ENDED_AT_ONCE)) == 0
 
-    async def _end(self, some: Sequence[UserLogin], *, by: str = "user") -> Sequence[Login]:
+    async def _end(self, some: Sequence[TenantLogin], *, by: str = "user") -> Sequence[Login]:
         ended: list[Login] = []
         for start in range(0, len(some), _ENDED_AT_ONCE):
-            logins = [one.found.login for one in some[start : start + _ENDED_AT_ONCE]]
+            logins = [one.login for one in some[start : start + _ENDED_AT_ONCE]]
             done = await asyncio.gather(*(self._logouts.end_found_login(one, by=by) for one in logins))
             ended += [one for one, has_ended in zip(logins, done, strict=True) if has_ended]
         return ended

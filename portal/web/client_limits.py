@@ -23,6 +23,7 @@ from portal.ops.limit_metrics import Limit
 from portal.ops.token_buckets import TokenBuckets
 from portal.sessions.stored_attempts import ATTEMPT_SECONDS
 from portal.web.client_address import Network, client_network, client_networks, is_trusted
+from portal.web.tenant_limits import TenantLimits
 
 _log = structlog.get_logger("portal.limits")
 
@@ -92,6 +93,8 @@ class ClientLimits:
         self._buckets[Limit.ATTEMPTS_PER_CLIENT] = TokenBuckets(
             rate=half / ATTEMPT_SECONDS, burst=half, monotonic=monotonic
         )
+        self.of_tenants = TenantLimits(limits, monotonic=monotonic)
+        """Those of all clients together."""
         self._refused: Counter[Limit] = Counter()
         """Since the last line of the log, by limit."""
         self._reported_at: dict[Limit, float] = {}

@@ -15,6 +15,7 @@ from portal.errors import TooManyRequests
 from portal.web.client_address import client_address
 from portal.web.client_limits import is_in_background, limit_of
 from portal.web.context import Portal
+from portal.web.cookies import REMEMBERED_COOKIE, read_cookie
 from portal.web.markup import escaped
 from portal.web.problems import PROBLEM_HEADERS, problem
 from portal.web.server.refused_request import ShortResponse
@@ -55,14 +56,25 @@ class RefusedRequests:
             headers.get("X-Forwarded-For", ""),
             portal.settings.trusted_proxies,
         )
+        in_background = is_in_background(headers)
         tenant = path.split("/")[2] if path.startswith("/t/") else ""
-        error = portal.client_limits.refusal(
-            limit, address, tenant=tenant, in_background=is_in_background(headers)
-        )
+        error = portal.client_limits.refusal(limit, address, tenant=tenant, in_background=in_background)
+        slug = ""
+        if error is None and portal.registry.get(tenant) is not None:
+            slug = tenant
+            error = portal.client_limits.of_tenants.refusal(
+                limit, slug, lambda: self._has_signed_in(slug, headers), in_background=in_background
+            )
         if error is None:
             return None
-        portal.metrics.limits.reported(error)
+        portal.metrics.limits.reported(error, slug)
         return self._response(error, method, headers)
+
+    def _has_signed_in(self, slug: str, headers: httputil.HTTPHeaders) -> bool:
+        """Whether the browser has signed in at a tenant before: only the portal makes such a cookie."""
+        site = self._portal.sites.find(headers.get("Host", ""))
+        cookie = read_cookie(headers, site.cookie_name(REMEMBERED_COOKIE))
+        return any(one.tenant == slug for one in self._portal.remembered.read(cookie, site.origin))
 
     def _response(self, error: TooManyRequests, method: str, headers: httputil.HTTPHeaders) -> ShortResponse:
         request_id = secrets.token_hex(8)

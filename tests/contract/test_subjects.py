@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from portal.keys.key_ring import KeyRing
 from portal.keys.vault import Vault
 from portal.stores.by_url import inspection_for
 from portal.stores.model import Login
+from portal.stores.sqlite.store import SQLiteStore
 from portal.stores.tenant_store import Database
 from tests.contract.entries import (
     NOW,
@@ -200,6 +203,63 @@ async def test_no_entry_of_the_database_has_an_erased_person(world: World) -> No
     left = [line for line in (await world.stored()).splitlines() if SUBJECT in line or "ada@" in line]
     assert [line for line in left if "globex" not in line] == []
     assert len(left) == 1, "the event of the other tenant"
+
+
+@pytest.mark.gen_test
+async def test_an_interrupted_erasure_is_completed_by_the_next_one(world: World) -> None:
+    """What tells the person's e-mail address stays until all records are searched for it."""
+    await fill(world)
+
+    class Killed(Exception):
+        """The process ends."""
+
+    async def killed(login: Login) -> bool:
+        await world.end(login)
+        if len(world.ended) == 3:
+            raise Killed
+        return True
+
+    subjects = world.subjects
+    subjects._end_login = killed
+    with pytest.raises(Killed):
+        await subjects.erase(await world.find(), ACT)
+    await world.subjects.erase(await world.find(), ACT)
+    left = [line for line in (await world.stored()).splitlines() if SUBJECT in line or "ada@" in line]
+    assert [line for line in left if "globex" not in line] == []
+
+
+_FOUND_IN = "import pathlib, sys; print(sum(open(p, 'rb').read().count(sys.argv[2].encode()) for p in \
+pathlib.Path(sys.argv[1]).parent.glob('*')))"
+
+
+def bytes_of_files(path: Path, text: str) -> int:
+    """How often the files of a database have a text; another process reads them, which keeps the locks."""
+    found = subprocess.run(
+        [sys.executable, "-c", _FOUND_IN, str(path), text], capture_output=True, text=True, check=True
+    )
+    return int(found.stdout)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_no_byte_of_a_sqlite_file_has_an_erased_person(tmp_path: Path) -> None:
+    """Neither its pages nor its write-ahead log, while a portal has it open."""
+    path = tmp_path / "store" / "portal.db"
+    portal, command = SQLiteStore(path), SQLiteStore(path)
+    await portal.open()
+    vault = Vault(KeyRing.create(tmp_path / "keys.json"))
+    running = World(portal, vault, f"sqlite:///{path}")
+    await fill(running)
+    assert bytes_of_files(path, "ada@acme.example") > 0
+    await portal.delete_logins_by_subject(
+        ISSUER, SUBJECT, tenant="globex", registration=new_login().registration
+    )
+    await command.open()
+    erasing = World(command, vault, running.url)
+    await erasing.subjects.erase(await erasing.find(), ACT)
+    await command.close()
+    assert bytes_of_files(path, "ada@acme.example") == 0
+    await portal.close()
+    assert bytes_of_files(path, "ada@acme.example") == 0
 
 
 @pytest.mark.gen_test

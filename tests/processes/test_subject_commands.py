@@ -65,6 +65,10 @@ async def test_an_erased_person_is_signed_out_and_named_nowhere(console: Console
     assert json.loads(event.actor)["type"] == "operator"
     again = await subject(world, "erase", *options, "--yes")
     assert again.out == "Nothing is stored of this subject at globex.\n"
+    exported = await subject(world, "export", *options)
+    assert "Nothing is stored" in exported.err
+    events = await stored_events(console)
+    assert [event for event in events if options[-1] in repr(event)] == [], "the export stored the subject"
 
 
 @pytest.mark.gen_test(timeout=120)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_network
@@ -195,6 +196,19 @@ async def test_S15_a_browser_gets_a_page_in_its_language(tmp_path: Path) -> None
         assert int(head.headers["Content-Length"]) > 100
 
 
+@pytest.mark.parametrize("path", ["/t/acme/login", "/t/acme/callback?state=x&code=y", "/find", "/setup/abc"])
+@pytest.mark.gen_test
+async def test_S15_a_page_of_another_site_keeps_nobody_from_signing_in(tmp_path: Path, path: str) -> None:
+    """It makes the browser of a visitor load addresses of the portal as images or frames, very often."""
+    async with behind_a_proxy(tmp_path, replace(LIMITS, sign_ins_per_tenant=1)) as world:
+        fields = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "iframe"}
+        of_pages = [(await send(world, FLOOD, path, **fields)).status for _ in range(BURST_SECONDS + 1)]
+        assert of_pages[-1] == 429
+        assert 429 not in of_pages[:-1]
+        of_people = [(await send(world, FLOOD, path, Sec_Fetch_Dest="document")).status for _ in range(5)]
+        assert not {429, 503} & set(of_people)
+
+
 @pytest.mark.gen_test
 async def test_S15_a_refused_request_is_not_read_and_the_connection_ends(tmp_path: Path) -> None:
     async with behind_a_proxy(tmp_path) as world:
@@ -316,6 +330,47 @@ async def test_L9_the_oldest_sign_in_of_a_user_with_too_many_ends(tmp_path: Path
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_L9_the_oldest_end_also_when_many_more_are_live_than_may_be(tmp_path: Path) -> None:
+    """Other processes have counted too, or the limit was lowered."""
+    async with made_world(tmp_path, limits=LimitSettings(sessions_per_user=100)) as world:
+        browser = world.browser()
+        await world.quick_sign_in(browser, "acme")
+        login = await world.login_of(browser, "acme")
+        assert login is not None
+        store = world.running.portal.store
+        sessions, _ = await store.read({login.session}, (), now=0.0)
+        for age in range(1, 61):
+            older = replace(sessions[login.session], id=f"{age:022d}", secret_hash=f"{age:064d}")
+            at = login.signed_in_at - age
+            await store.add_session(older, login=replace(login, session=older.id, signed_in_at=at))
+        logins = world.running.portal.user_logins
+        logins._is_due = lambda *_: True  # type: ignore[method-assign]
+        ended = [await logins.end_oldest(login, keep=20) for _ in range(4)]
+        ages = [sorted(round(login.signed_in_at - one.signed_in_at) for one in some) for some in ended]
+        assert ages == [[*range(41, 61)], [*range(21, 41)], [20], []]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_L9_of_sign_ins_at_the_same_time_the_newest_stay(tmp_path: Path) -> None:
+    """An older one that looks at the logins later must not end a newer one in place of itself."""
+    async with made_world(tmp_path, limits=LimitSettings(sessions_per_user=100)) as world:
+        browser = world.browser()
+        await world.quick_sign_in(browser, "acme")
+        older = await world.login_of(browser, "acme")
+        assert older is not None
+        store = world.running.portal.store
+        sessions, _ = await store.read({older.session}, (), now=0.0)
+        for number in range(1, 4):
+            newer = replace(sessions[older.session], id=f"{number:022d}", secret_hash=f"{number:064d}")
+            at = older.signed_in_at + number
+            await store.add_session(newer, login=replace(older, session=newer.id, signed_in_at=at))
+        logins = world.running.portal.user_logins
+        logins._is_due = lambda *_: True  # type: ignore[method-assign]
+        ended = await logins.end_oldest(older, keep=3)
+        assert [one.session for one in ended] == [older.session]
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_L9_the_sign_ins_of_a_user_are_counted_at_every_tenth(tmp_path: Path) -> None:
     async with made_world(tmp_path, limits=LimitSettings(sessions_per_user=100)) as world:
         logins = world.running.portal.user_logins
@@ -332,7 +387,7 @@ async def test_L9_the_sign_ins_of_a_user_are_counted_at_every_tenth(tmp_path: Pa
         logins._logins.of_users = recorded  # type: ignore[method-assign]
         for _ in range(29):  # the thirtieth, with that of the browser
             await logins.end_oldest(login, keep=100)
-        assert read == [110] * 3
+        assert read == [200] * 3
         for number in range(12_000):
             logins._is_due(replace(login, subject=f"user-{number}"), 100)
         assert len(logins._sign_ins) == 10_000
@@ -363,6 +418,52 @@ async def test_S15_slow_connections_of_one_client_leave_places_for_others(tmp_pa
             response = await connection.read_response()
             assert response is not None
             assert response.status == 200
+
+
+GETS = b"GET /static/portal.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1_500
+POST = (
+    b"POST /find HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"Content-Length: 16000\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "more"), [(GETS, b""), (POST, b"x" * 60)], ids=["do not read", "send a form in small parts"]
+)
+@pytest.mark.gen_test(timeout=60)
+async def test_S15_clients_without_progress_leave_places_when_all_are_taken(
+    tmp_path: Path, first: bytes, more: bytes
+) -> None:
+    """Many requests at once, whose responses fill the socket; a body that is never complete."""
+    async with made_world(tmp_path, limits=LimitSettings(connections=8)) as world:
+        port = urlsplit(world.url).port
+        loop = asyncio.get_running_loop()
+
+        async def flood(address: str) -> None:
+            while True:
+                with socket.socket() as one:
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                    one.setblocking(False)
+                    one.bind((address, 0))
+                    with contextlib.suppress(ConnectionError):
+                        await loop.sock_connect(one, ("127.0.0.1", port))
+                        await loop.sock_sendall(one, first)
+                        while True:
+                            await asyncio.sleep(0.25)
+                            await loop.sock_sendall(one, more)
+                await asyncio.sleep(0.05)
+
+        async with asyncio.TaskGroup() as floods:
+            tasks = [floods.create_task(flood(f"127.0.0.{2 + number // 4}")) for number in range(12)]
+            await until(lambda: hits(world, "connections") > 0, "not all places were taken")
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.9", 0))
+            connection = RawConnection(reader, writer)
+            await connection.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 4 * PATIENCE)
+            assert head.startswith(b"HTTP/1.1 200")
+            connection.close()
+            for task in tasks:
+                task.cancel()
 
 
 def gauge(world: World, name: str) -> float:

@@ -122,6 +122,7 @@ NO_UNTRUSTED_INPUT = {
     "portal.admin.event_webhook": "writes; of the response, the status counts",
     "portal.admin.file_events": "stored by the portal",
     "portal.web.try_again": "writes",
+    "portal.cli.doctor.addresses": "a response of at most 64 KB; a command",
     "portal.cli.doctor.database": "stored by the portal; a command",
     "portal.cli.doctor.proxy": "a response of at most 8 KB; a command",
     "portal.cli.doctor.report": "writes",

@@ -20,6 +20,9 @@ from portal.stores.tenant_records import DomainClaim, Draft, Revision, SetupLink
 _AREA = Area("database")
 _OF_TENANTS = {model.__name__ for model in (TenantRecord, Revision, Draft, DomainClaim, SetupLink)}
 _BEHIND = "The portal creates them when it starts and after a failover: restart one, and look at its log."
+_LOST = (
+    "The portal does not create them again: restore the database from a backup, then portal store restored."
+)
 _MOST_NAMED = 4
 
 
@@ -69,7 +72,8 @@ def _contents(facts: DatabaseFacts) -> Iterator[Result]:
     else:
         yield _AREA.passed("format", f"format {facts.format}")
     if facts.missing_indexes:
-        yield _AREA.failed("indexes", f"missing: {_named(facts.missing_indexes)}", _BEHIND)
+        advice = _LOST if facts.server.startswith("SQLite") else _BEHIND
+        yield _AREA.failed("indexes", f"missing: {_named(facts.missing_indexes)}", advice)
     else:
         yield _AREA.passed("indexes", "all are there")
 

@@ -98,8 +98,7 @@ def file_results(settings: Settings, config: Path | None, secret_files: Iterable
     private, secret_files = [*_database_files(settings)], [*secret_files]
     trusted = [*secret_files, settings.keys.parent]
     trusted += [config] if config is not None else []
-    if settings.tenants.is_dir():
-        trusted += [settings.tenants, *tenant_files(settings.tenants)]
+    trusted += [settings.tenants, *_tenant_files(settings.tenants)]
     if settings.presets is not None and settings.presets.is_dir():
         trusted.append(settings.presets)
     for path in private:
@@ -116,6 +115,14 @@ def file_results(settings: Settings, config: Path | None, secret_files: Iterable
             yield _FILES.warned("mode", seen, f"Run: chmod o-r {path}")
     yield from _database_folder(settings)
     yield _FILES.passed("mode", f"{len(private) + len(trusted)} files and folders were looked at")
+
+
+def _tenant_files(folder: Path) -> list[Path]:
+    """The tenant files; none when the folder cannot be read, which the check of the tenants reports."""
+    try:
+        return tenant_files(folder)
+    except OSError:
+        return []
 
 
 def _database_files(settings: Settings) -> Iterator[Path]:

@@ -110,6 +110,15 @@ def _client(arrived: Arrived, *, behind_proxy: bool) -> Result:
             f"the proxy {arrived.peer} passes on X-Forwarded-For of clients: they choose their address",
             f"Let it replace the field (nginx: proxy_set_header X-Forwarded-For $remote_addr). {_SEE}",
         )
+    if arrived.client == INVENTED_CLIENT:
+        nearest = arrived.forwarded_for.rpartition(",")[2].strip()
+        return _AREA.warned(
+            "client address",
+            f"{nearest}, where this request came from, is in trusted_proxies: whoever connects from there "
+            "chooses the address that the portal sees",
+            "Name nothing but proxies in trusted_proxies, or let the proxy replace the field (nginx: "
+            f"proxy_set_header X-Forwarded-For $remote_addr). {_SEE}",
+        )
     return _AREA.passed("client address", f"through {arrived.peer} this client is {arrived.client}")
 
 

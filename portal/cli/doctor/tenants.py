@@ -19,6 +19,7 @@ from portal.stores.tenant_records import TenantStatus
 from portal.tenancy.available_presets import available_presets
 from portal.tenancy.checks.files import CheckedFile
 from portal.tenancy.checks.live.model import CheckResult
+from portal.tenancy.folder import tenant_files
 from portal.tenancy.loading import SUFFIXES, read_tenant
 from portal.tenancy.stored import FORMAT, ContentReader, may_use_private_networks
 
@@ -28,6 +29,12 @@ _CORRECT = "Correct the file: portal tenant check says more."
 
 def tenant_results(settings: Settings) -> tuple[list[CheckedFile], list[Result]]:
     """Check the tenant files; return them, and what was found."""
+    try:
+        tenant_files(settings.tenants)
+    except OSError as error:
+        seen = f"the folder {settings.tenants} cannot be read: {error.strerror}"
+        advice = "Set `tenants` to the folder of the tenant files, and let the portal's user read it."
+        return [], [_AREA.failed("files", seen, advice)]
     try:
         files = checked_files([settings.tenants], settings)
     except ConfigurationError as error:
@@ -49,7 +56,11 @@ def stored_tenants(settings: Settings, found: StoredContents) -> tuple[list[Chec
         vault = Vault(KeyRing.load(settings.keys))
     except (ConfigurationError, StartupError):
         return [], [_AREA.skipped("database", "their secrets cannot be read without the key ring")]
-    reader = ContentReader(vault, available_presets(settings.presets), may_use_private_networks(settings))
+    try:
+        presets = available_presets(settings.presets)
+    except ConfigurationError:  # reported by `tenant_results`
+        return [], [_AREA.skipped("database", "they cannot be read without valid presets")]
+    reader = ContentReader(vault, presets, may_use_private_networks(settings))
     read, results = list[CheckedFile](), list[Result]()
     for slug, record in found.tenants.items():
         if not record.live or record.status == TenantStatus.SUSPENDED or _has_file(settings, slug):
@@ -84,10 +95,10 @@ def live_results(tenants: Sequence[CheckedFile], settings: Settings) -> list[Res
 
 def secret_files(settings: Settings) -> Iterator[Path]:
     """The files of secrets that tenant files name."""
-    presets = available_presets(settings.presets)
     try:
+        presets = available_presets(settings.presets)
         files = checked_files([settings.tenants], settings)
-    except ConfigurationError:
+    except ConfigurationError:  # reported by `tenant_results`
         return
     for file in files:
         if file.tenant is not None:

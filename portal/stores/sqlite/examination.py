@@ -31,6 +31,11 @@ class SQLiteExamination:
 
     def _facts(self) -> DatabaseFacts:
         server, supported = f"SQLite {sqlite3.sqlite_version}", sqlite3.sqlite_version_info >= OLDEST_SQLITE
+        if self._path.exists() and not self._path.is_file():
+            raise StartupError(
+                f"The database {self._path} is not a regular file.",
+                remedy="Remove it, or correct `database`.",
+            )
         if not self._path.exists() or self._path.stat().st_size == 0:
             return DatabaseFacts(server, supported, None, len(SCHEMAS))
         if log_of(self._path).exists():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import aiosqlite
+import structlog
 
 from portal.errors import StartupError, StoreUnavailable
 from portal.stores.format import require_usable
@@ -26,6 +27,8 @@ from portal.stores.sqlite.group_commit import GroupCommit, Operation, Work, wait
 from portal.stores.sqlite.own_changes import OwnChanges, Version, VersionWatch
 
 T = TypeVar("T")
+
+_log = structlog.get_logger("portal.store")
 
 _MOST_WAITING = 1000
 """Operations that may wait for one connection."""
@@ -120,6 +123,8 @@ class DatabaseFile:
         self.changes = OwnChanges()
         self._pair: _Pair | None = None
         self._in_thread_until = 0.0
+        self.empties_log = False
+        """Whether the write-ahead log is emptied when this is closed: it has what was deleted or replaced."""
 
     async def open(self) -> None:
         """Open the file; create it (mode 0600) and its folder when missing. Opening twice is allowed.
@@ -146,8 +151,28 @@ class DatabaseFile:
     async def close(self) -> None:
         """Finish operations in progress and close; closing twice is allowed."""
         pair, self._pair = self._pair, None
-        if pair is not None:
+        if pair is None:
+            return
+        try:
+            if self.empties_log:
+                await self._empty_log(pair)
+        finally:
             await _close(pair)
+
+    async def _empty_log(self, pair: _Pair) -> None:
+        """Copy the write-ahead log into the file and cut it to nothing, unless others use it all the time."""
+
+        def work(database: sqlite3.Connection) -> bool:
+            wait_for_lock(time.monotonic() + self._busy, database)
+            busy, *_ = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
+
+        try:
+            emptied = await self._run(pair.writer, work)
+        except StoreUnavailable:
+            emptied = False
+        if not emptied:
+            _log.warning("database_log_not_emptied", path=str(self._path))
 
     def version(self) -> Version | None:
         """The version of the file, which a commit of another process changes; None when it is not available.
@@ -281,6 +306,7 @@ class DatabaseFile:
         return database
 
     def _prepare(self, database: sqlite3.Connection) -> None:
+        database.execute("PRAGMA secure_delete = ON")  # not the default of every build
         _retry_while_locked(lambda: _use_write_ahead_log(database), _OPENING_SECONDS)
         if _user_version(database) < len(self._schemas):
             _transaction(self._migrate, database)

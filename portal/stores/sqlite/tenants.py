@@ -218,6 +218,7 @@ class SQLiteTenants(SQLiteEvents):
             for statement, parameters in changes:
                 database.execute(statement, parameters)
 
+        self._file.empties_log = True
         if changes:
             await self._file.write(work)
 

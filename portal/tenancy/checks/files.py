@@ -41,7 +41,7 @@ def check_files(
     not have the portal's environment.
 
     Parameters: as those of `Registry`.
-    Raises: ConfigurationError for a path that does not exist.
+    Raises: ConfigurationError for a path that does not exist, or a folder that cannot be read.
     """
     checked: dict[Path, CheckedFile] = {}
     loaded: dict[str, LoadedTenant] = {}
@@ -69,7 +69,11 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise ConfigurationError([Problem(str(path), "there is no such file or folder")])
-        files += tenant_files(path) if path.is_dir() else [path]
+        try:
+            files += tenant_files(path) if path.is_dir() else [path]
+        except OSError as error:
+            message = f"the folder cannot be read: {error.strerror}"
+            raise ConfigurationError([Problem(str(path), message)]) from None
     return list(dict.fromkeys(files))
 
 

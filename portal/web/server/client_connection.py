@@ -53,7 +53,7 @@ class ClientConnection(ABC):
         self.refusal: PortalError | None = None
         """Why the current request is refused without its body; its handler raises it."""
         self.max_chunks: int | None = None
-        """The most chunks that the body of the current request may have; None for no limit."""
+        """The most chunks that the body of the current request may have, as a form; None for no limit."""
         self.body_incomplete = False
         """Whether the request body is incomplete."""
         self.deadline: float | None = None
@@ -61,6 +61,7 @@ class ClientConnection(ABC):
         self.responding = False
         self.client_ended = False
         self.received = 0
+        self._request_since = now
         self._body_since = (now, 0)
         self.written_bytes = 0
         self._progress_at = now
@@ -101,7 +102,8 @@ class ClientConnection(ABC):
         self.refusal = None
         self.max_chunks = None
         self.responding = False
-        self._body_since = (self._time(), self.received)
+        self._request_since = self._time()
+        self._body_since = (self._request_since, self.received)
 
     def await_request(self) -> None:
         """Record that the current request ended, and wait for the next one."""
@@ -110,10 +112,15 @@ class ClientConnection(ABC):
 
     @property
     def idle_since(self) -> float | None:
-        """Loop time since which the portal waits for a request or its body; None when it does not."""
+        """Loop time since which the portal waits for a request, its body, or a client that reads too little.
+
+        None when it does not. For the last, `is_slow_reader` must be called every few seconds.
+        """
         if self.waiting_since is not None:
             return self.waiting_since
-        return self._body_since[0] if self.body_incomplete and self.reading() else None
+        if self.body_incomplete and self.reading():  # forms are short: a few bytes at a time are no progress
+            return self._request_since if self.max_chunks is not None else self._body_since[0]
+        return self._progress_at if self.writing() else None
 
     async def until_closed(self) -> None:
         """Wait until the connection is closed, so that nothing more is read from it."""

@@ -238,9 +238,7 @@ class ConnectionServer:
             if stream.closed():
                 self._streams.discard(stream)
             elif stream.is_slow_reader(now):
-                self._metrics.slow_readers.inc()
-                _log.info("slow_reader_closed", client=_address(stream))
-                stream.abort()
+                self._end_slow_reader(stream)
             elif stream.is_overdue(now) or stream.has_disconnected():
                 stream.close()
         if self._shares is not None and self._shares.crowded:
@@ -252,6 +250,11 @@ class ConnectionServer:
         if self._retry_at is not None and now >= self._retry_at and self._open < self._most:
             self._resume()
 
+    def _end_slow_reader(self, stream: ClientConnection) -> None:
+        self._metrics.slow_readers.inc()
+        _log.info("slow_reader_closed", client=_address(stream))
+        stream.abort()
+
     async def _make_room_for_clients(self, shares: ClientShares, now: float) -> None:
         """Close idle connections of clients that have almost all they may have."""
         crowded: dict[str, list[ClientConnection]] = {client: [] for client in shares.crowded}
@@ -262,7 +265,9 @@ class ConnectionServer:
             await self._close_idle(streams, now, most=shares.over(client))
 
     async def _close_idle(self, streams: list[ClientConnection], now: float, *, most: int) -> None:
-        """Close connections without any request, then the longest idle ones, of those at most `most`."""
+        """Close connections without any request, then at most `most`: the longest idle ones, then those whose
+        clients do not read their response.
+        """
         idle: list[tuple[float, ClientConnection]] = []
         async for stream in in_slices(streams):
             since = None if stream.closed() else stream.idle_since
@@ -272,9 +277,13 @@ class ConnectionServer:
                 stream.close()
             elif now - since >= _IDLE_SECONDS:
                 idle.append((since, stream))
-        idle.sort(key=lambda pair: pair[0])
+        idle.sort(key=lambda pair: (pair[1].writing(), pair[0]))
         async for since, stream in in_slices(idle[:most]):
-            if stream.idle_since == since:  # still idle
+            if stream.idle_since != since:  # no longer idle
+                continue
+            if stream.writing():
+                self._end_slow_reader(stream)
+            else:
                 stream.close()
 
 

@@ -107,7 +107,11 @@ def doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 def test_a_sound_deployment_has_no_problem(doctor: Doctor) -> None:
     assert doctor.found("fail") == []
     assert doctor.found("warn") == []
-    assert doctor.found("skipped") == [("proxy", "headers"), ("tenants", "live checks")]
+    assert doctor.found("skipped") == [
+        ("addresses", "listen"),
+        ("proxy", "headers"),
+        ("tenants", "live checks"),
+    ]
     assert {path.name for path in Path("var").iterdir()} <= {"keys.json", ".keys.json.lock", "portal.db"}
 
 
@@ -346,6 +350,14 @@ def test_how_a_request_arrives_is_judged(arrived: Arrived, url: str, failed: lis
     ]
 
 
+def test_a_client_in_a_network_of_proxies_chooses_its_address() -> None:
+    """The proxy adds to X-Forwarded-For, and trusted_proxies has the network of clients too."""
+    added = f"{INVENTED_CLIENT}, 192.0.2.8"
+    found = [*judged(replace(PROXIED, client=INVENTED_CLIENT, forwarded_for=added), "https://h")]
+    assert [(one.check, one.status) for one in found] == [("host", "pass"), ("client address", "warn")]
+    assert found[1].seen.startswith("192.0.2.8, where this request came from, is in trusted_proxies")
+
+
 def test_a_portal_that_does_not_respond_is_not_checked(doctor: Doctor) -> None:
     Path("portal.yaml").write_text("public_url: http://localhost:1\n")
     found = json.loads(doctor.run("--json"))["results"]
@@ -422,6 +434,59 @@ def test_a_missing_tenants_folder_is_a_problem(doctor: Doctor) -> None:
     assert doctor.found("fail") == [("tenants", "files")]
 
 
+@pytest.mark.parametrize("name", ["a file", "unreadable"])
+def test_a_tenants_folder_that_cannot_be_read_is_a_problem(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Reading it as another user than its owner fails, whoever runs this test."""
+    if name == "a file":
+        Path("portal.yaml").write_text("public_url: https://portal.example\ntenants: ./tenants/acme.yaml\n")
+    else:
+        listed = os.listdir
+
+        def refused(path: Any) -> list[str]:
+            if Path(path) == Path("tenants"):
+                raise PermissionError(13, "Permission denied")
+            return listed(path)
+
+        monkeypatch.setattr(os, "listdir", refused)
+    (found,) = [one for one in doctor.results() if one["status"] == "fail"]
+    assert (found["area"], found["check"]) == ("tenants", "files")
+    assert "cannot be read" in found["seen"]
+
+
+def test_a_portal_without_any_tenant_is_a_warning(doctor: Doctor) -> None:
+    Path("tenants/acme.yaml").unlink()
+    assert doctor.only("warn") == "there is no tenant: nobody can sign in"
+
+
+def test_presets_that_cannot_be_used_are_a_problem(doctor: Doctor) -> None:
+    text = Path("portal.yaml").read_text()
+    Path("portal.yaml").write_text(f"{text}presets: ./presets\n")
+    assert doctor.found("fail") == [("folders", "presets")]
+    Path("presets").mkdir()
+    assert doctor.found("fail") == []
+    Path("presets/broken.yaml").write_text("title: [")
+    assert doctor.found("fail") == [("folders", "presets")]
+
+
+def test_a_front_end_without_its_page_is_a_problem(doctor: Doctor) -> None:
+    text = Path("portal.yaml").read_text()
+    Path("portal.yaml").write_text(f"{text}front_ends: {{desk: {{path: /desk, directory: ./dist}}}}\n")
+    assert doctor.found("fail") == [("folders", "front_ends")]
+    Path("dist").mkdir()
+    Path("dist/index.html").write_text("<!doctype html>")
+    assert doctor.found("fail") == []
+
+
+@pytest.mark.parametrize("name", ["var/keys.json", "var/portal.db", "tenants/globex.yaml"])
+def test_a_named_pipe_in_place_of_a_file_does_not_hang(doctor: Doctor, name: str) -> None:
+    Path(name).unlink(missing_ok=True)
+    os.mkfifo(name, 0o600)
+    failed = [one for one in doctor.results() if one["status"] == "fail"]
+    assert ["is not a regular file" in one["seen"] for one in failed] == [True]
+
+
 STORED = """\
 name: Globex
 issuer: https://login.globex.example
@@ -473,7 +538,7 @@ def test_providers_are_checked_live_and_their_failures_are_problems(
         CheckResult("acme", None, "api", Status.SKIPPED, "no api"),
         CheckResult("acme", None, "other", Status.SKIPPED, "no api"),
     ]
-    monkeypatch.setattr("portal.cli.doctor.examination.proxy_results", _nothing)
+    monkeypatch.setattr("portal.cli.doctor.examination._of_this_portal", _nothing)
     printed = doctor.run()
     assert doctor.code == 1
     assert [context.tenant.slug for context in doctor.contexts] == ["acme"]

@@ -23,7 +23,7 @@ NOT_OF_CALLS = {
             "IssuerUnknown",
         ),
         *("ProviderDenied", "ReauthenticationMissing", "ApiLoginRejected", "StepUpLinkMalformed"),
-        "StepUpScopeRefused",
+        *("StepUpScopeRefused", "TooManyAtTenant"),
     },
     "logouts by the provider": {
         *("LogoutRequestRejected", "LogoutTokenRejected", "LogoutTokenReplayed", "RevocationRequestRejected"),

@@ -175,6 +175,34 @@ def test_L7_only_a_trusted_proxy_can_state_the_client_address(
     assert client_address(remote_ip, forwarded, [ip_network("10.0.0.0/8")]) == client
 
 
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("192.0.2.7:50000", "192.0.2.7"),
+        ("[2001:db8::7]:443", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("198.51.100.1:1, 10.0.0.9:8080", "198.51.100.1"),
+        ("192.0.2.7:", "10.0.0.1"),
+        ("192.0.2.7:80:80", "10.0.0.1"),
+        ("192.0.2.7:x", "10.0.0.1"),
+        ("[2001:db8::7", "10.0.0.1"),
+        ("[192.0.2.7]:80", "10.0.0.1"),
+        ("2001:db8::7:443", "2001:db8::7:443"),
+    ],
+)
+def test_S15_a_proxy_may_state_the_port_of_the_client(forwarded: str, client: str) -> None:
+    """As Azure Application Gateway does: no client would be known otherwise, and none limited."""
+    assert client_address("10.0.0.1", forwarded, [ip_network("10.0.0.0/8")]) == client
+
+
+def test_L7_a_proxy_is_trusted_at_a_socket_for_both_versions_of_ip() -> None:
+    trusted = [ip_network("10.0.0.0/8")]
+    assert client_address("::ffff:10.0.0.1", "192.0.2.7", trusted) == "192.0.2.7"
+    assert client_address("::ffff:11.0.0.1", "192.0.2.7", trusted) == "::ffff:11.0.0.1"
+    assert client_address("10.0.0.1", "192.0.2.7, ::ffff:10.0.0.2", trusted) == "192.0.2.7"
+    assert client_address("::ffff:10.0.0.1", "192.0.2.7", [ip_network("::ffff:10.0.0.1")]) == "192.0.2.7"
+
+
 def test_without_trusted_proxies_the_remote_address_is_the_client() -> None:
     assert client_address("10.0.0.1", "1.2.3.4", []) == "10.0.0.1"
 
@@ -203,6 +231,8 @@ def test_scopes_for_claims_are_not_missing_when_the_grant_lists_only_api_scopes(
     [
         ("192.0.2.7", "192.0.2.7/32"),
         ("::ffff:192.0.2.7", "192.0.2.7/32"),
+        ("64:ff9b::c000:207", "192.0.2.7/32"),
+        ("64:ff9b:1::c000:207", "64:ff9b:1::/64"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("2001:db8:1:2::", "2001:db8:1:2::/64"),
         ("fe80::1%eth0", "fe80::/64"),
