@@ -249,8 +249,7 @@ async def running(
     Parameters: stop_delays, how long a stop waits for connections and requests that are about to arrive;
     replaces_worker, whether this process replaces a worker while other workers serve; reloads, whether it
     does so because settings changed; begin_listening, called when requests can be served; memory, what it
-    shares with other workers, if there are any.
-    Raises ConfigurationError or StartupError.
+    shares with other workers, if any. Raises ConfigurationError or StartupError.
     """
     built = build(settings, clock=clock)
     portal = built.portal
@@ -391,6 +390,7 @@ async def close(built: RunningPortal, *, until: float | None = None) -> None:
     sessions = built.portal.sessions
     await asyncio.gather(built.tokens.wait_until_idle(seconds), sessions.wait_until_idle(seconds))
     await built.portal.admin.close()
+    await built.portal.user_events.write_rest()
     await built.relying_party.close()
     await built.portal.logos.close()
     await built.portal.http.close()

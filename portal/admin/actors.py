@@ -52,6 +52,8 @@ def actor_of(stored: str) -> Actor:
     """The actor in a record; one that this version cannot read is the system without a name."""
     try:
         fields = json.loads(stored)
-        return Actor(ActorType(fields["type"]), str(fields["subject"]), str(fields["provider"]))
-    except (ValueError, KeyError, TypeError):
+        actor = Actor(ActorType(fields["type"]), str(fields["subject"]), str(fields["provider"]))
+        f"{actor.subject}{actor.provider}".encode()  # an unpaired surrogate cannot be sent anywhere
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Actor(ActorType.SYSTEM)
+    return actor

@@ -43,6 +43,10 @@ _RENEWED_BEFORE = LEASE_SECONDS - TIMEOUT_SECONDS
 """The lease is renewed when it has less left: more than a request takes."""
 _IDLE_SECONDS = 1.0
 _LOGGED_IDS = 10
+_PASSES = 20
+"""How often a single event is refused before it is set aside."""
+_PASS_SECONDS = 0.5
+"""Between two of them."""
 _LEASE_CHECK_SECONDS = 5.0
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 300.0
@@ -124,6 +128,8 @@ class EventDelivery:
         self._failures = 0
         self._refusals = 0
         """Of the oldest batch, one after the other."""
+        self._oldest_at: float | None = None
+        """When the oldest event that waited happened."""
         self._stop = asyncio.Event()
         self._logged: frozenset[str] = frozenset()
         """Ids of the batch that is in the log already, while the receiver has not accepted it."""
@@ -147,6 +153,8 @@ class EventDelivery:
             if await is_set_within(stop, _LEASE_CHECK_SECONDS):
                 return True
             pause -= _LEASE_CHECK_SECONDS
+            if self._oldest_at is not None:
+                self._observer.lag(self._clock() - self._oldest_at)
             try:
                 if await self._lease() is None:
                     return stop.is_set()
@@ -161,11 +169,13 @@ class EventDelivery:
         """
         record = await self._lease()
         if record is None:
+            self._oldest_at = None
             self._observer.lag(0.0)  # the process that delivers measures it
             return _LEASE_CHECK_SECONDS
         waiting, damaged = await self._events.waiting_events(after=record.since, most=BATCH_EVENTS)
         if damaged:
             await self._set_aside("damaged", damaged)
+        self._oldest_at = waiting[0].at if waiting else None
         if not waiting:
             self._observer.lag(0.0)
             self._recovered()
@@ -197,16 +207,24 @@ class EventDelivery:
         await self._delivered(batch)
 
     async def _send_one_by_one(self, receiver: Receiver, batch: Sequence[Event]) -> None:
-        """Find the events of a batch that the receiver refuses, and set them aside.
+        """Find the events of a batch that the receiver always refuses, and set them aside.
 
-        Only while it accepts others: a receiver that refuses everything has another fault, and each event
-        waits. Raises RefusedByReceiver then, or as `send`.
+        Only while it accepts others, also after the last refusal: a receiver that refuses everything has
+        another fault, and each event waits. Raises RefusedByReceiver then, or as `send`.
         """
         refused, refusal = await self._refused_of(receiver, batch)
-        if refused and len(refused) == len(batch) and not await self._accepts_another(receiver, refused):
-            raise refusal or RefusedByReceiver("the receiver accepts no event")
-        refused, _ = await self._refused_of(receiver, refused)  # the first refusal may have been chance
+        if refused and len(refused) == len(batch):
+            await self._require_other_accepted(receiver, await self._newest(), refused, refusal)
+        for _ in range(_PASSES - 1):  # a receiver that fails now and then accepts the event in one of them
+            if not refused:
+                break
+            if await is_set_within(self._stop, _PASS_SECONDS):
+                raise _Interrupted
+            refused, refusal = await self._refused_of(receiver, refused)
         if refused:
+            accepted = [event for event in batch if event not in refused]
+            probe = accepted[-1:] or await self._newest()
+            await self._require_other_accepted(receiver, probe, refused, refusal)
             await self._set_aside("refused", [event.id for event in refused])
         self._refusals = 0
 
@@ -226,20 +244,27 @@ class EventDelivery:
                 refusal = error
             else:
                 await self._delivered([event])
+                self._recovered()  # even if the next fails: long pauses are for a receiver that accepts none
         return refused, refusal
 
-    async def _accepts_another(self, receiver: Receiver, refused: Sequence[Event]) -> bool:
-        """Whether the receiver accepts the newest event, which may be sent again later. Raises as `send`."""
-        newest = await self._events.search_events(
+    async def _newest(self) -> Sequence[Event]:
+        """The newest event of the database; empty if it cannot be read."""
+        page = await self._events.search_events(
             tenant=None, kinds=(), outcome="", subject="", after="", before=None, most=1, among=1
         )
-        if not newest.events or newest.events[0] in refused:
-            return False
-        try:
-            await receiver.send(newest.events)
-        except RefusedByReceiver:
-            return False
-        return True
+        return page.events
+
+    async def _require_other_accepted(
+        self,
+        receiver: Receiver,
+        probe: Sequence[Event],
+        refused: Sequence[Event],
+        refusal: RefusedByReceiver | None,
+    ) -> None:
+        """Send an event that is not refused, and that may be sent once more. Raises RefusedByReceiver."""
+        if not probe or probe[0] in refused:
+            raise refusal or RefusedByReceiver("the receiver accepts no event")
+        await receiver.send(probe)
 
     async def _delivered(self, events: Sequence[Event]) -> None:
         await self._events.mark_delivered([event.id for event in events])

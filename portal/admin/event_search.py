@@ -13,6 +13,8 @@ PAGE = 500
 """Events that one query reads."""
 AMONG = 20_000
 """Events that a search reads for one page; the next page goes on there."""
+_AT_ONCE = 2_000
+"""Of those, in one query: the next operation of somebody else waits for no more than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,21 @@ async def newest_first(
     It reads at most AMONG events: it can have fewer than `most` events, or none, and more after it.
     Parameters: after and before, ids between which those of the events are.
     """
-    return await store.search_events(
-        tenant=wanted.tenant,
-        kinds=wanted.kinds,
-        outcome=wanted.outcome,
-        subject=wanted.subject,
-        after=max(after, wanted.first),
-        before=wanted.last if before is None else min(before, wanted.last),
-        most=most,
-        among=AMONG,
-    )
+    found: list[Event] = []
+    place: str | None = wanted.last if before is None else min(before, wanted.last)
+    left = AMONG
+    while place is not None and left > 0 and len(found) < most:
+        page = await store.search_events(
+            tenant=wanted.tenant,
+            kinds=wanted.kinds,
+            outcome=wanted.outcome,
+            subject=wanted.subject,
+            after=max(after, wanted.first),
+            before=place,
+            most=most - len(found),
+            among=min(left, _AT_ONCE),
+        )
+        found += page.events
+        left -= _AT_ONCE
+        place = page.more_before
+    return EventPage(found, place)

@@ -52,8 +52,8 @@ class EventKind(StrEnum):
     """The login of a user ended; the reason says why: the provider ended it or refused to renew it, or the
     user ended it on another device. Users see it on the account page."""
     LOGIN_EXPIRED = "login_expired"
-    """A login reached the end of its lifetime, or was not used for too long; `at` is when it expired. The
-    portal finds it within a minute or two."""
+    """A login reached the end of its lifetime, or was not used for too long. The reason has the time when it
+    expired; `at` is when the portal found it, one to three minutes later."""
     REGISTRATION_ENDED = "registration_ended"
     """Logins ended because their provider was removed, or its issuer or client changed; the target is the
     provider, and the reason says how many logins ended."""

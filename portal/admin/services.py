@@ -17,6 +17,7 @@ from portal.admin.drafts import Drafts
 from portal.admin.file_sign_ins import FileSignIns
 from portal.admin.login_expiry import LoginExpiry
 from portal.admin.logins import LoginAdmin, StoredTenantLogins
+from portal.admin.search_turns import SearchTurns
 from portal.admin.setup_links import SetupLinks
 from portal.admin.subjects import Subjects
 from portal.admin.summaries import Summaries
@@ -61,6 +62,7 @@ class AdminServices:
     closing: Closing
     health: ProviderHealth
     summaries: Summaries
+    searches: SearchTurns
 
     async def close(self) -> None:
         """Stop what runs in the background."""
@@ -147,6 +149,7 @@ def admin_services(
         closing=Closing(tenants, logins),
         health=health,
         summaries=Summaries(registry, store),
+        searches=SearchTurns(),
     )
 
 

@@ -111,6 +111,12 @@ class UserEvents:
         while not stop.is_set():
             await wait_for_any(self._filled, stop, seconds=_LONGEST_WAIT)
             await is_set_within(stop, _GATHER_SECONDS if await self._write() else _PAUSE_SECONDS)
+        await self.write_rest()
+
+    async def write_rest(self) -> None:
+        """Write what waits; what the database does not take now is lost. Call it again when work has ended
+        that may have recorded something after `run`: a refresh that the provider refuses during a stop.
+        """
         while self._waiting and await self._write():
             continue
         if self._waiting:

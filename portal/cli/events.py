@@ -91,9 +91,13 @@ def events(
 
 async def _deliver_again(opened: Database) -> int:
     count = 0
-    while some := await opened.tenants.deliver_again(most=_AGAIN_AT_ONCE):
+    while True:
+        some = await opened.tenants.deliver_again(most=_AGAIN_AT_ONCE)
         count += some
-    click.echo("Nothing was set aside." if count == 0 else f"{count} events wait for their delivery again.")
+        if some < _AGAIN_AT_ONCE:
+            break  # a running portal may have set some aside again already
+    many = "One event waits for its" if count == 1 else f"{count} events wait for their"
+    click.echo("Nothing was set aside." if count == 0 else f"{many} delivery again.")
     return count
 
 
@@ -173,7 +177,9 @@ class _Printer:
         """The id after which to read again."""
         from portal.stores.tenant_records import earliest_event_id
 
-        latest = int(self._last[:12], 16) / 1000 if self._last else self._database.time()
+        latest = self._database.time()  # an event can have a later time, if a clock was ahead
+        if self._last:
+            latest = min(latest, int(self._last[:12], 16) / 1000)
         return earliest_event_id(max(0.0, latest - _OVERLAP_SECONDS))
 
     def _remember(self, page: list[Event]) -> None:

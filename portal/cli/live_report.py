@@ -13,6 +13,7 @@ from itertools import groupby
 import click
 
 from portal.cli.key_report import redirect_uris
+from portal.cli.options import log_to_stderr
 from portal.clock import now
 from portal.config.settings import Settings
 from portal.keys.client_key_ring import load_client_keys
@@ -37,6 +38,7 @@ def check_live(files: Sequence[CheckedFile], settings: Settings) -> list[CheckRe
 
     Raises: ConfigurationError or StartupError if the key ring cannot be read.
     """
+    log_to_stderr(settings)
     return asyncio.run(_check(files, settings, _client_keys(settings)))
 
 

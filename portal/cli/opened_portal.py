@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
+
+from portal.cli.options import log_to_stderr
 
 if TYPE_CHECKING:
     from portal.app import RunningPortal
@@ -25,11 +26,10 @@ def with_portal(settings: Settings, work: Callable[[RunningPortal], Awaitable[T]
 async def _run(settings: Settings, work: Callable[[RunningPortal], Awaitable[T]]) -> T:
     from portal.app import build, close
     from portal.keys.key_ring import KeyRing
-    from portal.ops.logging import configure_logging
     from portal.stores.by_url import startup_failures
     from portal.tenant_upkeep import TenantUpkeep
 
-    configure_logging(style=settings.log.format, level="warning", stream=sys.stderr)
+    log_to_stderr(settings)
     KeyRing.load(settings.keys)  # `build` would make a missing one
     built = build(settings)
     try:

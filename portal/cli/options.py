@@ -27,6 +27,15 @@ def settings_of(config: Path | None) -> Settings:
     return load_settings(config, os.environ)
 
 
+def log_to_stderr(settings: Settings) -> None:
+    """Write warnings of a command's work to standard error: what it prints may be read by a program."""
+    import sys
+
+    from portal.ops.logging import configure_logging
+
+    configure_logging(style=settings.log.format, level="warning", stream=sys.stderr)
+
+
 def warn_about_default_url(config: Path | None, settings: Settings) -> None:
     """Warn on standard error when URLs that a command prints have the default `public_url`."""
     if config is None and "PORTAL_PUBLIC_URL" not in os.environ:

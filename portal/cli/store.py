@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from portal.cli.options import config_option, settings_of
+from portal.cli.options import config_option, log_to_stderr, settings_of
 from portal.errors import ConfigurationError, Problem, StartupError
 
 if TYPE_CHECKING:
@@ -151,6 +151,8 @@ def with_store(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> 
     import asyncio
 
     from portal.stores.by_url import startup_failures, store_for
+
+    log_to_stderr(settings)
 
     async def run() -> T:
         opened = store_for(settings.database)

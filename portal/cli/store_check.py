@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from portal.cli.options import log_to_stderr
 from portal.config.settings import Settings
 from portal.errors import ConfigurationError, Problem
 
@@ -27,6 +28,7 @@ def check_store(settings: Settings, *, most: int, as_json: bool, progress: Calla
     """
     import asyncio
 
+    log_to_stderr(settings)
     report = asyncio.run(_report(settings, most, progress))
     click.echo(_as_json(report) if as_json else _as_text(report))
     return FOUND if report.counts else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from portal.cli.options import log_to_stderr
 from portal.config.settings import Settings
 from portal.errors import ConfigurationError, Problem, StartupError, StoreUnavailable
 from portal.sessions.registrations import served_tenants
@@ -28,6 +29,7 @@ def reload_lines(settings: Settings, *, accept_removals: bool) -> list[str]:
     except OSError as error:
         message = f"the folder of tenant files cannot be read: {error.strerror}"
         raise ConfigurationError([Problem(str(settings.tenants), message)]) from None
+    log_to_stderr(settings)
     return asyncio.run(_reload(settings, slugs, accept_removals))
 
 

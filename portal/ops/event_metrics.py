@@ -44,6 +44,8 @@ class EventMetrics:
             "others, or `damaged` in the database. `portal events --set-aside` lists the refused ones.",
             ("reason",),
         )
+        for reason in ("refused", "damaged"):  # or Prometheus would not see the first one as an increase
+            self._set_aside.add(reason, amount=0.0)
 
     def lag(self, seconds: float) -> None:
         """Record the age of the oldest waiting event."""

@@ -10,6 +10,10 @@ from portal.ops.tallies import Tallies
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+_KINDS = (
+    *("Session", "Login", "LoginAttempt", "LogoutStep", "TenantLogin"),
+    *("TenantRecord", "Revision", "Draft", "SetupLink", "DomainClaim", "Event"),
+)
 _BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -27,6 +31,8 @@ class StoreMetrics:
             "such as Session or Login.",
             ("kind",),
         )
+        for kind in _KINDS:  # or Prometheus would not see the first ones as an increase
+            self._damaged.add(kind, amount=0.0)
         self._refused = Counter(
             "portal_store_refused_operations_total",
             "Operations refused because too many others waited for the database.",

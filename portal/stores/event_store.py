@@ -25,7 +25,10 @@ class EventPage(NamedTuple):
 
 
 class EventStore(Protocol):
-    """Audit records, shared by all portal processes."""
+    """Audit records, shared by all portal processes.
+
+    A list has fewer events than were asked for only if there are no more: damaged ones leave no gap.
+    """
 
     async def add_events(self, events: Sequence[Event]) -> None:
         """Store events that report no change of this interface; those that are stored already are skipped."""

@@ -17,7 +17,7 @@ from portal.stores.tenant_records import (
     Revision,
     SetupLink,
     TenantRecord,
-    earliest_event_id,
+    has_time_of_id,
 )
 
 TenantEntry = TenantRecord | Revision | Draft | SetupLink | DomainClaim | Event
@@ -82,7 +82,7 @@ def require_valid(record: TenantEntry) -> None:
     for name in _KEYS[type(record)]:
         if not getattr(record, name):
             raise ValueError(f"{name} is empty")
-    if isinstance(record, Event) and not record.id.startswith(earliest_event_id(record.at)):
+    if isinstance(record, Event) and not has_time_of_id(record):
         raise ValueError("id does not begin with the time of the event: use event_id")
 
 

@@ -18,6 +18,7 @@ import structlog
 
 from portal.stores.claims_codec import decode_claims
 from portal.stores.observer import StoreObserver, Unobserved
+from portal.stores.tenant_records import Event, has_time_of_id
 from portal.time_slices import in_slices
 
 _log = structlog.get_logger("portal.store")
@@ -82,7 +83,7 @@ def stored_names(model: type) -> Mapping[str, str]:
 def entry_from(model: type[Entry], values: Sequence[object]) -> Entry:
     """Make an entry from stored values, in the order of its fields; claims as `encode_claims` wrote them.
 
-    Raises DamagedEntry when a value has the wrong type.
+    Raises DamagedEntry when a value has the wrong type, or the time of an event is not that of its id.
     """
     made = []
     checks = _checks(model)  # type: ignore[arg-type]  # mypy does not treat classes as hashable
@@ -91,7 +92,10 @@ def entry_from(model: type[Entry], values: Sequence[object]) -> Entry:
             made.append(check(value))
         except (TypeError, ValueError, RecursionError):
             raise DamagedEntry(name) from None
-    return model(*made)
+    entry = model(*made)
+    if isinstance(entry, Event) and not has_time_of_id(entry):
+        raise DamagedEntry("at")
+    return entry
 
 
 class EntryReader:

@@ -117,7 +117,11 @@ def require_registrations(registrations: Collection[str] | None) -> None:
 
 
 class TenantLogins(Protocol):
-    """The logins at a tenant, in all sessions."""
+    """The logins at a tenant, in all sessions.
+
+    `list` and `stored` return fewer logins than were asked for only if there are no more: damaged ones leave
+    no gap.
+    """
 
     async def list(
         self,

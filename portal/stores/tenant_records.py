@@ -153,6 +153,7 @@ NAMING: dict[type, tuple[str, ...]] = {
 """Their fields that can do so, which `TenantStore.replace_named` replaces."""
 
 _EVENT_NUMBERS = count()
+_YEAR_10000 = 253_402_300_800.0
 LAST_EVENT_ID = "g"
 """Sorts after the id of every event."""
 
@@ -169,6 +170,11 @@ def event_id(at: float) -> str:
 def earliest_event_id(at: float) -> str:
     """The beginning of the ids of events at this time; it sorts before them, and after earlier ids."""
     return f"{max(0, round(at * 1000)):012x}"
+
+
+def has_time_of_id(event: Event) -> bool:
+    """Whether an event has an id that `event_id` makes for its time, which is before the year 10000."""
+    return 0 <= event.at < _YEAR_10000 and event.id.startswith(earliest_event_id(event.at))
 
 
 def subject_text(subject: str) -> str:

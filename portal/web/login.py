@@ -9,7 +9,7 @@ from portal.display_text import display_text
 from portal.errors import BadRequest, CrossSiteRequest, NewLoginsRefused, NotFound, PortalError
 from portal.oidc.api_target import ApiTarget, ApiTokenMethod
 from portal.oidc.authorization import AuthorizationOptions
-from portal.oidc.errors import IssuerMissing, IssuerUnknown, ProviderUnavailable
+from portal.oidc.errors import IssuerMissing, IssuerUnknown, LoginRejected, ProviderUnavailable
 from portal.oidc.provider import Provider
 from portal.oidc.step_up import StepUp, StepUpMalformed
 from portal.ops.limit_metrics import Limit
@@ -138,6 +138,25 @@ class LoginHandler(LoginStartHandler):
         if target is None or current is None:
             return None
         return self.portal.sessions.api_target(current, target)
+
+    def retry_url(self, error: PortalError) -> str | None:
+        return self._choice_url() if self._other_may_work(error) else super().retry_url(error)
+
+    def retry_label(self, error: PortalError) -> str:
+        if self._other_may_work(error):
+            return message("Choose a sign-in service")
+        return super().retry_label(error)
+
+    def _other_may_work(self, error: PortalError) -> bool:
+        """Whether the provider has failed, and the organisation has another one."""
+        live = self.portal.registry.get(self.path_tenant or "")
+        failed = isinstance(error, ProviderUnavailable | LoginRejected)
+        return failed and live is not None and len(live.providers) > 1
+
+    def _choice_url(self) -> str:
+        return_to = self.optional("return_to")
+        query = {**self._passed_on(), **({} if return_to is None else {"return_to": return_to})}
+        return f"{self.request.path}?{urlencode(query)}" if query else self.request.path
 
     def _passed_on(self) -> dict[str, str]:
         """The parameters of this link that do not depend on the provider that the user chooses."""

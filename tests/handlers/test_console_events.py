@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -12,10 +14,12 @@ import pytest
 from portal.admin import event_search
 from portal.admin.actors import Actor, ActorType
 from portal.admin.events import Act, EventKind, Outcome
+from portal.stores.event_store import EventPage
 from portal.web.admin import events as events_page
 from portal.web.admin.event_words import GROUPS, kind_in_words, kinds_of
 from tests.kit.browser import Browser
 from tests.kit.console import ACT, ConsoleWorld, console_world
+from tests.kit.raw import until
 
 ALL = "/admin/events"
 OF_GLOBEX = "/admin/t/globex/events"
@@ -216,3 +220,30 @@ async def test_a_sign_in_of_a_browser_is_found_by_its_subject(console: ConsoleWo
     while not await found():
         pass
     assert len(await rows_of(console, console.operator, f"{ALL}?person={login.subject}&kind=signed_in")) == 1
+
+
+@pytest.mark.gen_test
+async def test_searches_of_a_console_run_one_at_a_time(console: ConsoleWorld) -> None:
+    """THREATS D5: an admin who searches much delays no call and no sign-in of another organisation."""
+    store, release, running = console.services.store, asyncio.Event(), list[str]()
+    search = store.search_events
+
+    async def slow(**asked: Any) -> EventPage:
+        running.append(str(asked["tenant"]))
+        await release.wait()
+        return await search(**asked)
+
+    with mock.patch.object(store, "search_events", slow):
+        many = [
+            asyncio.create_task(console.get(console.admin, f"{OF_GLOBEX}?person=nobody")) for _ in range(4)
+        ]
+        await until(lambda: running, "no search has begun")
+        many.append(asyncio.create_task(console.get(console.operator, "/admin/events?person=nobody")))
+        many.append(asyncio.create_task(console.get(console.operator, "/admin/sessions?device=nobody")))
+        many.append(asyncio.create_task(console.get(console.admin, "/admin/t/globex/sessions?device=nobody")))
+        for _ in range(3):  # other pages and sign-ins do not wait
+            await console.world.quick_sign_in(console.world.browser(), "acme")
+        assert len(running) == 1
+        assert not [task for task in many if task.done()]
+        release.set()
+        assert {page.status for page in await asyncio.gather(*many)} == {200}

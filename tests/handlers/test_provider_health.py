@@ -23,7 +23,7 @@ from tests.kit.browser import Browser
 from tests.kit.console import ConsoleWorld
 from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.faulty.endpoints import Response as FaultyResponse
-from tests.kit.raw import until
+from tests.kit.raw import add_second_provider, until
 from tests.kit.world import World
 from tests.kit.world import world as make_world
 
@@ -199,3 +199,38 @@ async def test_verbose_readiness_names_what_is_wrong_on_the_address_of_metrics_o
             await asyncio.sleep(0.05)
         assert (closed.code, json.loads(closed.body)["status"]) == (503, "unavailable")
         assert json.loads(closed.body)["store"]
+
+
+@pytest.mark.gen_test
+async def test_a_link_to_a_provider_that_cannot_be_reached_is_an_error_page(world: World) -> None:
+    """The redirect itself needs the provider's metadata, so there is nowhere to send the browser."""
+    break_provider(world)
+    page = await world.browser().open(world.at("/t/acme/login?return_to=/t/acme/reports"))
+    assert page.status == 503
+    assert "The sign-in service of this organisation does not respond" in page.text
+    assert page.headers["Retry-After"]
+    assert "/t/acme/login?return_to=/t/acme/reports" in page.links  # try again
+    assert "503" not in page.text.replace("Error 503", ""), "what the provider said is for the log"
+
+
+@pytest.mark.gen_test
+async def test_where_one_of_several_providers_cannot_be_reached_the_page_leads_to_the_choice(
+    world: World,
+) -> None:
+    add_second_provider(world)
+    break_provider(world)
+    browser = world.browser()
+    page = await browser.open(
+        world.at("/t/acme/login?provider=staff&return_to=/t/acme/reports&login_hint=a@acme.example")
+    )
+    assert page.status == 503
+    (choice,) = [link for link in page.links if link.startswith("/t/acme/login?")]
+    assert "provider=" not in choice
+    chosen = await browser.open(world.at(choice))
+    assert chosen.status == 200
+    for provider in ("staff", "partners"):
+        (link,) = [each for each in chosen.links if f"provider={provider}" in each]
+        assert "return_to=%2Ft%2Facme%2Freports" in link
+        assert "login_hint=a%40acme.example" in link
+    page = await browser.open(world.at("/t/acme/login?provider=nobody"))
+    assert page.status == 404

@@ -14,7 +14,7 @@ from tests.kit.prometheus import prometheus
 from tests.kit.world import World
 
 _SECONDS = 120.0
-_EMPTY = {"Failed operations", "Time until credentials expire"}
+_EMPTY = {"Failed operations", "Time until credentials expire", "Unhealthy providers"}
 """Panels about what does not happen in this test."""
 
 

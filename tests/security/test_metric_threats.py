@@ -11,6 +11,7 @@ import pytest
 from portal.config.metric_settings import MetricSettings
 from portal.errors import PortalError
 from portal.ops.limit_metrics import Limit
+from portal.ops.store_metrics import _KINDS
 from portal.stores.store import Store
 from portal.stores.tenant_logins import TenantLogins
 from portal.stores.tenant_store import TenantStore
@@ -114,6 +115,8 @@ async def test_D5_requests_of_strangers_make_no_series(tmp_path: Path, log_lines
             "responder": {"portal", "api"},
             "endpoint": {"metadata", "keys", "token"},
             "outcome": {"2xx"},
+            "reason": {"refused", "damaged"},
+            "kind": {*_KINDS},
         }
         text = world.running.portal.metrics.render().decode()
         assert not [subject for subject in subjects if subject in text]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from bson.raw_bson import RawBSONDocument
 
+from portal.stores.full_pages import full_page
 from portal.stores.model import Login
 from portal.stores.mongo import repeatable
 from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection
@@ -14,6 +16,7 @@ from portal.stores.mongo.documents import Document, login_of, session_of, to_dat
 from portal.stores.mongo.outbox import Outbox
 from portal.stores.mongo.queries import WITH_SESSION, live_session
 from portal.stores.mongo.tenant_documents import event_document
+from portal.stores.mongo.tenant_reading import place_in
 from portal.stores.record_checks import require_numbers, require_short, require_times, require_valid
 from portal.stores.stored_entries import EntryReader, entry_from
 from portal.stores.tenant_logins import (
@@ -59,8 +62,14 @@ class MongoTenantLogins:
         require_registrations(registrations)
         if most == 0:
             return []
-        query = {**_unexpired(tenant, registrations, now), **_after(before)}
-        return [*await self._newest(query, most, now)]
+
+        async def read(place: Position | None, count: int) -> Sequence[RawBSONDocument]:
+            return await self._read_newest(
+                {**_unexpired(tenant, registrations, now), **_after(place)}, count, now
+            )
+
+        decode = partial(self._entries.read_all, self._entry, kind=TenantLogin)
+        return await full_page(read, decode, _position_of, begin=before, most=most)
 
     async def find(
         self, *, session: str, issuer: str, subject: str, after: str, among: int, now: float
@@ -113,20 +122,27 @@ class MongoTenantLogins:
         require_position(before)
         if most == 0:
             return []
-        stages: list[Document] = [{"$sort": {"signed_in_at": -1, "_id": -1}}, {"$limit": most}]
-        query: Document = {"tenant": tenant, "ended": None, **_after(before)}
-        found = await self._connection.read("logins", query, stages)
-        return await self._entries.read_all(self._login, found, kind=Login)
+
+        async def read(place: Position | None, count: int) -> Sequence[RawBSONDocument]:
+            stages: list[Document] = [{"$sort": {"signed_in_at": -1, "_id": -1}}, {"$limit": count}]
+            query: Document = {"tenant": tenant, "ended": None, **_after(place)}
+            return await self._connection.read("logins", query, stages)
+
+        decode = partial(self._entries.read_all, self._login, kind=Login)
+        return await full_page(read, decode, _position_of, begin=before, most=most)
 
     async def _newest(self, query: Document, most: int, now: float) -> Sequence[TenantLogin]:
+        found = await self._read_newest(query, most, now)
+        return await self._entries.read_all(self._entry, found, kind=TenantLogin)
+
+    async def _read_newest(self, query: Document, most: int, now: float) -> Sequence[RawBSONDocument]:
         stages: list[Document] = [
             {"$sort": {"signed_in_at": -1, "_id": -1}},
             WITH_SESSION,
             {"$match": {"sessions": {"$elemMatch": live_session(now)}}},
             {"$limit": most},
         ]
-        found = await self._connection.read("logins", query, stages)
-        return await self._entries.read_all(self._entry, found, kind=TenantLogin)
+        return await self._connection.read("logins", query, stages)
 
     async def count(self, tenant: str, *, registrations: Collection[str] | None, now: float) -> int:
         require_short(tenant=tenant)
@@ -203,6 +219,12 @@ class MongoTenantLogins:
         document = self._connection.decode(raw)
         session = session_of(document["sessions"][0])
         return TenantLogin(login_of(document), session.last_seen_at, session.device)
+
+
+def _position_of(raw: RawBSONDocument) -> Position | None:
+    """The place of a login that was received; None if that cannot be read."""
+    at, key = place_in("signed_in_at", raw), place_in("_id", raw)
+    return Position(at, key) if isinstance(at, int | float) and isinstance(key, str) else None
 
 
 def _after(before: Position | None) -> Document:

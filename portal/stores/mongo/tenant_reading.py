@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from typing import Literal
 
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
+from portal.stores.full_pages import full_page
 from portal.stores.mongo.connection import MongoConnection
 from portal.stores.mongo.documents import Document
 from portal.stores.mongo.tenant_documents import (
@@ -60,9 +63,8 @@ class TenantReader:
         convert: Callable[[Document], Entry],
         kind: type[Entry],
     ) -> list[Entry]:
-        """Up to `most` documents that match, in descending order of the field `by`."""
-        pages = self._pages(collection, query, by, -1, most)
-        return [entry async for page in pages for entry in await self._decoded(page, convert, kind)]
+        """The first `most` that can be read of the documents that match, in descending order of `by`."""
+        return await self._listed(collection, query, by, -1, most, convert=convert, kind=kind)
 
     async def list_newest_events(self, queries: Sequence[Document], most: int) -> list[Event]:
         """Up to `most` events for each of some queries."""
@@ -81,22 +83,33 @@ class TenantReader:
         convert: Callable[[Document], Entry],
         kind: type[Entry],
     ) -> list[Entry]:
-        """Up to `most` documents that match, in ascending order of the field `by`."""
-        pages = self._pages(collection, query, by, 1, most)
-        return [entry async for page in pages for entry in await self._decoded(page, convert, kind)]
+        """The first `most` that can be read of the documents that match, in ascending order of `by`."""
+        return await self._listed(collection, query, by, 1, most, convert=convert, kind=kind)
 
-    async def _pages(
-        self, collection: str, query: Document, by: str, order: Literal[-1, 1], most: int
-    ) -> AsyncIterator[Sequence[RawBSONDocument]]:
+    async def _listed(
+        self,
+        collection: str,
+        query: Document,
+        by: str,
+        order: Literal[-1, 1],
+        most: int,
+        *,
+        convert: Callable[[Document], Entry],
+        kind: type[Entry],
+    ) -> list[Entry]:
         beyond = "$gt" if order == 1 else "$lt"
-        while most > 0:
-            stages: list[Document] = [{"$sort": {by: order}}, {"$limit": min(most, _ORDERED_AT_ONCE)}]
-            page = await self._connection.read(collection, query, stages)
-            yield page
-            if len(page) < _ORDERED_AT_ONCE:
-                break
-            most -= len(page)
-            query = {**query, by: {**query.get(by, {}), beyond: page[-1][by]}}
+
+        async def read(place: object, count: int) -> Sequence[RawBSONDocument]:
+            stages: list[Document] = [{"$sort": {by: order}}, {"$limit": count}]
+            after = {} if place is None else {by: {**query.get(by, {}), beyond: place}}
+            return await self._connection.read(collection, {**query, **after}, stages)
+
+        async def decode(found: Sequence[RawBSONDocument]) -> list[Entry]:
+            return await self._decoded(found, convert, kind)
+
+        return await full_page(
+            read, decode, partial(place_in, by), begin=None, most=most, at_once=_ORDERED_AT_ONCE
+        )
 
     async def revisions(self, keys: Sequence[tuple[str, int]]) -> list[Revision]:
         """The revisions with these slugs and numbers, in their order, also those not delivered yet."""
@@ -129,3 +142,11 @@ class TenantReader:
             return convert(self._connection.decode(raw))
 
         return await self._entries.read_all(read, found, kind=kind)
+
+
+def place_in(by: str, raw: RawBSONDocument) -> object:
+    """The value of a field of a document that was received; None if it cannot be read."""
+    try:
+        return raw[by]
+    except (BSONError, KeyError):
+        return None

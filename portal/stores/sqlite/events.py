@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from portal.stores.event_store import EventPage, WaitingEvents
+from portal.stores.full_pages import full_page
 from portal.stores.record_checks import (
     TenantEntry,
     is_event_id,
@@ -23,7 +24,7 @@ from portal.stores.record_checks import (
 from portal.stores.sqlite import tenant_statements as sql
 from portal.stores.sqlite.file import DatabaseFile
 from portal.stores.sqlite.rows import Row
-from portal.stores.stored_entries import Entry, EntryReader, entry_from
+from portal.stores.stored_entries import Entry, EntryReader, entry_from, stored_names
 from portal.stores.tenant_records import (
     LAST_EVENT_ID,
     USER_KINDS,
@@ -59,19 +60,18 @@ class SQLiteEvents:
     ) -> list[Event]:
         require_times(since=since)
         require_numbers(most=most)
-        conditions, parameters = [sql.ACTS, "id >= :since"], {"since": earliest_event_id(since), "most": most}
-        if tenant is not None:
-            require_short(tenant=tenant)
-            conditions.append("tenant = :tenant")
-            parameters["tenant"] = tenant
-        if before is not None:
-            require_short(id=before)
-            conditions.append("id < :before")
-            parameters["before"] = before
+        require_short(tenant=tenant or "", id=before or "")
+        conditions = [sql.ACTS, "id >= :since", "id < :before"]
+        conditions += [] if tenant is None else ["tenant = :tenant"]
+        parameters = {
+            "since": earliest_event_id(since),
+            "before": LAST_EVENT_ID if before is None else before,
+            "tenant": tenant,
+        }
         statement = sql.LIST_EVENTS.format(
             index=sql.ALL_ACTS if tenant is None else sql.ACTS_OF_TENANT, conditions=" AND ".join(conditions)
         )
-        return await self.list_entries(Event, statement, parameters)
+        return await self.list_page(Event, statement, parameters, place="before", most=most)
 
     async def list_user_events(
         self, users: Sequence[tuple[str, str]], *, since: float, most: int
@@ -106,8 +106,8 @@ class SQLiteEvents:
         require_numbers(most=most)
         statement = sql.READ_EVENTS.format(of_tenant="" if tenant is None else "AND tenant = :tenant")
         last = LAST_EVENT_ID if before is None else before
-        parameters = {"after": after, "before": last, "most": most, "tenant": tenant}
-        return await self.list_entries(Event, statement, parameters)
+        parameters = {"after": after, "before": last, "tenant": tenant}
+        return await self.list_page(Event, statement, parameters, place="after", most=most)
 
     async def search_events(
         self,
@@ -177,7 +177,7 @@ class SQLiteEvents:
     async def list_set_aside(self, *, after: str, most: int) -> list[Event]:
         require_short(id=after)
         require_numbers(most=most)
-        return await self.list_entries(Event, sql.LIST_SET_ASIDE, (after, most))
+        return await self.list_page(Event, sql.LIST_SET_ASIDE, {"after": after}, place="after", most=most)
 
     async def deliver_again(self, *, most: int) -> int:
         require_numbers(most=most)
@@ -212,6 +212,32 @@ class SQLiteEvents:
         """The records that a statement returns. Raises StoreUnavailable."""
         rows = await self._file.read(lambda db: db.execute(statement, parameters).fetchall())
         return await self._entries.read_all(partial(entry_from, model), rows, kind=model)
+
+    async def list_page(
+        self,
+        model: type[Entry],
+        statement: str,
+        parameters: Mapping[str, object],
+        *,
+        place: str,
+        most: int,
+        by: str = "id",
+    ) -> list[Entry]:
+        """The first `most` records of a statement that can be read. Raises StoreUnavailable.
+
+        Parameters: parameters, without `most`; place, the one after which the statement finds records; by,
+        the field that has it.
+        """
+        column = [*stored_names(model)].index(by)
+
+        async def read(found: object, count: int) -> Sequence[Row]:
+            asked = {**parameters, place: found, "most": count}
+            return await self._file.read(lambda db: db.execute(statement, asked).fetchall())
+
+        async def decode(rows: Sequence[Row]) -> list[Entry]:
+            return await self._entries.read_all(partial(entry_from, model), rows, kind=model)
+
+        return await full_page(read, decode, itemgetter(column), begin=parameters[place], most=most)
 
 
 def values_of(record: TenantEntry) -> dict[str, Any]:

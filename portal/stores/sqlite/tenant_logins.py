@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from portal.clock import Clock
+from portal.stores.full_pages import full_page
 from portal.stores.model import Login, Session
 from portal.stores.record_checks import require_numbers, require_short, require_times, require_valid
 from portal.stores.sqlite.events import values_of
@@ -18,7 +19,7 @@ from portal.stores.sqlite.reading import login_of, session_of
 from portal.stores.sqlite.rows import Row
 from portal.stores.sqlite.statements import columns_of
 from portal.stores.sqlite.tenant_statements import ADD_EVENT
-from portal.stores.stored_entries import EntryReader, entry_from, stored_names
+from portal.stores.stored_entries import Entry, EntryReader, entry_from, stored_names
 from portal.stores.tenant_logins import (
     ExpiredLogin,
     FoundLogins,
@@ -39,6 +40,7 @@ _DELETED_AT_ONCE = 200
 """Logins that a transaction deletes: no other write, of any process, can run meanwhile."""
 _FIRST = Position(1e300, "")
 _LOGIN_COLUMNS = len(stored_names(Login)) + 1
+_SIGNED_IN_AT = [*stored_names(Login)].index("signed_in_at")
 _LIST = f"""SELECT {columns_of(Login, "l.")}, l.id, {columns_of(Session, "s.")}
     FROM logins AS l JOIN sessions AS s ON s.id = l.session
     WHERE l.tenant = :tenant AND (l.signed_in_at, l.id) < (:at, :id) AND l.expires_at > :now
@@ -116,17 +118,9 @@ class SQLiteTenantLogins:
         require_times(now=now)
         require_position(before)
         require_registrations(registrations)
-        place = _FIRST if before is None else before
-        parameters = {
-            "tenant": tenant,
-            "registrations": _json(registrations),
-            "at": place.signed_in_at,
-            "id": place.login_id,
-            "now": now,
-            "most": most,
-        }
-        rows = await self._file.read(lambda db: db.execute(_LIST, parameters).fetchall())
-        return await self._entries.read_all(_entry, rows, kind=TenantLogin)
+        parameters = {"tenant": tenant, "registrations": _json(registrations), "now": now}
+        decode = partial(self._entries.read_all, _entry, kind=TenantLogin)
+        return [*await self._newest(_LIST, parameters, decode, before=before, most=most)]
 
     async def find(
         self, *, session: str, issuer: str, subject: str, after: str, among: int, now: float
@@ -176,10 +170,23 @@ class SQLiteTenantLogins:
         require_short(tenant=tenant)
         require_numbers(most=most)
         require_position(before)
-        place = _FIRST if before is None else before
-        parameters = {"tenant": tenant, "at": place.signed_in_at, "id": place.login_id, "most": most}
-        rows = await self._file.read(lambda db: db.execute(_STORED, parameters).fetchall())
-        return await self._entries.read_all(login_of, rows, kind=Login)
+        decode = partial(self._entries.read_all, login_of, kind=Login)
+        return await self._newest(_STORED, {"tenant": tenant}, decode, before=before, most=most)
+
+    async def _newest(
+        self,
+        statement: str,
+        parameters: Mapping[str, object],
+        decode: Callable[[Sequence[Row]], Awaitable[Sequence[Entry]]],
+        *,
+        before: Position | None,
+        most: int,
+    ) -> Sequence[Entry]:
+        async def read(place: Position, count: int) -> Sequence[Row]:
+            asked = {**parameters, "at": place.signed_in_at, "id": place.login_id, "most": count}
+            return await self._file.read(lambda db: db.execute(statement, asked).fetchall())
+
+        return await full_page(read, decode, _position_of, begin=before or _FIRST, most=most)
 
     async def count(self, tenant: str, *, registrations: Collection[str] | None, now: float) -> int:
         require_short(tenant=tenant)
@@ -241,6 +248,11 @@ def _event_of(report: Report, row: Row) -> Event:
 
 def _json(registrations: Collection[str] | None) -> str | None:
     return None if registrations is None else json.dumps(list(registrations))
+
+
+def _position_of(row: Row) -> Position:
+    """The place of a row that begins with a login and its id; damaged values have one as well."""
+    return Position(row[_SIGNED_IN_AT], row[_LOGIN_COLUMNS - 1])
 
 
 def _entry(row: Row) -> TenantLogin:

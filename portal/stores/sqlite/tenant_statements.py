@@ -102,8 +102,8 @@ MAKE_LIVE = f"""UPDATE tenants SET live = :number, changed_at = :published_at
 ADD_REVISION = f"INSERT INTO revisions ({_REVISION}) VALUES ({_named(Revision)})"
 DROP_EARLY_REVISIONS = "DELETE FROM revisions WHERE tenant = ? AND number <= ?"
 GET_REVISION = f"SELECT {_REVISION} FROM revisions WHERE tenant = ? AND number = ?"
-LIST_REVISIONS = f"""SELECT {_REVISION} FROM revisions WHERE tenant = ? AND number < ?
-    ORDER BY number DESC LIMIT ?"""
+LIST_REVISIONS = f"""SELECT {_REVISION} FROM revisions WHERE tenant = :tenant AND number < :before
+    ORDER BY number DESC LIMIT :most"""
 
 GET_DRAFT = f"SELECT {_DRAFT} FROM drafts WHERE tenant = ?"
 ADD_DRAFT = f"INSERT OR IGNORE INTO drafts ({_DRAFT}) SELECT {_named(Draft)} {_OF_A_TENANT}"
@@ -158,7 +158,7 @@ INDEXES = {
 """Of `SEARCH_EVENTS`: by whether it is of a tenant, and whether it is for acts only."""
 SET_ASIDE = "UPDATE events SET waits = 2 WHERE id = ? AND waits = 1"
 WAIT_AGAIN = "UPDATE events SET waits = 1 WHERE id = ? AND waits = 2"
-LIST_SET_ASIDE = f"SELECT {_EVENT} FROM events WHERE waits = 2 AND id > ? ORDER BY id LIMIT ?"
+LIST_SET_ASIDE = f"SELECT {_EVENT} FROM events WHERE waits = 2 AND id > :after ORDER BY id LIMIT :most"
 IDS_SET_ASIDE = "SELECT id FROM events WHERE waits = 2 ORDER BY id LIMIT ?"
 MARK_DELIVERED = "UPDATE events SET waits = 0 WHERE id = ?"
 PURGE_EVENTS = "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE id < ? ORDER BY id LIMIT ?)"

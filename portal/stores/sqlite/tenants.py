@@ -112,8 +112,10 @@ class SQLiteTenants(SQLiteEvents):
     async def list_revisions(self, tenant: str, *, before: int | None, most: int) -> list[Revision]:
         require_short(tenant=tenant)
         require_numbers(before=before or 0, most=most)
-        parameters = (tenant, _NO_NUMBER if before is None else before, most)
-        return await self.list_entries(Revision, sql.LIST_REVISIONS, parameters)
+        parameters = {"tenant": tenant, "before": _NO_NUMBER if before is None else before}
+        return await self.list_page(
+            Revision, sql.LIST_REVISIONS, parameters, place="before", most=most, by="number"
+        )
 
     # --- drafts
 

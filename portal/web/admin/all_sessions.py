@@ -79,7 +79,8 @@ class AllSessionsHandler(AdminHandler):
         values = {name: self.get_query_argument(name, "").strip() for name in _SEARCHED}
         if any(len(value) > LONGEST_VALUE for value in values.values()):
             raise BadRequest("a value to search for is too long")
-        found = await self.services.all_logins.search(LoginFilter(**values), after=after)
+        async with self.services.searches.turn(""):
+            found = await self.services.all_logins.search(LoginFilter(**values), after=after)
         searched = {name: value for name, value in values.items() if value}
         page = AllSessionsPage(
             rows=tuple(self.row(one.found, one.reference) for one in found.logins),

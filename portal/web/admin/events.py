@@ -144,7 +144,8 @@ class AllEventsHandler(AdminHandler):
         if before is not None and not _EVENT_ID.fullmatch(before):
             before = None
         wanted = replace(query.as_filter(), tenant=slug or query.tenant or None)
-        found = await newest_first(self.services.store, wanted, after=after, before=before, most=_AT_ONCE)
+        async with self.services.searches.turn(slug or ""):
+            found = await newest_first(self.services.store, wanted, after=after, before=before, most=_AT_ONCE)
         if slug is not None and not found.events:  # those of a removed tenant stay
             await self.require_tenant(slug)
         parameters = query.parameters()
@@ -196,7 +197,8 @@ class EventsHandler(AllEventsHandler):
         if record is not None:
             return LAST_EVENT_ID
         ended = EventFilter(tenant=slug, kinds=_NOT_OF_FILES)
-        found = await newest_first(self.services.store, ended, most=1)
+        async with self.services.searches.turn(slug):
+            found = await newest_first(self.services.store, ended, most=1)
         return found.events[0].id if found.events else found.more_before or ""
 
 

@@ -73,14 +73,16 @@ class SessionsHandler(AdminHandler):
         if after is not None and len(after) > _LONGEST_REFERENCE:
             after = None
         search = self._search()
-        listed = await self.services.logins.list(tenant, after=after, matching=search)
+        async with self.services.searches.turn(tenant):
+            listed = await self.services.logins.list(tenant, after=after, matching=search)
+            total = await self.services.logins.count(tenant)
         live = self.portal.registry.get(tenant)
         base, searched = f"/admin/t/{tenant}/sessions", _query_of(search)
         page = SessionsPage(
             slug=tenant,
             rows=tuple(login_row(live, one.found, one.reference) for one in listed.logins),
             search=search,
-            total=await self.services.logins.count(tenant),
+            total=total,
             notice=self._notice(),
             reason=form.views()["reason"],
             earlier_url=_address(base, searched) if after is not None else None,

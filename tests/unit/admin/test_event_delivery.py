@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import io
 import json
+import random
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -99,6 +101,11 @@ class Parts:
             clock=self.clock,
             observer=self.observer,
         )
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_delivery, "_PASS_SECONDS", 0.001)
 
 
 @asynccontextmanager
@@ -223,8 +230,13 @@ async def test_a_receiver_that_fails_is_tried_less_often_and_the_lease_is_kept(
             assert longest / 2 <= pause <= longest
         assert len(set(pauses[10:])) > 1, "without jitter, many portals ask at the same time"
         monkeypatch.setattr(event_delivery, "_LEASE_CHECK_SECONDS", 0.001)
+        await made.store.tenants.add_events(later(1))
+        made.receiver.fails = True
+        with pytest.raises(OutboundFailed):
+            await process.step()
         made.clock.now += LEASE_SECONDS - 5
         assert not await process._stopped_within(asyncio.Event(), 0.01)
+        assert made.observer.lags[-1] == pytest.approx(LEASE_SECONDS - 6), "the age grows in a pause, too"
         renewed = json.loads(await made.store.get_meta(RECORD) or "")
         assert renewed["until"] == made.clock.now + LEASE_SECONDS
 
@@ -288,7 +300,8 @@ async def test_events_that_a_receiver_refuses_are_set_aside_and_the_others_are_d
         made.receiver.refuses = {events[1].id, events[4].id}
         await refused(process, REFUSALS)
         await process.step()
-        assert made.receiver.batches == [[events[number].id] for number in (0, 2, 3)]
+        # the last one is sent once more: the receiver still accepts it
+        assert made.receiver.batches == [[events[number].id] for number in (0, 2, 3, 3)]
         assert await made.store.tenants.list_set_aside(after="", most=9) == [events[1], events[4]]
         assert made.observer.not_delivered == {"refused": 2}
         (line,) = [
@@ -355,6 +368,110 @@ async def test_an_event_that_was_refused_by_chance_is_delivered(tmp_path: Path) 
         await process.step()
         assert made.receiver.batches == [[events[1].id], [events[0].id]]
         assert made.observer.not_delivered == {}
+
+
+@pytest.mark.gen_test
+async def test_a_receiver_that_breaks_while_events_are_sent_one_by_one_loses_none(tmp_path: Path) -> None:
+    """It accepted others before: that says nothing about what it refuses now."""
+    async with parts(tmp_path) as made:
+        process = made.process()
+        await process.step()
+        await made.store.tenants.add_events(events := later(6))
+        made.receiver.refuses = {events[1].id}
+        await refused(process, REFUSALS)
+        send = made.receiver.send
+
+        async def breaks_after_the_third(sent: Sequence[Event]) -> None:
+            await send(sent)
+            if sent[0].id == events[2].id:
+                made.receiver.refuses = {event.id for event in events}
+
+        made.receiver.send = breaks_after_the_third  # type: ignore[method-assign,assignment]
+        await refused(process, 2)
+        assert made.observer.not_delivered == {}
+        made.receiver.refuses = {events[1].id}
+        await process.step()
+        assert made.observer.not_delivered == {"refused": 1}
+        assert await made.store.tenants.list_set_aside(after="", most=9) == [events[1]]
+        assert {each for batch in made.receiver.batches for each in batch} == {
+            event.id for event in events if event is not events[1]
+        }
+
+
+@pytest.mark.gen_test
+async def test_a_receiver_that_refuses_every_second_request_gets_every_event(tmp_path: Path) -> None:
+    async with parts(tmp_path) as made:
+        process = made.process()
+        await process.step()
+        await made.store.tenants.add_events(events := later(100))
+        made.receiver.refuses = {event.id for event in events}
+        await refused(process, REFUSALS)
+        made.receiver.refuses = set()
+        chance, send = random.Random(7), made.receiver.send
+
+        async def refuses_half(sent: Sequence[Event]) -> None:
+            made.receiver.refuses = {sent[0].id} if chance.random() < 0.5 else set()
+            await send(sent)
+
+        made.receiver.send = refuses_half  # type: ignore[method-assign,assignment]
+        while (await made.store.tenants.waiting_events(after="", most=1)).events:
+            with contextlib.suppress(RefusedByReceiver):
+                await process.step()
+        assert made.observer.not_delivered == {}
+        assert {each for batch in made.receiver.batches for each in batch} == {event.id for event in events}
+
+
+@pytest.mark.gen_test
+async def test_a_receiver_that_is_gone_now_and_then_is_not_tried_less_and_less_often(tmp_path: Path) -> None:
+    """Each event that it accepts ends the count of failures, also while events are sent one by one."""
+    async with parts(tmp_path) as made:
+        process = made.process()
+        await process.step()
+        await made.store.tenants.add_events(events := later(8))
+        made.receiver.refuses = {events[7].id}
+        await refused(process, REFUSALS)
+        send, pauses = made.receiver.send, []
+
+        async def fails_every_second_time(sent: Sequence[Event]) -> None:
+            if made.receiver.attempts % 2:
+                made.receiver.attempts += 1
+                raise OutboundFailed("status 503")
+            await send(sent)
+
+        made.receiver.send = fails_every_second_time  # type: ignore[method-assign,assignment]
+        made.receiver.attempts = 0
+        for _ in range(7):
+            try:
+                await process.step()
+            except OutboundFailed as error:
+                pauses.append(process._failed(error))
+        assert len(pauses) == 7
+        assert max(pauses) <= 2.0
+
+
+@pytest.mark.gen_test
+async def test_an_event_with_a_date_that_cannot_be_written_does_not_stop_the_delivery(tmp_path: Path) -> None:
+    async with parts(tmp_path) as made:
+        process = made.process()
+        await process.step()
+        damaged, surrogate, sound = later(3)
+        await made.store.tenants.add_events([damaged, surrogate, sound])
+        actor = '{"type": "user", "subject": "\\ud800", "provider": ""}'
+        with closing(sqlite3.connect(tmp_path / "portal.db")) as database, database:
+            database.execute("UPDATE events SET at = 1e15 WHERE id = ?", (damaged.id,))
+            database.execute("UPDATE events SET actor = ? WHERE id = ?", (actor, surrogate.id))
+        sent: list[Event] = []
+        send = made.receiver.send
+
+        async def written(events: Sequence[Event]) -> None:
+            body_of(events)
+            sent.extend(events)
+            await send(events)
+
+        made.receiver.send = written  # type: ignore[method-assign]
+        await process.step()
+        assert made.observer.not_delivered == {"damaged": 1}
+        assert [event.id for event in sent] == [surrogate.id, sound.id]
 
 
 @pytest.mark.gen_test

@@ -192,3 +192,15 @@ async def test_the_end_of_a_registration_names_provider_and_number_of_logins() -
     await events.run(stop)
     ((event,),) = store.written
     assert (event.kind, event.target, event.reason) == ("registration_ended", "main", "3 logins ended")
+
+
+@pytest.mark.gen_test
+async def test_what_ends_after_the_loop_is_written_as_well() -> None:
+    store, stop = Store(), asyncio.Event()
+    events, lost = made(store)
+    stop.set()
+    await events.run(stop)
+    events.session_ended(sample_login(), "refresh_refused")
+    await events.write_rest()
+    assert [event.kind for event in store.written[0]] == [EventKind.SESSION_ENDED]
+    assert lost == []

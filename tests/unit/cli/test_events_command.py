@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +15,7 @@ import pytest
 from portal.admin.actors import Actor, ActorType
 from portal.admin.events import Act, EventKind, Outcome
 from portal.clock import now
+from portal.stores.sqlite.events import SQLiteEvents
 from portal.stores.sqlite.store import SQLiteStore
 from portal.stores.tenant_records import Event
 from tests.unit.cli.test_main import Run, run
@@ -85,6 +88,42 @@ def test_more_events_than_a_page_are_each_printed_once(run: Run) -> None:
     fill(*(event(EventKind.SIGNED_IN, ago=2000 - number, subject=str(number)) for number in range(1203)))
     lines = run("events", "--json").out.splitlines()
     assert [json.loads(line)["actor"]["subject"] for line in lines] == [str(n) for n in range(1203)]
+
+
+def test_a_damaged_event_does_not_end_the_list(run: Run) -> None:
+    fill(*(event(EventKind.SIGNED_IN, ago=2000 - number, subject=str(number)) for number in range(703)))
+    with closing(sqlite3.connect("var/portal.db")) as database, database:
+        database.execute(
+            "UPDATE events SET actor = x'ff' WHERE id = (SELECT id FROM events ORDER BY id LIMIT 1)"
+        )
+    lines = run("events", "--json").out.splitlines()
+    assert [json.loads(line)["actor"]["subject"] for line in lines] == [str(n) for n in range(1, 703)]
+
+
+def test_events_that_were_set_aside_wait_again_once(run: Run) -> None:
+    made = [event(EventKind.SIGNED_IN, ago=number) for number in range(3)]
+    fill(*made)
+    with_store(lambda store: store.tenants.set_aside_events([made[0].id, made[2].id]))
+    listed = [json.loads(line)["id"] for line in run("events", "--set-aside", "--json").out.splitlines()]
+    assert listed == [made[2].id, made[0].id]
+    assert run("events", "--deliver-again").out == "2 events wait for their delivery again.\n"
+    assert run("events", "--deliver-again").out == "Nothing was set aside.\n"
+    assert run("events", "--set-aside").out == ""
+
+
+def test_events_that_a_portal_sets_aside_again_at_once_do_not_keep_the_command_busy(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    async def set_aside_meanwhile(self: SQLiteEvents, *, most: int) -> int:
+        calls.append(most)
+        assert len(calls) < 3
+        return 1
+
+    monkeypatch.setattr(SQLiteEvents, "deliver_again", set_aside_meanwhile)
+    fill()
+    assert run("events", "--deliver-again").out == "One event waits for its delivery again.\n"
 
 
 @pytest.mark.parametrize(
