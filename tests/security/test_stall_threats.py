@@ -47,7 +47,7 @@ def short_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portal.app._DRAIN_SECONDS", 0.2)
-    monkeypatch.setattr("portal.app._CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr("portal.web.server.listener._CLOSE_SECONDS", 0.2)
 
 
 @contextlib.asynccontextmanager

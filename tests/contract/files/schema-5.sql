@@ -17,7 +17,7 @@ CREATE TABLE events (
         id TEXT PRIMARY KEY NOT NULL, at REAL NOT NULL, tenant TEXT NOT NULL, kind TEXT NOT NULL,
         outcome TEXT NOT NULL, actor TEXT NOT NULL, target TEXT NOT NULL, reason TEXT NOT NULL,
         request_id TEXT NOT NULL, client TEXT NOT NULL, device TEXT NOT NULL);
-INSERT INTO "events" VALUES('019b76da800000000000000000000000',1767225600.0,'acme','tenant_added','done','{}','','','','','');
+INSERT INTO "events" VALUES('019b76daa80000000000000000000000',1767225600.0,'acme','tenant_added','done','{}','','','','','');
 CREATE TABLE logins (
         id TEXT PRIMARY KEY NOT NULL, session TEXT NOT NULL, tenant TEXT NOT NULL, provider TEXT NOT NULL,
         registration TEXT NOT NULL, issuer TEXT NOT NULL, subject TEXT NOT NULL, sid TEXT,
