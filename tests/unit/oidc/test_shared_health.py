@@ -196,3 +196,43 @@ async def test_a_note_has_room_for_those_that_fail_longest(
     assert 20 < len(reports) < 100
     monkeypatch.setattr(shared_health, "LONGEST_NOTE", 1_000)
     assert len(read_note(write_note(reports))) < 10
+
+
+@pytest.mark.gen_test
+async def test_a_success_counts_at_once_in_its_process_and_before_the_failing_one_has_heard_of_it(
+    host: Host,
+) -> None:
+    await fail(host, 0)
+    host.exchange()
+    host.clock.advance(1)
+    await call(host.processes[1], fails=False)
+    assert host.warnings() == [True, False, True]
+    host.processes[1].exchange()
+    host.processes[2].exchange()
+    assert host.warnings() == [True, False, False]
+
+
+@pytest.mark.gen_test
+async def test_a_success_that_is_older_than_the_last_failure_ends_nothing(host: Host) -> None:
+    await fail(host, 0)
+    host.exchange()
+    host.clock.advance(1)
+    await call(host.processes[1], fails=False)
+    host.processes[1].exchange()
+    host.clock.advance(1)
+    await call(host.processes[0], fails=True)
+    host.processes[0].exchange()
+    assert host.warnings()[0]
+
+
+@pytest.mark.gen_test
+async def test_the_last_process_that_forgets_a_provider_logs_it(host: Host) -> None:
+    await fail(host, 0, 1)
+    host.exchange()
+    host.clock.advance(FORGET_SECONDS + 1)
+    with capture_logs() as lines:
+        await host.processes[0].forget_old()
+        assert lines == []
+        host.exchange()
+        await host.processes[1].forget_old()
+    assert [line["event"] for line in lines] == ["provider_health_unknown"]
