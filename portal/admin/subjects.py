@@ -1,8 +1,9 @@
 """What is stored of a person at a tenant: found, exported and erased (GDPR articles 15 and 17).
 
 Found are logins with their sessions, events, and what names the person in revisions, drafts and setup links.
-Not found are login attempts, which are not of anybody before they are finished and last ten minutes, and what
-is not in the database: logs, backups, and copies that were delivered.
+Not found are login attempts, which are not of anybody before they are finished and last ten minutes; hashes
+of revoked users (sessions/revoked_users.py), which last an hour; and what is not in the database: logs,
+backups, and copies that were delivered.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from portal.tenancy.checks.live.model import Status
@@ -44,8 +44,3 @@ class Area:
 
     def skipped(self, check: str, why: str, advice: str = "") -> Result:
         return Result(self.name, check, Status.SKIPPED, why, advice)
-
-
-def with_status(results: Sequence[Result], status: Status) -> Iterator[Result]:
-    """The results with a verdict."""
-    return (result for result in results if result.status is status)
