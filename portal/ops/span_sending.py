@@ -117,7 +117,10 @@ class CollectorExporter(SpanExporter):
         """Those of them that were sent or are lost."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send spans; blocks for about five seconds at most, unless the collector drips."""
+        """Send spans.
+
+        It blocks for about five seconds at most, or longer if the head of the response arrives in pieces.
+        """
         self.taken += len(spans)
         self._session.failure = ""
         try:

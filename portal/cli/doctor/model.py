@@ -12,8 +12,9 @@ from portal.tenancy.checks.live.model import Status
 class Result:
     """What one check found, as `portal doctor --json` prints it.
 
-    `area` is what was checked: `settings`, `keys`, `files`, `limits`, `database`, `proxy`, `traces`,
-    `tenants`, or a tenant with its provider. `skipped`: it could not be checked here; `seen` says why.
+    `area` is what was checked: `settings`, `keys`, `files`, `folders`, `limits`, `addresses`, `database`,
+    `proxy`, `traces`, `tenants`, or a tenant with its provider. `skipped`: it could not be checked here;
+    `seen` says why.
     """
 
     area: str
